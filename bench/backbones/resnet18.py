@@ -1,0 +1,115 @@
+"""torchvision's ResNet-18 with Taps: its blocks with two ReLU modules instead of one reused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from bench.backbones.base import backbone
+from bench.taps import Network, Tap, Wired
+from metrics.base import Edge
+
+
+class Block(BasicBlock, Wired):
+    """BasicBlock with ReLUs of their own, not in place, and Taps after both.
+
+    Same state_dict keys as torchvision's and bit-equal outputs.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        del self.relu
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
+        self.inner = Tap("")
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.inner(self.relu1(self.bn1(self.conv1(x))))
+        return self.relu2(self.bn2(self.conv2(out)) + identity)
+
+    def entries(self) -> tuple[Edge, ...]:
+        path = nn.Sequential()
+        first = Edge(self.conv1, path, self.bn1)
+        if self.downsample is None:
+            return (first, Edge(None, path))
+        return (first, Edge(self.downsample[0], path, self.downsample[1]))
+
+    def wire(self) -> None:
+        self.inner.outgoing = (Edge(self.conv2, nn.Sequential(), self.bn2),)
+        self.inner._norm = (self.bn1,)
+
+
+@backbone
+def resnet18(
+    image: tuple[int, int, int],
+    classes: int,
+    width: int = 64,
+    stem: Literal["small", "standard"] = "small",
+    stages: int = 4,
+    weights: Path | None = None,
+) -> Network:
+    """ResNet-18. ``stem="small"`` is a 3x3 convolution without pooling, for small images.
+
+    ``stages`` below 4 drops the last ones (the last map is then finer). ``weights`` is a local
+    safetensors or weights-only torch file with torchvision's keys; a head of another size is
+    left as initialised. Taps: ``stem``, ``layer1.0.inner``, ``layer1.0``, ...
+    """
+    net = ResNet(Block, [2, 2, 2, 2], num_classes=classes, width_per_group=64)
+    if width != 64 or image[0] != 3 or stem == "small" or stages != 4:
+        net = _resized(net, image[0], width, stem, stages, classes)
+    net.relu = nn.ReLU()
+    trunk: list[nn.Module] = [net.conv1, net.bn1, net.relu, Tap("stem"), net.maxpool]
+    for stage in range(1, stages + 1):
+        for i, block in enumerate(getattr(net, f"layer{stage}")):
+            block.inner.name = f"layer{stage}.{i}.inner"
+            trunk += [block, Tap(f"layer{stage}.{i}")]
+    trunk += [net.avgpool, nn.Flatten(), net.fc]
+    if weights is not None:
+        _load(net, weights)
+    return Network(net, trunk, image)
+
+
+def _resized(
+    net: ResNet, channels: int, width: int, stem: str, stages: int, classes: int
+) -> ResNet:
+    """The same network at another width, with another stem or fewer stages."""
+    net.inplanes = width
+    if stem == "small":
+        net.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        net.maxpool = nn.Identity()
+    else:
+        net.conv1 = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+    net.bn1 = nn.BatchNorm2d(width)
+    for stage in range(1, 5):
+        name = f"layer{stage}"
+        if stage <= stages:
+            stride = 1 if stage == 1 else 2
+            setattr(net, name, net._make_layer(Block, width * 2 ** (stage - 1), 2, stride=stride))
+        else:
+            delattr(net, name)
+    net.fc = nn.Linear(width * 2 ** (stages - 1), classes)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return net
+
+
+def _load(net: ResNet, path: Path) -> None:
+    """Weights from a local file; raises ValueError naming the first key that does not fit."""
+    from safetensors.torch import load_file
+
+    read: Callable[..., dict[str, Tensor]] = load_file
+    if path.suffix != ".safetensors":
+        read = lambda p: torch.load(p, weights_only=True, map_location="cpu")  # noqa: E731
+    state = read(path)
+    own = net.state_dict()
+    state = {k: v for k, v in state.items() if not k.startswith("fc.") or v.shape == own[k].shape}
+    wrong = [k for k, v in state.items() if k not in own or own[k].shape != v.shape]
+    if wrong:
+        raise ValueError(f"{path}: '{wrong[0]}' does not fit this ResNet-18")
+    net.load_state_dict(state, strict=False)

@@ -1,0 +1,52 @@
+"""A narrow VGG with BatchNorm, from torchvision's layer builder."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import nn
+from torchvision.models.vgg import make_layers
+
+from bench.backbones.base import backbone
+from bench.taps import Network, Tap
+
+
+@backbone
+def vgg(
+    image: tuple[int, int, int], classes: int, width: int = 16, depth: int = 2, stages: int = 3
+) -> Network:
+    """``stages`` stages of ``depth`` 3x3 convolutions, the width doubling, max-pooling between;
+    then global average pooling and one linear layer. Taps ``conv1`` ... after each ReLU.
+
+    Three stages keep the last map at a quarter of the image's side: 8 x 8 at 32 pixels.
+    """
+    plan: list[str | int] = []
+    for stage in range(stages):
+        plan += ["M"] * (stage > 0) + [width * 2**stage] * depth
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    convs = pools = 0
+    for module in make_layers(plan, batch_norm=True):
+        if isinstance(module, nn.Conv2d):
+            convs += 1
+            if convs == 1:  # make_layers assumes three input channels
+                module = nn.Conv2d(image[0], width, 3, padding=1)
+            # BatchNorm's shift makes the convolution's bias redundant
+            layers[f"conv{convs}"] = nn.Conv2d(
+                module.in_channels, module.out_channels, 3, padding=1, bias=False
+            )
+        elif isinstance(module, nn.BatchNorm2d):
+            layers[f"norm{convs}"] = module
+        elif isinstance(module, nn.ReLU):
+            layers[f"relu{convs}"] = nn.ReLU()  # torchvision's is in place
+            layers[f"tap{convs}"] = Tap(f"conv{convs}")
+        else:
+            pools += 1
+            layers[f"pool{pools}"] = module
+    for module in layers.values():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    layers["average"] = nn.AdaptiveAvgPool2d(1)
+    layers["flatten"] = nn.Flatten()
+    layers["head"] = nn.Linear(width * 2 ** (stages - 1), classes)
+    network = nn.Sequential(layers)
+    return Network(network, list(network), image)

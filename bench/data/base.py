@@ -1,0 +1,141 @@
+"""What a dataset is: three splits of uint8 images with labels and, where there are, concepts."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from metrics.base import Concepts
+
+
+class DataMissing(Exception):
+    """The data is not on this machine; the message says how to get it, in one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images (uint8, channels first), labels and concepts, all on one device."""
+
+    images: UInt8[Tensor, "images channels height width"]
+    labels: Int[Tensor, "images"]
+    classes: int
+    mean: Float[Tensor, "channels"]
+    std: Float[Tensor, "channels"]
+    concepts: Concepts | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def normalise(self, images: Tensor) -> Float[Tensor, "batch channels height width"]:
+        """uint8 images as the network gets them: (x / 255 - mean) / std by channel."""
+        scale = (1 / (255 * self.std)).view(-1, 1, 1)
+        shift = (self.mean / self.std).view(-1, 1, 1)
+        return images.to(torch.float32) * scale - shift
+
+    def batches(
+        self, size: int = 256
+    ) -> Iterator[tuple[Int[Tensor, "batch"], Float[Tensor, "batch channels height width"]]]:
+        """Indices and normalised images in order, without augmentation."""
+        for rows in torch.arange(len(self), device=self.labels.device).split(size):
+            yield rows, self.normalise(self.images[rows])
+
+    def subset(self, rows: Tensor) -> Split:
+        """Some of the images, in the order of ``rows``."""
+        concepts = self.concepts.images(rows) if self.concepts else None
+        return replace(self, images=self.images[rows], labels=self.labels[rows], concepts=concepts)
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same split on another device."""
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            mean=self.mean.to(device),
+            std=self.std.to(device),
+            concepts=self.concepts.to(device) if self.concepts else None,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three disjoint splits and what the benchmark has to know of them."""
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    shift: int = 0  # augmentation: random translation by up to this many pixels
+    flip: bool = False  # augmentation: random horizontal flip
+    attribution: str = ""  # who must be credited where images are shown
+    drawn: bool = True  # drawn or generated images, not photographs
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Shape of one image: channels, height, width."""
+        return tuple(self.train.images.shape[1:])  # type: ignore[return-value]
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same data on another device."""
+        splits = {s: getattr(self, s).to(device) for s in ("train", "validation", "test")}
+        return replace(self, **splits)
+
+    def fingerprint(self) -> str:
+        """A hash of every image, label and mask: the same data, the same fingerprint."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.validation, self.test):
+            parts = [split.images, split.labels]
+            if split.concepts:
+                digest.update(repr((split.concepts.names, split.concepts.landmark)).encode())
+                parts.append(split.concepts.packed)
+            for tensor in parts:
+                digest.update(str(tuple(tensor.shape)).encode())
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        digest.update(repr((self.class_names, self.shift, self.flip)).encode())
+        return digest.hexdigest()[:16]
+
+
+def make_splits(
+    parts: dict[str, tuple[Tensor, Tensor, Concepts | None]], classes: int
+) -> dict[str, Split]:
+    """Splits normalised by the training images' mean and standard deviation by channel."""
+    pixels = parts["train"][0].to(torch.float32) / 255
+    mean = pixels.mean((0, 2, 3))
+    std = pixels.std((0, 2, 3)).clamp(min=1e-3)
+    return {
+        name: Split(images, labels.long(), classes, mean, std, concepts)
+        for name, (images, labels, concepts) in parts.items()
+    }
+
+
+def data_root(root: Path | str | None = None) -> Path:
+    """Where data lies: the argument, else LEGIBLE_DATA, else ~/.cache/legible."""
+    chosen = root or os.environ.get("LEGIBLE_DATA") or Path.home() / ".cache" / "legible"
+    return Path(chosen).expanduser()
+
+
+DATASETS: dict[str, Callable[..., Dataset]] = {}
+
+
+def dataset(load: Callable[..., Dataset]) -> Callable[..., Dataset]:
+    """Registers a loader ``name(root: Path, **params) -> Dataset`` under its function's name.
+
+    It raises DataMissing, with one line that says how to get the data, where there is none.
+    """
+    origin = inspect.getsourcefile(load) or load.__module__
+    known: Any = DATASETS.get(load.__name__)
+    if known is not None and inspect.getsourcefile(known) != origin:
+        raise ValueError(
+            f"dataset '{load.__name__}' is defined in {inspect.getsourcefile(known)} and in {origin}"
+        )
+    DATASETS[load.__name__] = load
+    return load

@@ -1,0 +1,402 @@
+"""The nouns metrics and methods share: Concepts, Layer, Probe, Score, and the `metric` decorator.
+
+A metric is a pure function of a trained, probed network. Its argument names are its scope:
+
+- ``(layer, probe)``   a value per unit, per module, or one number for a layer;
+- ``(network, probe)`` one number for the whole network;
+- ``(first, second)``  one number comparing two probed layers (halves of the data, splits, seeds).
+
+It returns NaN where it is undefined, changes nothing, and draws random numbers only from
+``probe.generator(name)``, so the same probe always gives the same answer.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+
+# ----------------------------------------------------------------- the network, as seen from here
+
+
+class Edge(NamedTuple):
+    """One way out of a Tap: a parameter-free ``bridge``, then the ``weight`` layer it feeds.
+
+    ``norm`` is the BatchNorm that follows the weight layer, if any (metrics fold it in).
+    ``weight`` is None for a skip connection, which carries activation but has no weight.
+    """
+
+    weight: nn.Linear | nn.Conv2d | None
+    bridge: nn.Module
+    norm: nn.Module | None = None
+
+
+@runtime_checkable
+class TapLike(Protocol):
+    """What a Tap shows to methods and metrics (see bench/taps.py)."""
+
+    name: str
+    units: int
+    spatial: bool
+    outgoing: tuple[Edge, ...]
+    norm: nn.Module | None
+
+    def install(self, transform: Callable[[Tensor], Tensor]) -> None: ...
+
+
+class Output(NamedTuple):
+    """One forward pass: logits, and by Tap name what entered (raw) and what left each Tap."""
+
+    logits: Float[Tensor, "batch classes"]
+    activations: Mapping[str, Tensor]
+    transformed: Mapping[str, Tensor]
+
+
+@runtime_checkable
+class NetworkLike(Protocol):
+    """What a network shows to methods and metrics (see bench/taps.py)."""
+
+    taps: Mapping[str, TapLike]
+
+    def __call__(self, images: Tensor) -> Output: ...
+    def continue_from(self, tap: str, activation: Tensor) -> Tensor: ...
+
+
+# ----------------------------------------------------------------- concepts
+
+
+@dataclass(frozen=True, eq=False)
+class Concepts:
+    """Exact masks of named concepts, packed to bits along the image width.
+
+    ``packed`` has shape (images, concepts, height, ceil(width / 8)), most significant bit first.
+    ``landmark[k]`` says that concept k occurs once an image, so that its centre means something.
+    ``of_class[c]`` is the index of the concept that defines class c, or -1.
+    Masks overlap and nest.
+    """
+
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
+    landmark: tuple[bool, ...]
+    packed: UInt8[Tensor, "images concepts height bytes"]
+    width: int
+    of_class: tuple[int, ...] = ()
+
+    @classmethod
+    def pack(
+        cls,
+        masks: Bool[Tensor, "images concepts height width"],
+        names: Sequence[str],
+        categories: Sequence[str],
+        landmark: Sequence[bool],
+        of_class: Sequence[int] = (),
+    ) -> Concepts:
+        """Packs bool masks; raises ValueError when the counts of names and masks differ."""
+        if masks.dtype != torch.bool:
+            raise ValueError(f"concept masks must be bool, not {masks.dtype}")
+        if not len(names) == len(categories) == len(landmark) == masks.shape[1]:
+            raise ValueError(
+                f"{masks.shape[1]} concept masks but {len(names)} names, {len(categories)} "
+                f"categories and {len(landmark)} landmark flags"
+            )
+        width = masks.shape[-1]
+        padded = nn.functional.pad(masks, (0, -width % 8)).to(torch.uint8)
+        bits = padded.unflatten(-1, (-1, 8))
+        weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=masks.device)
+        packed = (bits * weights).sum(-1, dtype=torch.uint8)
+        return cls(
+            tuple(names), tuple(categories), tuple(landmark), packed, width, tuple(of_class)
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def masks(
+        self, rows: Tensor | slice = slice(None)
+    ) -> Bool[Tensor, "images concepts height width"]:
+        """The bool masks of some images. Ask for chunks: all of them may not fit in memory."""
+        packed = self.packed[rows]
+        shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=packed.device)
+        bits = packed.unsqueeze(-1).bitwise_right_shift(shifts).bitwise_and(1)
+        return bits.flatten(-2)[..., : self.width].bool()
+
+    def images(self, rows: Tensor | slice) -> Concepts:
+        """The same concepts on a subset of the images."""
+        return replace(self, packed=self.packed[rows])
+
+    def select(self, concepts: Sequence[int]) -> Concepts:
+        """A subset of the concepts."""
+        position = {k: i for i, k in enumerate(concepts)}
+        return Concepts(
+            tuple(self.names[k] for k in concepts),
+            tuple(self.categories[k] for k in concepts),
+            tuple(self.landmark[k] for k in concepts),
+            self.packed[:, list(concepts)],
+            self.width,
+            tuple(position.get(k, -1) for k in self.of_class),
+        )
+
+    def to(self, device: torch.device | str) -> Concepts:
+        """The same concepts on another device."""
+        return replace(self, packed=self.packed.to(device))
+
+
+# ----------------------------------------------------------------- the probed network
+
+
+@dataclass(eq=False)
+class Layer:
+    """What one Tap said of every probed image, before any transform a method installed.
+
+    ``activation`` has shape (images, units) or (images, units, height, width).
+    ``claimed`` is the partition of units into modules that the method itself claims (-1: none).
+    """
+
+    name: str
+    activation: Float[Tensor, "images units *map"]
+    claimed: Int[Tensor, "units"] | None = None
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def units(self) -> int:
+        return self.activation.shape[1]
+
+    @property
+    def spatial(self) -> bool:
+        """Whether the activation is a map finer than one cell."""
+        return self.activation.ndim == 4 and min(self.activation.shape[-2:]) > 1
+
+    @property
+    def pooled(self) -> Float[Tensor, "images units"]:
+        """Mean over positions of max(activation, 0)."""
+        return remember(self, "pooled", lambda: self.activation.clamp(min=0).flatten(2).mean(2)
+                        if self.activation.ndim > 2 else self.activation.clamp(min=0))
+
+    @property
+    def dead(self) -> Bool[Tensor, "units"]:
+        """Units that are never above zero on the probe, or not finite."""
+        return remember(
+            self, "dead", lambda: ~(self.pooled.isfinite().all(0) & (self.pooled > 0).any(0))
+        )
+
+    def chunks(self, size: int = 256) -> Iterator[tuple[slice, Float[Tensor, "chunk units *map"]]]:
+        """max(activation, 0) in chunks of images, with the slice of images each covers."""
+        for start in range(0, len(self.activation), size):
+            rows = slice(start, start + size)
+            yield rows, self.activation[rows].clamp(min=0)
+
+    def images(self, rows: Tensor | slice) -> Layer:
+        """The same layer on a subset of the images."""
+        return Layer(self.name, self.activation[rows], self.claimed)
+
+
+@dataclass(eq=False)
+class Probe:
+    """A trained network's answers on held-out images: all that a metric may read."""
+
+    network: NetworkLike
+    images: Float[Tensor, "images channels height width"]  # as the network received them
+    labels: Int[Tensor, "images"]
+    logits: Float[Tensor, "images classes"]
+    layers: Mapping[str, Layer]
+    concepts: Concepts | None = None
+    measurable: frozenset[str] = frozenset()  # layers that pass the measurability gate
+    seed: int = 0
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def classes(self) -> int:
+        return self.logits.shape[1]
+
+    def generator(self, name: str) -> torch.Generator:
+        """A CPU generator of its own for each named use, the same every time it is asked for."""
+        return torch.Generator().manual_seed(self.seed * 1_000_003 + zlib.crc32(name.encode()))
+
+    def subset(self, rows: Tensor | slice) -> Probe:
+        """The same network probed on a subset of the images."""
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            logits=self.logits[rows],
+            layers={name: layer.images(rows) for name, layer in self.layers.items()},
+            concepts=self.concepts.images(rows) if self.concepts else None,
+            memo={},
+        )
+
+    def halves(self) -> tuple[Probe, Probe]:
+        """Two disjoint random halves of the probed images."""
+        order = torch.randperm(len(self.labels), generator=self.generator("halves"))
+        order = order.to(self.labels.device)
+        middle = len(order) // 2
+        return self.subset(order[:middle]), self.subset(order[middle : 2 * middle])
+
+
+def remember(owner: Layer | Probe, key: Any, compute: Callable[[], Any]) -> Any:
+    """``compute()``, once for each owner and key: intermediate results several metrics share."""
+    if key not in owner.memo:
+        owner.memo[key] = compute()
+    return owner.memo[key]
+
+
+# ----------------------------------------------------------------- the metric
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric: the function and what the leaderboard has to know of it."""
+
+    name: str
+    function: Callable[..., Any]
+    aspect: str
+    better: Literal["higher", "lower", "neither"]
+    per: Literal["unit", "module", "layer", "network", "pair"]
+    null: float | Callable[[Layer, Probe], float] | None
+    needs: frozenset[str]
+    headline: bool
+    title: str
+    limits: tuple[float, float]
+    origin: str
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return inspect.getdoc(self.function).splitlines()[0] if self.function.__doc__ else ""
+
+
+METRICS: dict[str, Metric] = {}
+
+#: What a metric can declare under ``needs``, and the reason shown where it is not met.
+NEEDS = {
+    "spatial": "needs a layer with a map",
+    "concepts": "needs concept masks",
+    "landmarks": "needs landmark concepts",
+    "measurable": "the map is too coarse for these masks (the oracle fails the gate)",
+    "claimed": "the method claims no modules",
+    "trunk": "the layer is not on the trunk, so the network cannot be rerun from it",
+    "weights": "the layer has no outgoing weights",
+}
+
+ASPECTS = (
+    "task",
+    "focus",
+    "semantics",
+    "class specificity",
+    "structure",
+    "consistency",
+    "module semantics",
+    "attribution",
+    "efficiency",
+)
+
+
+def metric(
+    *,
+    aspect: str,
+    better: Literal["higher", "lower", "neither"],
+    per: Literal["unit", "module", "layer", "network", "pair"],
+    null: float | Callable[[Layer, Probe], float] | None = None,
+    needs: Sequence[str] | set[str] = (),
+    headline: bool = False,
+    title: str = "",
+    limits: tuple[float, float] = (-float("inf"), float("inf")),
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers a metric under its function's name.
+
+    ``null`` is what a unit without the property scores: undefined units count as it in the
+    headline mean, so that killing units earns nothing. ``needs`` names what must be there
+    (see NEEDS). ``headline`` marks the one metric of its aspect that ranks are made from.
+    """
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        name = function.__name__
+        origin = inspect.getsourcefile(function) or function.__module__
+        if name in METRICS and METRICS[name].origin != origin:
+            raise ValueError(f"metric '{name}' is defined in {METRICS[name].origin} and in {origin}")
+        if aspect not in ASPECTS:
+            raise ValueError(f"metric '{name}': unknown aspect '{aspect}', one of {ASPECTS}")
+        if unknown := set(needs) - set(NEEDS):
+            raise ValueError(f"metric '{name}': unknown needs {sorted(unknown)}, known {list(NEEDS)}")
+        METRICS[name] = Metric(
+            name, function, aspect, better, per, null, frozenset(needs), headline,
+            title or name.replace("_", " "), limits, origin,
+        )
+        return function
+
+    return add
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """One metric on one layer of one run: a value per unit, per module, or a single one."""
+
+    metric: str
+    layer: str
+    values: Float[np.ndarray, "values"]
+    null: float = float("nan")
+    reason: str = ""  # why nothing is defined, where nothing is
+    seconds: float = 0.0
+
+    @property
+    def undefined(self) -> int:
+        """How many values are NaN."""
+        return int(np.isnan(self.values).sum())
+
+    @property
+    def value(self) -> float:
+        """The mean, undefined values counted as the null; NaN where nothing could be measured."""
+        if self.reason or not len(self.values):
+            return float("nan")
+        if not np.isfinite(self.null):
+            return self.live
+        return float(np.where(np.isnan(self.values), self.null, self.values).mean())
+
+    @property
+    def live(self) -> float:
+        """The mean over the defined values alone."""
+        return float(np.nanmean(self.values)) if self.undefined < len(self.values) else float("nan")
+
+
+def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
+    """The first declared need that is not met, as a reason; empty when all are."""
+    tap = probe.network.taps.get(layer.name) if layer is not None else None
+    concepts = probe.concepts
+    met = {
+        "spatial": layer is not None and layer.spatial,
+        "concepts": concepts is not None and len(concepts) > 0,
+        "landmarks": concepts is not None and any(concepts.landmark),
+        "measurable": layer is not None and layer.name in probe.measurable,
+        "claimed": layer is not None and layer.claimed is not None,
+        "trunk": tap is not None and getattr(tap, "on_trunk", False),
+        "weights": tap is not None and any(edge.weight is not None for edge in tap.outgoing),
+    }
+    return next((NEEDS[need] for need in NEEDS if need in item.needs and not met[need]), "")
+
+
+def as_values(result: Any) -> Float[np.ndarray, "values"]:
+    """A metric's result, a tensor or a number, as a float64 array of one dimension."""
+    tensor = torch.as_tensor(result, dtype=torch.float64)
+    return tensor.detach().cpu().reshape(-1).numpy()
+
+
+@functools.cache
+def scope(function: Callable[..., Any]) -> Literal["layer", "network", "pair"]:
+    """What a metric looks at, read from its first argument's name."""
+    first = next(iter(inspect.signature(function).parameters))
+    names: dict[str, Literal["layer", "network", "pair"]] = {
+        "layer": "layer", "network": "network", "first": "pair",
+    }
+    if first not in names:
+        raise ValueError(
+            f"metric '{function.__name__}': the first argument must be layer, network or first, "
+            f"not '{first}'"
+        )
+    return names[first]
