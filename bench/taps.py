@@ -14,8 +14,9 @@ from metrics.base import Edge, Output
 class Tap(nn.Module):
     """An identity placed after an interpretable activation.
 
-    Hands out what passes, applies the transforms a method installed, and is a layer Captum can
-    be pointed at. It has no parameters, so it never shows in a state_dict.
+    What a method installed ``before`` comes first and is part of the raw activation (a rotation,
+    a dictionary's encoder); then comes ``point``, the layer Captum is pointed at; then the other
+    transforms (a mask, a decoder). It has no parameters, so it never shows in a state_dict.
     """
 
     def __init__(self, name: str) -> None:
@@ -24,6 +25,8 @@ class Tap(nn.Module):
         self.shape: tuple[int, ...] = ()  # of one image's activation
         self.outgoing: tuple[Edge, ...] = ()
         self.on_trunk = False
+        self.before: list[Callable[[Tensor], Tensor]] = []
+        self.point = nn.Identity()
         self.transforms: list[Callable[[Tensor], Tensor]] = []
         self.record: dict[str, tuple[Tensor, Tensor]] | None = None
         self._norm: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule
@@ -43,14 +46,21 @@ class Tap(nn.Module):
         """The normalisation layer before the activation, if any."""
         return self._norm[0] if self._norm else None
 
-    def install(self, transform: Callable[[Tensor], Tensor]) -> None:
+    def install(self, transform: Callable[[Tensor], Tensor], before: bool = False) -> None:
         """Applies ``transform`` to all that passes from now on, after those already there."""
-        self.transforms.append(transform)
+        (self.before if before else self.transforms).append(transform)
 
-    def forward(self, x: Tensor) -> Tensor:
-        raw = x
+    def leave(self, x: Tensor) -> Tensor:
+        """What leaves the Tap when the raw activation is ``x``."""
         for transform in self.transforms:
             x = transform(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        for transform in self.before:
+            x = transform(x)
+        raw = self.point(x)
+        x = self.leave(raw)
         if self.record is not None:
             self.record[self.name] = (raw, x)
         return x
@@ -119,15 +129,15 @@ class Network(nn.Module):
         )
 
     def continue_from(self, tap: str, activation: Tensor) -> Float[Tensor, "batch classes"]:
-        """Logits as if ``activation`` had reached the Tap (its transforms still apply).
+        """Logits as if ``activation`` were the Tap's raw activation (its transforms apply).
 
         Raises ValueError for a Tap inside a residual block.
         """
         start = self.taps[tap]
         if not start.on_trunk:
             raise ValueError(f"Tap '{tap}' is inside a block: the network cannot run on from it")
-        x = activation
-        for module in self.trunk[self.trunk.index(start) :]:
+        x = start.leave(activation)
+        for module in self.trunk[self.trunk.index(start) + 1 :]:
             x = module(x)
         return x
 

@@ -98,7 +98,7 @@ class Method(nn.Module):
     label: ClassVar[str] = ""
     #: "method"; "null" rows stand apart; "control" rows optimise a metric and stay unranked.
     kind: ClassVar[Literal["method", "null", "control"]] = "method"
-    #: What must be there: "spatial", "dense" (a Tap whose way out is a dense layer), "concepts".
+    #: What must be there, of UNMET's keys; where it is not, the cell is skipped with the reason.
     needs: ClassVar[frozenset[str]] = frozenset()
     #: False: the network is left as initialised.
     trains: ClassVar[bool] = True
@@ -166,6 +166,48 @@ class Method(nn.Module):
         """Puts x + strength (f(x) - x) behind a Tap. Ask ``self.training`` inside f if needed."""
         strength = self.strength
         network.taps[tap].install(lambda x: x + strength * (transform(x) - x))
+
+
+# ----------------------------------------------------------------- what must be there
+
+_LINEAR = (nn.Flatten, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Identity)
+
+
+def _linear_head(network: NetworkLike) -> bool:
+    tap = list(network.taps.values())[-1]
+    return bool(tap.outgoing) and all(
+        isinstance(edge.weight, nn.Linear)
+        and edge.weight.in_features == tap.units
+        and all(isinstance(module, _LINEAR) for module in edge.bridge.modules()
+                if module is not edge.bridge)
+        for edge in tap.outgoing
+    )
+
+
+#: Each need a method can declare: whether it is met, and the reason shown where it is not.
+UNMET: dict[str, tuple[Callable[[NetworkLike, Data], bool], str]] = {
+    "spatial": (
+        lambda network, data: bool(select_taps(network, "spatial")), "needs a Tap with a map",
+    ),
+    "dense": (
+        lambda network, data: bool(select_taps(network, "dense")),
+        "needs a Tap that feeds a dense layer",
+    ),
+    "linear_head": (
+        lambda network, data: _linear_head(network),
+        "needs a last Tap that is linear up to the logits",
+    ),
+    "concepts": (lambda network, data: data.concepts is not None, "needs concept masks"),
+}
+
+
+def unmet(method: type[Method], network: NetworkLike, data: Data) -> str:
+    """The reason why a method cannot run here; empty if it can."""
+    for need in sorted(method.needs):
+        holds, reason = UNMET[need]
+        if not holds(network, data):
+            return reason
+    return ""
 
 
 # ----------------------------------------------------------------- choosing Taps

@@ -46,10 +46,12 @@ class TapLike(Protocol):
     name: str
     units: int
     spatial: bool
+    on_trunk: bool
+    point: nn.Module
     outgoing: tuple[Edge, ...]
     norm: nn.Module | None
 
-    def install(self, transform: Callable[[Tensor], Tensor]) -> None: ...
+    def install(self, transform: Callable[[Tensor], Tensor], before: bool = False) -> None: ...
 
 
 class Output(NamedTuple):
@@ -375,7 +377,7 @@ def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
         "landmarks": concepts is not None and any(concepts.landmark),
         "measurable": layer is not None and layer.name in probe.measurable,
         "claimed": layer is not None and layer.claimed is not None,
-        "trunk": tap is not None and getattr(tap, "on_trunk", False),
+        "trunk": tap is not None and tap.on_trunk,
         "weights": tap is not None and any(edge.weight is not None for edge in tap.outgoing),
     }
     return next((NEEDS[need] for need in NEEDS if need in item.needs and not met[need]), "")

@@ -1,0 +1,12 @@
+"""Plain training: the baseline every other row is compared with."""
+
+from methods.base import Method, register
+
+
+@register
+class Plain(Method):
+    """Cross-entropy alone.
+
+    Equation: L = CE(logits, labels).
+    Paper: none. Repository: none. Differences: none.
+    """

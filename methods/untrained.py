@@ -1,0 +1,14 @@
+"""Null row: the network as initialised."""
+
+from methods.base import Method, register
+
+
+@register
+class Untrained(Method):
+    """No training at all: what an architecture scores by itself.
+
+    Equation: none. Paper: none. Repository: none. Differences: none.
+    """
+
+    kind = "null"
+    trains = False
