@@ -1,0 +1,138 @@
+"""Which units respond alike: signatures, their correlation, neighbourhoods, effective rank.
+
+A unit's signature is the vector of its responses over all images and positions, centred and of
+unit norm, so that the scalar product of two signatures is Pearson's correlation. A unit without a
+direction (dead, constant, not finite) has the zero signature: it correlates with nothing, itself
+included, and a correlation matrix says by its diagonal (1 or 0) which units are live.
+
+`signatures`, `correlation`, `neighbours` and `effective_rank` are differentiable where that makes
+sense, synchronise nothing with the host, and are what the method `sync` is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from metrics.base import Layer, remember
+
+#: A unit that peaks below this is silent: its direction would be rounding noise, and the
+#: derivative of its signature, which grows as 1 / norm, would overflow.
+SILENT = 1e-12
+#: Variance over mean square below which a unit counts as constant (float32 rounding is 1e-14).
+CONSTANT = 1e-10
+
+
+def signatures(
+    activation: Float[Tensor, "images units *map"],
+) -> Float[Tensor, "units samples"]:
+    """Each unit's responses over images and positions, centred, of unit norm, in float32.
+
+    Invariant to a unit's scale and offset. Zero, with zero gradient, for a unit that is dead,
+    constant or not finite.
+    """
+    responses = activation.float().movedim(1, 0).flatten(1)
+    peak = responses.detach().abs().amax(1, keepdim=True)
+    usable = peak.isfinite() & (peak > SILENT)
+    # dividing by a constant changes neither the signature nor its gradient, but no square of a
+    # tiny response underflows; both `where`s are needed to keep NaN out of the gradient
+    scaled = torch.where(usable, responses, 0.0) / torch.where(usable, peak, 1.0)
+    centred = scaled - scaled.mean(1, keepdim=True)
+    power = centred.square().sum(1, keepdim=True)
+    live = usable & (power > CONSTANT * scaled.square().sum(1, keepdim=True)).detach()
+    return torch.where(live, centred, 0.0) * torch.where(live, power, 1.0).rsqrt()
+
+
+def correlation(activation: Float[Tensor, "images units *map"]) -> Float[Tensor, "units units"]:
+    """Pearson's correlation of every two units over images and positions (differentiable).
+
+    Rows and columns of units without a direction are zero, the diagonal too.
+    """
+    signature = signatures(activation)
+    return signature @ signature.T
+
+
+def live_units(correlation: Float[Tensor, "units units"]) -> Bool[Tensor, "units"]:
+    """Units that have a direction, read from the diagonal of a correlation matrix."""
+    return correlation.detach().diagonal() > 0.5
+
+
+def effective_rank(correlation: Float[Tensor, "units units"]) -> Float[Tensor, ""]:
+    """exp of the entropy of the normalised eigenvalues of a correlation matrix (differentiable).
+
+    From 1 (all live units are copies, or mirror images, of one) to the number of live units (all
+    uncorrelated); NaN without a live unit. Source: Roy and Vetterli, "The effective rank", 2007.
+    """
+    eigenvalues = torch.linalg.eigvalsh(correlation).clamp(min=0)
+    share = eigenvalues / eigenvalues.sum()
+    return (-share * share.clamp(min=torch.finfo(share.dtype).tiny).log()).sum().exp()
+
+
+def neighbourhood_threshold(
+    correlation: Float[Tensor, "units units"], k: int = 3
+) -> Float[Tensor, ""]:
+    """The correlation above which two units are neighbours: 1 - eps^2 / 2 for the radius eps.
+
+    eps is the mean, over live units, of the distance sqrt(2 - 2 rho) between a unit's signature
+    and its k-th nearest; it follows the units as they train. NaN where no unit has k others.
+    Source: the first radius of Shao's synchronization clustering, on the unit sphere.
+    """
+    pairs = _live_pairs(correlation)
+    if not 0 < k < len(pairs):
+        return torch.full((), float("nan"), dtype=correlation.dtype, device=correlation.device)
+    masked = torch.where(pairs, correlation.detach(), -torch.inf)
+    kth = masked.topk(k, dim=1).values[:, -1]
+    defined = kth.isfinite()
+    distance = torch.where(defined, 2 - 2 * kth, 0.0).clamp(min=0).sqrt()
+    return 1 - (distance.sum() / defined.sum()).square() / 2
+
+
+def neighbours(
+    correlation: Float[Tensor, "units units"], k: int = 3
+) -> Bool[Tensor, "units units"]:
+    """Which live units lie within each other's neighbourhood: symmetric, without self.
+
+    The radius is the mean k-nearest distance (see `neighbourhood_threshold`), so a unit has k
+    neighbours on average, roughly; one in the open has none.
+    """
+    return _live_pairs(correlation) & (
+        correlation.detach() >= neighbourhood_threshold(correlation, k)
+    )
+
+
+def _live_pairs(correlation: Float[Tensor, "units units"]) -> Bool[Tensor, "units units"]:
+    """Pairs of two different live units."""
+    live = live_units(correlation)
+    itself = torch.eye(len(live), dtype=torch.bool, device=live.device)
+    return live[:, None] & live & ~itself
+
+
+def layer_correlation(layer: Layer, chunk: int = 256) -> Float[Tensor, "units units"]:
+    """`correlation` of a probed layer's max(activation, 0), streamed over images, in float64.
+
+    Two passes (means, then centred products) over chunks of images, remembered on the layer.
+    """
+    return remember(layer, "correlation", lambda: _streamed(layer, chunk))
+
+
+def _streamed(layer: Layer, chunk: int) -> Float[Tensor, "units units"]:
+    usable = (~layer.dead)[:, None]
+
+    def blocks() -> Iterator[Tensor]:
+        for _, part in layer.chunks(chunk):
+            responses = part.movedim(1, 0).flatten(1)
+            yield torch.where(usable, responses, 0.0).double()
+
+    samples = layer.activation[:, 0].numel()
+    zero = torch.zeros((), dtype=torch.float64, device=layer.activation.device)
+    mean = sum((block.sum(1, keepdim=True) for block in blocks()), zero) / samples
+    gram = sum(((centred := block - mean) @ centred.T for block in blocks()), zero)
+    power = gram.diagonal()
+    live = power > CONSTANT * (power + samples * mean[:, 0].square())
+    scale = torch.where(live, power, 1.0).rsqrt() * live
+    rho = (gram * scale * scale[:, None]).clamp(-1, 1)
+    rho.diagonal().copy_(live)
+    return rho
