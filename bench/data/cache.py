@@ -1,0 +1,100 @@
+"""Tensors that are expensive to make, made once and kept as safetensors beside their JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+Made = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+def cached(
+    root: Path,
+    name: str,
+    key: Mapping[str, Any],
+    sources: Sequence[ModuleType],
+    make: Callable[[], Made],
+) -> Made:
+    """What ``make`` returns, tensors and JSON-able notes, from ``root/cache`` when it is there.
+
+    The file is keyed by ``key`` and the text of ``sources``, and carries a checksum: one that is
+    damaged is made anew. Only one process makes it at a time. Where the folder cannot be written
+    to, nothing is kept.
+    """
+    file = root / "cache" / f"{name}-{_digest(key, sources)}.safetensors"
+    if made := _read(file):
+        return made
+    with _lock(file):
+        if made := _read(file):  # another process was faster
+            return made
+        tensors, notes = make()
+        _write(file, tensors, notes)
+    return tensors, notes
+
+
+def _digest(key: Mapping[str, Any], sources: Sequence[ModuleType]) -> str:
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
+    for module in sources:
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()[:16]
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(name.encode(), total)
+        total = zlib.crc32(tensors[name].contiguous().numpy().reshape(-1).view("uint8").data, total)
+    return str(total)
+
+
+def _read(file: Path) -> Made | None:
+    """The file's tensors and notes; None when it is absent or damaged."""
+    try:
+        with safe_open(file, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            metadata = stored.metadata() or {}
+        if metadata.get("checksum") != _checksum(tensors):
+            return None
+        return tensors, json.loads(metadata["notes"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+
+
+def _lock(file: Path) -> FileLock | nullcontext[None]:
+    if not _writable(file.parent):
+        return nullcontext()
+    return FileLock(file.with_suffix(".lock"))
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _write(file: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
+    """Writes beside and renames, so that a reader never sees half a file."""
+    if not _writable(file.parent):
+        return
+    metadata = {"notes": json.dumps(notes), "checksum": _checksum(tensors)}
+    beside = file.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, beside, metadata)
+        beside.replace(file)
+    except OSError:  # the disk is full: go on without a cache
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,384 @@
+"""Real characters: the class is a component, wherever in the character it stands."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.data import strokes as drawing
+from bench.data import texture as backgrounds
+from bench.data.base import Dataset, dataset, make_splits
+from bench.data.cache import Made, cached
+from bench.data.checks import at_least, between
+from bench.data.strokes import Character, Component, distance, kanjivg_files, read_characters
+from bench.data.texture import texture as textured
+from metrics.base import Concepts
+
+ATTRIBUTION = "KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0"
+SPLITS = {"train": 0.6, "validation": 0.15, "test": 0.25}  # share of each class's characters
+POSITIONS = ("left", "right", "top", "bottom", "middle")
+OTHERS = 12  # concepts that are components but no class
+FEWEST = 30  # characters a class needs of its own
+SMALLEST = 0.22  # a class component's shorter side, as a share of the canvas
+CHUNK = 64  # images drawn at once
+
+
+@dataset
+def kanji(
+    root: Path,
+    size: int = 32,
+    classes: int = 12,
+    channels: int = 1,
+    train: int = 6000,
+    validation: int = 1000,
+    test: int = 2000,
+    warp: float = 1.0,
+    clutter: int = 3,
+    texture: float = 1.0,
+    seed: int = 0,
+) -> Dataset:
+    """Characters of KanjiVG, drawn with varied affine map, stroke width, contrast and background.
+
+    A class is a component that a character holds exactly once, with none of the other classes'
+    components, and that stands left, right, top, bottom or in the middle in turn. Train,
+    validation and test hold different characters. Concepts, with exact masks: components,
+    stroke types and the position of the class's component. ``warp`` scales the affine map's
+    range (0: none), ``clutter`` is the number of foreign strokes, which have no mask, and
+    ``texture`` scales the background's contrast.
+    Raises DataMissing without the kanjivg package, ValueError for a parameter out of range.
+    """
+    between("size", size, 28, 512)
+    between("classes", classes, 2, 24)
+    between("channels", channels, 1, 4)
+    for name, count in (("train", train), ("validation", validation), ("test", test)):
+        at_least(name, count, classes)
+    between("warp", warp, 0, 2)
+    between("clutter", clutter, 0, 50)
+    between("texture", texture, 0, 3)
+    at_least("seed", seed, 0)
+    options = {k: v for k, v in locals().items() if k not in ("root", "name", "count")}
+    sources = [drawing, backgrounds, sys.modules[__name__]]
+    key = {**options, "kanjivg": drawing.kanjivg_version()}
+    files = kanjivg_files()
+    tensors, notes = cached(root, "kanji", key, sources, lambda: _make(files, **options))
+    parts = {}
+    for split in SPLITS:
+        packed = tensors[f"{split}.packed"]
+        concepts = Concepts(
+            tuple(notes["names"]),
+            tuple(notes["categories"]),
+            tuple(notes["landmark"]),
+            packed,
+            size,
+            tuple(range(classes)),
+        )
+        parts[split] = (tensors[f"{split}.images"], tensors[f"{split}.labels"], concepts)
+    return Dataset(
+        "kanji",
+        tuple(notes["names"][:classes]),
+        **make_splits(parts, classes),
+        shift=2,
+        attribution=ATTRIBUTION,
+    )
+
+
+def _make(files: list[Path], **options: Any) -> Made:
+    """Chooses the classes, deals the characters to the splits and draws all images."""
+    plan = plan_characters(read_characters(files), options["classes"], options["seed"])
+    tensors: dict[str, Tensor] = {}
+    for number, split in enumerate(SPLITS):
+        generator = torch.Generator().manual_seed(options["seed"] * len(SPLITS) + number)
+        which, labels = _deal(plan.members[split], options[split], generator)
+        images, packed = _draw(plan, which, generator, options)
+        codes = torch.tensor([plan.characters[i].code for i in which.tolist()])
+        made = {"images": images, "labels": labels, "packed": packed, "codes": codes}
+        tensors.update({f"{split}.{name}": tensor for name, tensor in made.items()})
+    notes = {"names": plan.names, "categories": plan.categories, "landmark": plan.landmark}
+    return tensors, notes
+
+
+# ------------------------------------------------------------------ which characters, which concepts
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The characters of each class and split, and for every stroke the concepts it belongs to."""
+
+    characters: list[Character]
+    members: dict[str, list[list[int]]]  # split -> class -> characters
+    strangers: list[int]  # characters of no class: clutter comes from them
+    names: list[str]
+    categories: list[str]
+    landmark: list[bool]
+    belongs: list[list[tuple[int, int]]]  # character -> pairs of stroke and concept
+
+
+def plan_characters(characters: list[Character], classes: int, seed: int) -> Plan:
+    """Classes are the most frequent components that stand in varied places."""
+    chosen = choose_classes(characters, classes)
+    defining = [class_component(c, chosen) for c in characters]
+    members = [
+        [i for i, d in enumerate(defining) if d is not None and d.element == element]
+        for element in chosen
+    ]
+    used = sorted(i for m in members for i in m)
+    drawn = [characters[i] for i in used]
+    others = _frequent([{p.element for p in c.components} for c in drawn], (0.02, 0.2), chosen)
+    kinds = _frequent([set(c.types) for c in drawn], (0.02, 0.5), ["", "６"])
+    components = [*chosen, *others[:OTHERS]]
+    names = components + kinds + list(POSITIONS)
+    index = {name: k for k, name in enumerate(names)}
+    belongs = [
+        _belongs(c, d, index) if d is not None else []
+        for c, d in zip(characters, defining, strict=True)
+    ]
+    most = [Counter(p.element for p in c.components) | Counter(c.types) for c in drawn]
+    once = [max(count[name] for count in most) <= 1 for name in names]
+    categories = ["component"] * len(components) + ["stroke"] * len(kinds)
+    strangers = [i for i, c in enumerate(characters) if not set(chosen) & _elements(c)]
+    return Plan(
+        characters,
+        _split(members, seed),
+        strangers,
+        names,
+        categories + ["position"] * len(POSITIONS),
+        once,
+        belongs,
+    )
+
+
+def choose_classes(characters: Sequence[Character], classes: int) -> list[str]:
+    """The most frequent components of three strokes or more whose place is no shortcut.
+
+    One is left out when it would leave a class fewer than FEWEST characters of its own: 貝 always
+    holds 目. Raises ValueError when there are not enough.
+    """
+    holders: dict[str, set[int]] = {}
+    places: dict[str, dict[int, str]] = {}
+    for i, character in enumerate(characters):
+        for component in character.components:
+            holders.setdefault(component.element, set()).add(i)
+        for component in _usable(character):
+            if len(component.strokes) >= 3:
+                places.setdefault(component.element, {})[i] = place(character, component)
+    chosen: list[str] = []
+    for element in sorted(places, key=lambda e: (-len(places[e]), e)):
+        together = [*chosen, element]
+        spread = Counter(places[element].values())
+        if max(spread.values()) <= 0.6 * spread.total() and all(
+            len(places[e].keys() - set().union(*(holders[o] for o in together if o != e))) >= FEWEST
+            for e in together
+        ):
+            chosen.append(element)
+        if len(chosen) == classes:
+            return chosen
+    raise ValueError(f"classes must be at most {len(chosen)}, not {classes}")
+
+
+def class_component(character: Character, chosen: Sequence[str]) -> Component | None:
+    """The one class component of a character; None when it has none, several or a tiny one."""
+    present = [p for p in character.components if p.element in chosen]
+    return present[0] if len(present) == 1 and present[0] in _usable(character) else None
+
+
+def place(character: Character, component: Component) -> str:
+    """Where the middle of a component lies in the canvas."""
+    right, down = _box(character, component).mean(0) - 0.5
+    if max(abs(right), abs(down)) < 0.1:
+        return "middle"
+    if abs(right) > abs(down):
+        return "right" if right > 0 else "left"
+    return "bottom" if down > 0 else "top"
+
+
+def _usable(character: Character) -> list[Component]:
+    """Components that occur once, are not the whole character and are large enough to be seen."""
+    count = Counter(p.element for p in character.components)
+    return [
+        p
+        for p in character.components
+        if count[p.element] == 1
+        and len(p.strokes) < len(character.types)
+        and np.ptp(_box(character, p), axis=0).min() >= SMALLEST
+    ]
+
+
+def _box(character: Character, component: Component) -> np.ndarray:
+    points = character.points[list(component.strokes)].reshape(-1, 2)
+    return np.stack([points.min(0), points.max(0)])
+
+
+def _elements(character: Character) -> set[str]:
+    return {p.element for p in character.components}
+
+
+def _frequent(
+    holdings: Sequence[set[str]], limits: tuple[float, float], without: Sequence[str]
+) -> list[str]:
+    """Names held by a share of the characters within limits, the most frequent first."""
+    count = Counter(name for names in holdings for name in names)
+    low, high = (limit * len(holdings) for limit in limits)
+    found = [name for name, n in count.items() if low <= n <= high and name not in without]
+    return sorted(found, key=lambda name: (-count[name], name))
+
+
+def _belongs(
+    character: Character, defining: Component, index: dict[str, int]
+) -> list[tuple[int, int]]:
+    """Pairs of stroke and concept: its components, its type, the defining component's place."""
+    pairs = [
+        (s, index[p.element]) for p in character.components if p.element in index for s in p.strokes
+    ]
+    pairs += [(s, index[kind]) for s, kind in enumerate(character.types) if kind in index]
+    pairs += [(s, index[place(character, defining)]) for s in defining.strokes]
+    return sorted(set(pairs))
+
+
+def _split(members: list[list[int]], seed: int) -> dict[str, list[list[int]]]:
+    """Deals each class's characters to the splits, in a seeded order."""
+    generator = np.random.default_rng(seed)
+    dealt: dict[str, list[list[int]]] = {name: [] for name in SPLITS}
+    ends = np.cumsum(list(SPLITS.values()))[:-1]
+    for characters in members:
+        order = generator.permutation(characters)
+        for name, part in zip(
+            SPLITS, np.split(order, (ends * len(order)).astype(int)), strict=True
+        ):
+            dealt[name].append(part.tolist())
+    return dealt
+
+
+# ------------------------------------------------------------------ drawing
+
+
+def _deal(
+    members: list[list[int]], count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A character and a label for each image: classes equally often, characters at random."""
+    labels = torch.arange(count) % len(members)
+    labels = labels[torch.randperm(count, generator=generator)]
+    sizes = torch.tensor([len(m) for m in members])
+    table = torch.nn.utils.rnn.pad_sequence([torch.tensor(m) for m in members], batch_first=True)
+    pick = (torch.rand(count, generator=generator) * sizes[labels]).long()
+    return table[labels, pick], labels
+
+
+def _draw(
+    plan: Plan, which: Tensor, generator: torch.Generator, options: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """Images and packed concept masks of the given characters."""
+    ink = _Ink(plan)
+    drawn = [_draw_chunk(ink, rows, generator, **options) for rows in which.split(CHUNK)]
+    return torch.cat([image for image, _ in drawn]), torch.cat([packed for _, packed in drawn])
+
+
+class _Ink:
+    """All characters' strokes in one table, with where each character's begin."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.concepts = len(plan.names)
+        self.points = torch.from_numpy(
+            np.concatenate([c.points for c in plan.characters]).astype(np.float32)
+        )
+        counts = torch.tensor([len(c.types) for c in plan.characters])
+        self.start, self.count = counts.cumsum(0) - counts, counts
+        pairs = [p for held in plan.belongs for p in held]
+        self.pairs = torch.tensor(pairs).reshape(-1, 2)  # stroke within character, concept
+        self.pair_count = torch.tensor([len(held) for held in plan.belongs])
+        self.pair_start = self.pair_count.cumsum(0) - self.pair_count
+        strangers = torch.tensor(plan.strangers)
+        self.foreign = _ranges(self.start[strangers], self.count[strangers])[0]
+
+
+def _ranges(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Concatenates start .. start + count, and says which range each entry is of."""
+    owner = torch.repeat_interleave(torch.arange(len(count)), count)
+    first = count.cumsum(0) - count
+    return torch.arange(len(owner)) - first[owner] + start[owner], owner
+
+
+def _draw_chunk(
+    ink: _Ink,
+    which: Tensor,
+    generator: torch.Generator,
+    *,
+    size: int,
+    channels: int,
+    warp: float,
+    clutter: int,
+    texture: float,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    rows, owner = _ranges(ink.start[which], ink.count[which])
+    turn, move = _affine(len(which), warp, generator)
+    radius = size / 32 * (0.6 + 0.5 * torch.rand(len(which), 1, 1, generator=generator))
+    points = size * ((ink.points[rows] - 0.5) @ turn[owner].mT + move[owner] + 0.5)
+    away = distance(points, size)
+    touched = away <= radius[owner]
+    paint = _nearest(away, owner, len(which), radius)
+    if clutter:
+        stray, stray_owner = _stray(ink, len(which), clutter, turn, size, generator)
+        strength = 0.5 + 0.5 * torch.rand(len(which), 1, 1, generator=generator)
+        loose = _nearest(distance(stray, size), stray_owner, len(which), radius)
+        paint = torch.maximum(paint, strength * loose)
+    images = _compose(paint, channels, texture, generator)
+    return images, _masks(ink, which, owner, touched)
+
+
+def _affine(count: int, warp: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Matrices (rotation, scale, shear) and translations, in canvas sides."""
+    draw = warp * (2 * torch.rand(6, count, generator=generator) - 1)
+    angle, shear = 0.2 * draw[0], 0.15 * draw[1]
+    wide, high = 0.88 + 0.12 * draw[2], 0.88 + 0.12 * draw[3]
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([cos * wide, cos * shear - sin * high, sin * wide, sin * shear + cos * high])
+    return turn.T.reshape(count, 2, 2), 0.06 * draw[4:].T.reshape(count, 1, 2)
+
+
+def _stray(
+    ink: _Ink, count: int, clutter: int, turn: Tensor, size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Strokes of other characters, anywhere in the image."""
+    owner = torch.arange(count).repeat_interleave(clutter)
+    pick = torch.randint(len(ink.foreign), (len(owner),), generator=generator)
+    points = ink.points[ink.foreign[pick]]
+    points = (points - points.mean(1, keepdim=True)) @ turn[owner].mT
+    return size * (points + torch.rand(len(owner), 1, 2, generator=generator)), owner
+
+
+def _nearest(away: Tensor, owner: Tensor, count: int, radius: Tensor) -> Tensor:
+    """How much ink lies on each pixel: 1 within the stroke, falling to 0 over a pixel."""
+    index = owner.view(-1, 1, 1).expand_as(away)
+    nearest = away.new_full((count, *away.shape[1:]), 1e9).scatter_reduce_(0, index, away, "amin")
+    return (radius + 0.5 - nearest).clamp_(0, 1)
+
+
+def _masks(ink: _Ink, which: Tensor, owner: Tensor, touched: Tensor) -> Tensor:
+    """Packed masks: a concept lies where one of its strokes does."""
+    rows, image = _ranges(ink.pair_start[which], ink.pair_count[which])
+    stroke, concept = ink.pairs[rows].T
+    first = ink.count[which].cumsum(0) - ink.count[which]
+    planes = torch.zeros(len(which) * ink.concepts, *touched.shape[1:], dtype=torch.uint8)
+    planes.index_add_(0, image * ink.concepts + concept, touched[first[image] + stroke].byte())
+    masks = planes.view(len(which), ink.concepts, *touched.shape[1:]) > 0
+    blank = [""] * ink.concepts
+    return Concepts.pack(masks, blank, blank, [False] * ink.concepts).packed
+
+
+def _compose(paint: Tensor, channels: int, texture: float, generator: torch.Generator) -> Tensor:
+    """Ink, darker or lighter than a textured ground, as uint8."""
+    count, size = len(paint), paint.shape[-1]
+    draw = torch.rand(4, count, channels, 1, 1, generator=generator)
+    sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < 0.5, -1.0, 1.0)
+    level = 0.5 - sign * (0.05 + 0.15 * draw[0])
+    ground = texture * (0.04 + 0.06 * draw[1]) * textured(count, size, generator)
+    image = level + ground + sign * (0.25 + 0.2 * draw[2]) * paint[:, None]
+    return (255 * image.clamp(0.02, 1)).round().to(torch.uint8)
