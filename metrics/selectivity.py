@@ -1,0 +1,284 @@
+"""Does a unit serve one class? Class selectivity, mutual information, accuracy by own units."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from metrics.base import Layer, Probe, metric, remember
+
+#: Nearest neighbours of the mutual information estimate, scikit-learn's default.
+NEIGHBOURS = 3
+
+# ----------------------------------------------------------------- class means
+
+
+def class_means(
+    responses: Float[Tensor, "images units"], labels: Int[Tensor, "images"], classes: int
+) -> Float[Tensor, "classes units"]:
+    """Mean response by class, in float64; NaN for a class without images."""
+    sums = responses.new_zeros(classes, responses.shape[1], dtype=torch.float64)
+    sums.index_add_(0, labels, responses.double())
+    return sums / torch.bincount(labels, minlength=classes)[:, None]
+
+
+def selectivity(means: Float[Tensor, "classes units"]) -> Float[Tensor, "units"]:
+    """(mu_max - mu_rest) / (mu_max + mu_rest) of class means that are at least zero, in [0, 1].
+
+    mu_rest is the mean of the other classes' means. Classes that are NaN are left out; with
+    fewer than two left, or all means zero, it is NaN.
+    """
+    present = means[~means.isnan().all(1)]
+    if len(present) < 2:
+        return means.new_full((means.shape[1],), float("nan"))
+    top = present.amax(0)
+    rest = (present.sum(0) - top) / (len(present) - 1)
+    return (top - rest) / (top + rest)
+
+
+@metric(
+    aspect="class specificity",
+    better="higher",
+    per="unit",
+    null=0.0,
+    title="class selectivity",
+    limits=(0.0, 1.0),
+)
+def class_selectivity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
+    """How far a unit's favourite class stands out: (mu_max - mu_rest) / (mu_max + mu_rest).
+
+    On class means of the spatial mean of max(a, 0); 0 for the same response to every class, 1 for
+    a response to one class only. A dead unit is undefined (Morcos et al. 2018; a port gives it 0).
+    A unit that fires on a single image scores 1, so this is no headline.
+    """
+    values = selectivity(class_means(layer.pooled, probe.labels, probe.classes))
+    return values.masked_fill(layer.dead, float("nan"))
+
+
+# ----------------------------------------------------------------- mutual information
+
+
+def mutual_information(
+    features: Float[Tensor, "images units"],
+    labels: Int[Tensor, "images"],
+    classes: int | None = None,
+) -> Float[Tensor, "units classes"]:
+    """Mutual information, in nats, of each unit's response with each one-vs-rest class.
+
+    The nearest-neighbour estimate for a number and a label (Ross 2014),
+    I = psi(N) + <psi(k_i)> - <psi(N_{y_i})> - <psi(m_i)>, at least 0: r_i is the distance from
+    image i to its k-th nearest neighbour (k = 3, fewer in a class of three or fewer) of the same
+    side of the split, k_i the number of other images of that side within r_i, and m_i the number
+    of other images of either side within r_i. Without ties k_i = k and this equals scikit-learn's
+    ``mutual_info_classif``. Rule for ties: neighbours at exactly r_i all count, in k_i and in m_i;
+    nothing is drawn at random. For a response of few distinct values (r_i = 0) it so becomes the
+    plug-in estimate.
+
+    NaN for a class with fewer than two images inside or outside, and for a response that is not
+    finite.
+    """
+    classes = int(labels.max()) + 1 if classes is None else classes
+    images, units = features.shape
+    result = features.new_full((units, classes), float("nan"), dtype=torch.float64)
+    if images < 4:
+        return result
+    x, order = features.double().T.contiguous().sort(dim=1)
+    digamma = torch.digamma(torch.arange(images + 1, dtype=torch.float64, device=x.device))
+    for c in range(classes):
+        inside = labels[order] == c
+        count = int(inside[0].sum())
+        if 2 <= count <= images - 2:
+            result[:, c] = _one_against_rest(x, inside, count, digamma)
+    result[~features.isfinite().all(0)] = float("nan")
+    return result
+
+
+def _one_against_rest(
+    x: Float[Tensor, "units images"],
+    inside: Bool[Tensor, "units images"],
+    count: int,
+    digamma: Float[Tensor, "counts"],
+) -> Float[Tensor, "units"]:
+    """The estimate for ascending responses and one binary label with ``count`` inside."""
+    images = x.shape[1]
+    split = inside.to(torch.uint8).argsort(dim=1, stable=True)  # the rest first; both ascending
+    total = digamma[images].expand(len(x)).clone()
+    for side in (split[:, : images - count], split[:, images - count :]):
+        own = x.gather(1, side)
+        size = own.shape[1]
+        low, high = _ball(own, min(NEIGHBOURS, size - 1))
+        k, m = _within(own, low, high) - 1, _within(x, low, high) - 1
+        total += (digamma[k] - digamma[m]).sum(1) / images - digamma[size] * size / images
+    return total.clamp(min=0)
+
+
+def _ball(
+    x: Float[Tensor, "units side"], k: int
+) -> tuple[Float[Tensor, "units side"], Float[Tensor, "units side"]]:
+    """Ends of the closed interval that just holds each value's k nearest neighbours.
+
+    ``x`` ascends, so those k and the value itself are k + 1 values in a row.
+    """
+    infinity = x.new_full((len(x), k), float("inf"))
+    padded = torch.cat([-infinity, x, infinity], dim=1)
+    size = x.shape[1]
+    radius = torch.stack(
+        [
+            torch.maximum(
+                x - padded[:, k - left : k - left + size],
+                padded[:, 2 * k - left : 2 * k - left + size] - x,
+            )
+            for left in range(k + 1)
+        ]
+    ).amin(0)
+    # x + r may miss the neighbour that r came from by a rounding error
+    slack = 4 * torch.finfo(x.dtype).eps * (x.abs() + radius)
+    return x - radius - slack, x + radius + slack
+
+
+def _within(
+    x: Float[Tensor, "units images"],
+    low: Float[Tensor, "units queries"],
+    high: Float[Tensor, "units queries"],
+) -> Int[Tensor, "units queries"]:
+    """How many of the ascending ``x`` lie in each closed interval."""
+    upto = torch.searchsorted(x, high.contiguous(), right=True)
+    return upto - torch.searchsorted(x, low.contiguous())
+
+
+def class_entropy(labels: Int[Tensor, "images"], classes: int) -> Float[Tensor, "classes"]:
+    """Entropy, in nats, of each one-vs-rest class: the most that a unit can tell of it."""
+    share = torch.bincount(labels, minlength=classes).double() / max(len(labels), 1)
+    return torch.special.entr(share) + torch.special.entr(1 - share)
+
+
+def best_information(
+    information: Float[Tensor, "units classes"],
+) -> Float[Tensor, "units"]:
+    """The largest over the classes; NaN for a unit without a defined one."""
+    best = information.nan_to_num(-torch.inf).amax(1)
+    return best.masked_fill(best == -torch.inf, float("nan"))
+
+
+def _information(layer: Layer, probe: Probe) -> Float[Tensor, "units classes"]:
+    """Mutual information of every unit with every class, at most the class's entropy (which the
+    estimate can pass by a little); NaN for dead units."""
+
+    def compute() -> Tensor:
+        values = mutual_information(layer.pooled, probe.labels, probe.classes)
+        values = torch.minimum(values, class_entropy(probe.labels, probe.classes))
+        return values.masked_fill(layer.dead[:, None], float("nan"))
+
+    return remember(layer, ("information", probe), compute)
+
+
+@metric(
+    aspect="class specificity",
+    better="higher",
+    per="unit",
+    null=0.0,
+    title="mutual information",
+    limits=(0.0, 0.6931471805599453),
+)
+def class_information(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
+    """What a unit's spatial mean tells, in nats, of the class that it tells most of (MIS).
+
+    max_c I(x; y == c) of the spatial mean of max(a, 0), by the estimate of
+    ``mutual_information``; CSG and PICNN report its mean over units. Bounded by the class's
+    entropy (0.325 nats for ten balanced classes), so not comparable between numbers of classes.
+    A dead unit is undefined.
+    """
+    return best_information(_information(layer, probe))
+
+
+@metric(
+    aspect="class specificity",
+    better="higher",
+    per="unit",
+    null=0.0,
+    headline=True,
+    title="mutual information / entropy",
+    limits=(0.0, 1.0),
+)
+def class_information_share(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
+    """Share of a class's entropy that a unit's spatial mean tells: max_c I(x; y == c) / H(y == c).
+
+    0 for a unit independent of every class, 1 for one that gives a class away. The headline of
+    its aspect: comparable between numbers of classes, and a unit that hardly ever fires, which
+    class selectivity rewards, tells next to nothing. A dead unit is undefined.
+    """
+    share = _information(layer, probe) / class_entropy(probe.labels, probe.classes)
+    return best_information(share)
+
+
+# ----------------------------------------------------------------- accuracy by own units
+
+
+@torch.no_grad()
+def _accuracy_keeping(layer: Layer, probe: Probe, keep: Bool[Tensor, "classes units"]) -> float:
+    """Accuracy when an image of class c passes only the units of ``keep[c]`` at this layer."""
+    right = 0
+    for start in range(0, len(probe.labels), 256):
+        labels = probe.labels[start : start + 256]
+        activation = layer.activation[start : start + 256]
+        mask = keep[labels].reshape(*activation.shape[:2], *[1] * (activation.ndim - 2))
+        logits = probe.network.continue_from(layer.name, activation * mask)
+        if not logits.isfinite().all():
+            return float("nan")
+        right += int((logits.argmax(1) == labels).sum())
+    return right / len(probe.labels) if len(probe.labels) else float("nan")
+
+
+def _own_units(layer: Layer, probe: Probe) -> Bool[Tensor, "classes units"]:
+    """Units by class: a unit belongs to the class of its highest mean response."""
+    means = class_means(layer.pooled, probe.labels, probe.classes).nan_to_num(-1.0)
+    owner = means.argmax(0)
+    return owner == torch.arange(probe.classes, device=owner.device)[:, None]
+
+
+@metric(
+    aspect="class specificity",
+    better="higher",
+    per="layer",
+    needs={"trunk"},
+    title="accuracy, all units (ACC1)",
+    limits=(0.0, 1.0),
+)
+def accuracy_all_units(layer: Layer, probe: Probe) -> float:
+    """Accuracy of the network rerun from this layer with every unit in place (PICNN's ACC1)."""
+    return _accuracy_keeping(layer, probe, torch.ones_like(_own_units(layer, probe)))
+
+
+@metric(
+    aspect="class specificity",
+    better="higher",
+    per="layer",
+    needs={"trunk"},
+    title="accuracy, own units (ACC2)",
+    limits=(0.0, 1.0),
+)
+def accuracy_own_units(layer: Layer, probe: Probe) -> float:
+    """Accuracy when an image passes only the units that belong to its class (PICNN's ACC2).
+
+    A unit belongs to the class of its highest mean response. The image's label chooses its units,
+    so this is no accuracy that a classifier could reach: silencing the other classes' units helps
+    any network. Read it beside ``accuracy_other_units``.
+    """
+    return _accuracy_keeping(layer, probe, _own_units(layer, probe))
+
+
+@metric(
+    aspect="class specificity",
+    better="lower",
+    per="layer",
+    needs={"trunk"},
+    title="accuracy, other units (ACC3)",
+    limits=(0.0, 1.0),
+)
+def accuracy_other_units(layer: Layer, probe: Probe) -> float:
+    """Accuracy when an image passes all units but those of its class (PICNN's ACC3).
+
+    Low where a class's information stands in its own units alone. The label chooses the units.
+    """
+    return _accuracy_keeping(layer, probe, ~_own_units(layer, probe))

@@ -1,0 +1,48 @@
+"""Does the network still solve its task? Accuracy and calibration on the probed images."""
+
+from __future__ import annotations
+
+from metrics.base import NetworkLike, Probe, metric
+
+#: Confidence bins of the calibration error, as Guo et al. (2017) use.
+BINS = 15
+
+
+def defined(probe: Probe) -> bool:
+    """Whether there are images and the network gave a finite answer to each."""
+    return len(probe.labels) > 0 and bool(probe.logits.isfinite().all())
+
+
+@metric(
+    aspect="task",
+    better="higher",
+    per="network",
+    headline=True,
+    title="accuracy",
+    limits=(0.0, 1.0),
+)
+def accuracy(network: NetworkLike, probe: Probe) -> float:
+    """Share of the probed images whose largest logit is their label's.
+
+    Undefined without images or with a logit that is not finite.
+    """
+    if not defined(probe):
+        return float("nan")
+    return (probe.logits.argmax(1) == probe.labels).double().mean().item()
+
+
+@metric(
+    aspect="task", better="lower", per="network", title="calibration error (ECE)", limits=(0.0, 1.0)
+)
+def expected_calibration_error(network: NetworkLike, probe: Probe) -> float:
+    """Mean gap between confidence and accuracy: sum_b |B_b|/N |acc(B_b) - conf(B_b)|.
+
+    Confidence is the largest softmax probability, in 15 bins of equal width (Guo et al. 2017;
+    bin b holds (b/15, (b+1)/15]). Undefined without images or with a logit that is not finite.
+    """
+    if not defined(probe):
+        return float("nan")
+    confidence, answer = probe.logits.double().softmax(1).max(1)
+    bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    gap = (answer == probe.labels).double() - confidence
+    return (gap.new_zeros(BINS).index_add_(0, bins, gap).abs().sum() / len(gap)).item()

@@ -1,0 +1,48 @@
+"""Accuracy and calibration error on logits whose answer is known."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metrics.base import Probe
+from metrics.task import accuracy, expected_calibration_error
+from planted.probes import random_probe
+
+
+def probe_of(logits: torch.Tensor, labels: list[int]) -> Probe:
+    _, probe = random_probe(images=len(labels))
+    return replace(probe, labels=torch.tensor(labels).long(), logits=logits)
+
+
+def logits_of(confidence: list[float], answers: list[int]) -> torch.Tensor:
+    """Two-class logits that answer so with that confidence."""
+    p = torch.tensor(confidence, dtype=torch.float64)
+    right = torch.nn.functional.one_hot(torch.tensor(answers), 2).bool()
+    return torch.where(right, p[:, None], 1 - p[:, None]).log().float()
+
+
+def test_accuracy_counts_the_largest_logit():
+    probe = probe_of(logits_of([0.9, 0.8, 0.7, 0.6], [0, 1, 1, 0]), [0, 1, 0, 1])
+    assert accuracy(probe.network, probe) == 0.5
+
+
+def test_calibration_error_is_the_mean_gap_between_confidence_and_accuracy():
+    # .9 twice, right once: gap .4 in their bin; .7 once, right: gap .3 in its bin
+    probe = probe_of(logits_of([0.9, 0.9, 0.7], [0, 0, 1]), [0, 1, 1])
+    expected = (2 * 0.4 + 0.3) / 3
+    assert expected_calibration_error(probe.network, probe) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_calibrated_network_has_no_calibration_error():
+    probe = probe_of(logits_of([0.75] * 4, [0] * 4), [0, 0, 0, 1])
+    assert expected_calibration_error(probe.network, probe) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", [accuracy, expected_calibration_error])
+@pytest.mark.parametrize("broken", ["nan", "empty"])
+def test_undefined_without_finite_answers(metric, broken):
+    logits = torch.zeros(0, 2) if broken == "empty" else torch.tensor([[0.0, math.nan], [1, 0]])
+    probe = probe_of(logits, [0] * len(logits))
+    assert math.isnan(metric(probe.network, probe))
