@@ -71,36 +71,26 @@ def effective_rank(correlation: Float[Tensor, "units units"]) -> Float[Tensor, "
     return (-share * share.clamp(min=torch.finfo(share.dtype).tiny).log()).sum().exp()
 
 
-def neighbourhood_threshold(
-    correlation: Float[Tensor, "units units"], k: int = 3
-) -> Float[Tensor, ""]:
-    """The correlation above which two units are neighbours: 1 - eps^2 / 2 for the radius eps.
-
-    eps is the mean, over live units, of the distance sqrt(2 - 2 rho) between a unit's signature
-    and its k-th nearest; it follows the units as they train. NaN where no unit has k others.
-    Source: the first radius of Shao's synchronization clustering, on the unit sphere.
-    """
-    pairs = _live_pairs(correlation)
-    if not 0 < k < len(pairs):
-        return torch.full((), float("nan"), dtype=correlation.dtype, device=correlation.device)
-    masked = torch.where(pairs, correlation.detach(), -torch.inf)
-    kth = masked.topk(k, dim=1).values[:, -1]
-    defined = kth.isfinite()
-    distance = torch.where(defined, 2 - 2 * kth, 0.0).clamp(min=0).sqrt()
-    return 1 - (distance.sum() / defined.sum()).square() / 2
+def distances(correlation: Float[Tensor, "units units"]) -> Float[Tensor, "units units"]:
+    """Distance between two units' signatures, sqrt(2 - 2 rho): 0 for copies, at most 2."""
+    return (2 - 2 * correlation).clamp(min=0).sqrt()
 
 
 def neighbours(
     correlation: Float[Tensor, "units units"], k: int = 3
 ) -> Bool[Tensor, "units units"]:
-    """Which live units lie within each other's neighbourhood: symmetric, without self.
+    """Which live units are near each other, as signatures: symmetric, without self; no gradient.
 
-    The radius is the mean k-nearest distance (see `neighbourhood_threshold`), so a unit has k
-    neighbours on average, roughly; one in the open has none.
+    Near means within the mean distance of live units to their k nearest (fewer where there are
+    fewer), so a unit has k neighbours on average, roughly, and one in the open none.
+    Source: the first radius that Shao's synchronization clustering tries.
     """
-    return _live_pairs(correlation) & (
-        correlation.detach() >= neighbourhood_threshold(correlation, k)
-    )
+    distance = distances(correlation.detach())
+    pairs = _live_pairs(correlation)
+    nearest = torch.where(pairs, distance, torch.inf).topk(min(k, len(pairs) - 1), 1, largest=False)
+    there = nearest.values.isfinite()
+    radius = torch.where(there, nearest.values, 0.0).sum() / there.sum()
+    return pairs & (distance <= radius)
 
 
 def _live_pairs(correlation: Float[Tensor, "units units"]) -> Bool[Tensor, "units units"]:
