@@ -29,7 +29,9 @@ class Tap(nn.Module):
         self.point = nn.Identity()
         self.transforms: list[Callable[[Tensor], Tensor]] = []
         self.record: dict[str, tuple[Tensor, Tensor]] | None = None
-        self._norm: tuple[nn.Module, ...] = ()  # in a tuple, so that it is not a submodule
+        # in tuples, so that they are not submodules of the Tap
+        self._norm: tuple[nn.Module, ...] = ()
+        self._incoming: tuple[nn.Module, ...] = ()
 
     @property
     def units(self) -> int:
@@ -45,6 +47,11 @@ class Tap(nn.Module):
     def norm(self) -> nn.Module | None:
         """The normalisation layer before the activation, if any."""
         return self._norm[0] if self._norm else None
+
+    @property
+    def incoming(self) -> nn.Linear | nn.Conv2d | None:
+        """The weight layer whose rows are the units; None behind a residual sum."""
+        return self._incoming[0] if self._incoming else None  # type: ignore[return-value]
 
     def install(self, transform: Callable[[Tensor], Tensor], before: bool = False) -> None:
         """Applies ``transform`` to all that passes from now on, after those already there."""
@@ -94,7 +101,7 @@ class Network(nn.Module):
             if isinstance(module, Tap):
                 module.on_trunk = True
                 module.outgoing = _ways_out(self.trunk[position + 1 :])
-                module._norm = _norm_before(self.trunk[:position])
+                module._norm, module._incoming = _sources(self.trunk[:position])
             elif isinstance(module, Wired):
                 module.wire()
         was_training = self.training
@@ -159,7 +166,7 @@ class Wired(nn.Module):
         raise TypeError(f"{type(self).__name__} does not say where its input goes")
 
     def wire(self) -> None:
-        """Sets ``outgoing`` and ``_norm`` of the Taps inside."""
+        """Sets ``outgoing``, ``_norm`` and ``_incoming`` of the Taps inside."""
 
 
 def _ways_out(rest: Sequence[nn.Module]) -> tuple[Edge, ...]:
@@ -178,13 +185,17 @@ def _ways_out(rest: Sequence[nn.Module]) -> tuple[Edge, ...]:
     return ()
 
 
-def _norm_before(before: Sequence[nn.Module]) -> tuple[nn.Module, ...]:
+def _sources(before: Sequence[nn.Module]) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+    """The norm and the weight layer that make a Tap's units."""
+    norm: tuple[nn.Module, ...] = ()
     for module in reversed(before):
-        if _is_norm(module):
-            return (module,)
-        if isinstance(module, nn.Linear | nn.Conv2d | Wired):
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            return norm, (module,)
+        if isinstance(module, Wired):
             break
-    return ()
+        if _is_norm(module):
+            norm = (module,)
+    return norm, ()
 
 
 def _is_norm(module: nn.Module | None) -> bool:

@@ -68,7 +68,6 @@ class Step:
     transformed: Mapping[str, Tensor]
     epoch: int
     progress: float
-    concepts: Concepts | None
     view: Callable[[], Output]
 
     def second_view(self) -> Output:
@@ -178,8 +177,11 @@ def _linear_head(network: NetworkLike) -> bool:
     return bool(tap.outgoing) and all(
         isinstance(edge.weight, nn.Linear)
         and edge.weight.in_features == tap.units
-        and all(isinstance(module, _LINEAR) for module in edge.bridge.modules()
-                if module is not edge.bridge)
+        and all(
+            isinstance(module, _LINEAR)
+            for module in edge.bridge.modules()
+            if module is not edge.bridge
+        )
         for edge in tap.outgoing
     )
 
@@ -187,7 +189,8 @@ def _linear_head(network: NetworkLike) -> bool:
 #: Each need a method can declare: whether it is met, and the reason shown where it is not.
 UNMET: dict[str, tuple[Callable[[NetworkLike, Data], bool], str]] = {
     "spatial": (
-        lambda network, data: bool(select_taps(network, "spatial")), "needs a Tap with a map",
+        lambda network, data: bool(select_taps(network, "spatial")),
+        "needs a Tap with a map",
     ),
     "dense": (
         lambda network, data: bool(select_taps(network, "dense")),
@@ -229,7 +232,8 @@ def select_taps(network: NetworkLike, choice: TapChoice) -> list[str]:
         return list(taps)[-1:]
     if choice == "dense":
         return [
-            name for name, tap in taps.items()
+            name
+            for name, tap in taps.items()
             if tap.outgoing and all(isinstance(edge.weight, nn.Linear) for edge in tap.outgoing)
         ]
     if choice == "all":

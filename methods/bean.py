@@ -83,9 +83,7 @@ class Bean(Method):
             for edge in step.network.taps[tap].outgoing:
                 if isinstance(edge.weight, nn.Linear):
                     units = edge.bridge(step.activations[tap])
-                    total = total + bean_penalty(
-                        units, edge.weight.weight, self.gamma, self.order
-                    )
+                    total = total + bean_penalty(units, edge.weight.weight, self.gamma, self.order)
         return {"bean": self.strength * total}
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 from torch import nn
@@ -13,13 +14,11 @@ from bench.taps import Network, Tap
 
 
 @backbone
-def mlp(
-    image: tuple[int, int, int], classes: int, hidden: Sequence[int] = (256, 128)
-) -> Network:
+def mlp(image: tuple[int, int, int], classes: int, hidden: Sequence[int] = (256, 128)) -> Network:
     """Flattened image -> hidden layers -> logits; Taps ``fc1``, ``fc2``, ..."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     sizes = [prod(image), *hidden]
-    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes), start=1):
         layers[f"fc{i}"] = nn.Linear(n_in, n_out)
         layers[f"relu{i}"] = nn.ReLU()
         layers[f"tap{i}"] = Tap(f"fc{i}")

@@ -41,7 +41,7 @@ class Block(BasicBlock, Wired):
 
     def wire(self) -> None:
         self.inner.outgoing = (Edge(self.conv2, nn.Sequential(), self.bn2),)
-        self.inner._norm = (self.bn1,)
+        self.inner._norm, self.inner._incoming = (self.bn1,), (self.conv1,)
 
 
 @backbone

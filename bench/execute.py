@@ -1,0 +1,319 @@
+"""Running cells: in this process or in worker processes that take cells from the store."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import platform
+import shutil
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import registry
+from bench.data.base import DataMissing, Dataset, data_root
+from bench.probe import probe
+from bench.registry import UserError
+from bench.score import score_all, stale, stream_hash
+from bench.sources import source_hashes
+from bench.state import State, restore, snapshot
+from bench.store import Corrupt, Run, Store
+from bench.suite import Cell
+from bench.taps import Network
+from bench.train import Diverged, accuracy, attach, initialise, train
+from methods.base import Method, unmet
+from metrics.base import METRICS, Probe
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a worker tells: a cell started, ended an epoch, was done, failed, ..."""
+
+    kind: str  # "start" | "epoch" | "done" | "failed" | "note"
+    cell: str
+    text: str = ""
+    epochs: int = 0
+
+
+Report = Callable[[Event], None]
+
+
+@dataclass
+class Bench:
+    """Where runs, data and devices are; datasets are loaded once."""
+
+    store: Store
+    device: str = "cpu"
+    root: Path = field(default_factory=data_root)
+    loaded: dict[str, tuple[Dataset, str]] = field(default_factory=dict)
+
+    def dataset(self, name: str, params: dict[str, Any]) -> tuple[Dataset, str]:
+        """A dataset on the device, with its fingerprint. Raises DataMissing."""
+        key = stream_hash((name, json.dumps(params, sort_keys=True, default=str)))
+        if key not in self.loaded:
+            data = registry.get("datasets", name)(self.root, **params)
+            self.loaded[key] = (data.to(self.device), data.fingerprint())
+        return self.loaded[key]
+
+    def identity(self, cell: Cell) -> dict[str, Any]:
+        """All that determines a run's weights."""
+        method = registry.get("methods", cell.method)
+        build = registry.get("backbones", cell.backbone)
+        files = [Path(__file__).with_name("train.py"), method.origin, registry.source_of(build)]
+        identity = {
+            "dataset": {"name": cell.dataset, "params": cell.data},
+            "fingerprint": self.dataset(cell.dataset, cell.data)[1],
+            "backbone": {"name": cell.backbone, "params": cell.net},
+            "method": {"name": cell.method, "params": cell.params},
+            "recipe": cell.recipe.model_dump(),
+            "seed": cell.seed,
+            "device": torch.device(self.device).type,
+            "sources": source_hashes(files),
+        }
+        if method.parent:
+            identity["parent"] = self.identity(parent_of(cell))
+        return json.loads(json.dumps(identity, default=str))
+
+    def run_of(self, cell: Cell) -> Run:
+        """Where a cell's run lies."""
+        return self.store.run(cell.name, self.identity(cell))
+
+    def build(self, cell: Cell) -> tuple[Network, Method, Dataset]:
+        """A fresh network with the method attached, and the data."""
+        data, _ = self.dataset(cell.dataset, cell.data)
+        builder = registry.get("backbones", cell.backbone)
+        network = initialise(
+            lambda: builder(data.image, len(data.class_names), **cell.net), cell.seed, self.device
+        )
+        method = registry.get("methods", cell.method)(**cell.params)
+        return network, attach(method, network, data.train, cell.seed), data
+
+    def load(self, cell: Cell) -> tuple[Network, Method, Dataset]:
+        """A finished run's network, method and data. Raises Corrupt."""
+        network, method, data = self.build(cell)
+        restore(self.run_of(cell).weights(self.device), network, method)
+        network.eval()
+        method.eval()
+        return network, method, data
+
+    def probe(self, cell: Cell, split: str = "test") -> Probe:
+        """A finished run probed on the first images of a held-out split."""
+        network, method, data = self.load(cell)
+        held = getattr(data, split)
+        rows = torch.arange(min(cell.probe, len(held)), device=held.labels.device)
+        return probe(network, method, held.subset(rows), cell.layers, seed=cell.seed)
+
+    def why_not(self, cell: Cell) -> tuple[str, str]:
+        """("missing" | "skipped", reason) where a cell cannot run, else ("", "")."""
+        try:
+            data, _ = self.dataset(cell.dataset, cell.data)
+        except DataMissing as error:
+            return "missing", str(error)
+        builder = registry.get("backbones", cell.backbone)
+        method = registry.get("methods", cell.method)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                network = builder(data.image, len(data.class_names), **cell.net)
+        except ValueError as error:
+            return "skipped", str(error)
+        reason = unmet(method, network, data.train)
+        return ("skipped", reason) if reason else ("", "")
+
+
+def parent_of(cell: Cell) -> Cell:
+    """The cell whose finished run this one edits."""
+    name = registry.get("methods", cell.method).parent
+    params = registry.parameters(registry.get("methods", name), {})
+    return replace(cell, method=name, params=params, given={})
+
+
+def probe_key(cell: Cell) -> str:
+    """What scores depend on besides the run and the metrics: layers, images, and the probe."""
+    sources = source_hashes([Path(__file__).with_name("probe.py")])
+    return stream_hash((cell.layers, cell.probe, sorted(sources.items())))
+
+
+# ----------------------------------------------------------------- one cell
+
+
+def run_cell(bench: Bench, cell: Cell, report: Report) -> None:
+    """Trains and scores one cell, as far as that is not done yet; the caller holds its lock.
+
+    A failure is recorded in the run's manifest and reported, not raised.
+    """
+    run = bench.run_of(cell)
+    try:
+        if not finished(bench, run, cell, report):
+            report(Event("start", cell.name))
+            train_cell(bench, cell, run, report)
+        manifest = run.manifest()
+        if manifest["status"] == "failed":
+            report(Event("failed", cell.name, manifest["reason"]))
+            return
+        score_cell(bench, cell, run)
+    except (KeyboardInterrupt, UserError):
+        raise
+    except Exception as error:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        record(bench, cell, run, State(0, {}, []), "failed", reason, final=False)
+        report(Event("failed", cell.name, f"{reason} (see {run.folder / 'error.txt'})"))
+        return
+    report(Event("done", cell.name, summary(run, cell)))
+
+
+def finished(bench: Bench, run: Run, cell: Cell, report: Report) -> bool:
+    """Whether a run needs no more training; a corrupt folder is set aside and named."""
+    try:
+        manifest = run.manifest()
+        run.state("cpu") if not manifest else None
+        return run.done() or (manifest.get("status") == "failed" and manifest.get("final", False))
+    except Corrupt as error:
+        aside = bench.store.set_aside(run)
+        report(Event("note", cell.name, f"unreadable ({error}); set aside as {aside.name}, redone"))
+        return False
+
+
+def train_cell(bench: Bench, cell: Cell, run: Run, report: Report) -> None:
+    """Trains (or edits the parent's network) and records the run."""
+    network, method, data = bench.build(cell)
+    state = State(0, {}, [])
+    if method.parent:
+        parent = parent_of(cell)
+        with bench.store.lock(bench.run_of(parent), wait=True):
+            if not finished(bench, bench.run_of(parent), parent, report):
+                train_cell(bench, parent, bench.run_of(parent), report)
+        tensors = bench.run_of(parent).weights(bench.device)
+        own = {k: v for k, v in snapshot(network, method).items() if k.startswith("method.")}
+        restore({**tensors, **own}, network, method)
+    elif method.trains:
+        try:
+            state = train(
+                network, method, data, cell.recipe, cell.seed,
+                resume=run.state(bench.device),
+                after_epoch=functools.partial(_after_epoch, cell, run, report),
+            )  # fmt: skip
+        except Diverged as error:
+            record(bench, cell, run, state, "failed", str(error))
+            return
+    method.after_training(network, data.train)
+    run.save_weights(snapshot(network, method))
+    validation = accuracy(network, method, data.validation)
+    record(bench, cell, run, state, "done", extra={"validation_accuracy": validation})
+
+
+def _after_epoch(cell: Cell, run: Run, report: Report, state: State) -> None:
+    run.save_state(state)
+    line = state.history[-1]
+    text = f"epoch {state.epoch}/{cell.recipe.epochs}  loss {line['loss']:.3f}"
+    report(Event("epoch", cell.name, text, state.epoch))
+
+
+def record(
+    bench: Bench,
+    cell: Cell,
+    run: Run,
+    state: State,
+    status: str,
+    reason: str = "",
+    final: bool = True,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Writes the manifest: identity, history, versions, hardware, plugin origin."""
+    method = registry.get("methods", cell.method)
+    plugin = registry.PLUGINS.get(cell.method, "")
+    if Path(plugin).is_file():
+        run.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(plugin, run.folder / "plugin.py")
+    run.finish(
+        {
+            "status": status,
+            "reason": reason,
+            "final": final,
+            "cell": {
+                "dataset": cell.dataset, "data": cell.data, "backbone": cell.backbone,
+                "net": cell.net, "method": cell.method, "given": cell.given,
+                "recipe": cell.recipe.model_dump(), "seed": cell.seed,
+                "layers": list(cell.layers), "probe": cell.probe,
+            },
+            "identity": bench.identity(cell),
+            "history": state.history,
+            "seconds": state.seconds,
+            "origin": plugin or method.origin.rpartition("/")[2],
+            "environment": environment(bench.device),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **(extra or {}),
+        }
+    )  # fmt: skip
+
+
+def score_cell(bench: Bench, cell: Cell, run: Run) -> None:
+    """Scores what is not scored yet, or by metrics whose source has changed."""
+    key = probe_key(cell)
+    known = run.scores(key)
+    if stale(known, list(METRICS)):
+        start = time.perf_counter()
+        scores = score_all(bench.probe(cell), known=known)
+        run.save_scores(key, scores)
+        run.finish({**run.manifest(), "score_seconds": time.perf_counter() - start})
+
+
+def summary(run: Run, cell: Cell) -> str:
+    """One line on a finished cell."""
+    scores = run.scores(probe_key(cell)).get("accuracy", {}).get("layers", [{}])
+    values = scores[0].get("values") or [float("nan")]
+    seconds = sum(run.manifest().get("seconds", []))
+    return f"accuracy {values[0]:.3f}  {seconds:.1f} s"
+
+
+@functools.cache
+def environment(device: str) -> dict[str, str]:
+    """Versions, commit and hardware a result was made with."""
+    packages = ("legible-bench", "torch", "torchvision", "numpy", "scipy", "pandas", "captum")
+    found = {name: version(name) for name in packages}
+    found["python"] = platform.python_version()
+    found["commit"] = _commit()
+    found["device"] = torch.cuda.get_device_name() if device.startswith("cuda") else _processor()
+    return found
+
+
+def _commit() -> str:
+    folder = Path(__file__).resolve().parent
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return told.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"CPU, {names[0] if names else platform.processor() or platform.machine()}"
+
+
+def worker(bench: Bench, cells: Sequence[Cell], report: Report) -> None:
+    """Takes cells that nobody else holds until all are done."""
+    torch.set_num_threads(1)
+    pending = list(cells)
+    while pending:
+        held = []
+        for cell in pending:
+            with bench.store.lock(bench.run_of(cell)) as mine:
+                if mine:
+                    run_cell(bench, cell, report)
+                else:
+                    held.append(cell)
+        if held and len(held) == len(pending):
+            time.sleep(0.5)
+        pending = held

@@ -1,0 +1,67 @@
+"""A trained network and held-out images -> the Probe that every metric reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bench.data.base import Split
+from bench.oracle import measurable
+from bench.taps import Network
+from methods.base import Method, select_taps
+from metrics.base import Layer, Probe
+
+
+@torch.no_grad()
+def probe(
+    network: Network,
+    method: Method,
+    split: Split,
+    layers: Sequence[str],
+    seed: int = 0,
+    chunk: int = 250,
+) -> Probe:
+    """One pass in evaluation mode and float32, keeping raw activations of some Taps.
+
+    ``layers`` holds Tap names or choices ("last_spatial", "last", "all", ...).
+    """
+    network.eval()
+    method.eval()
+    names = resolve(network, layers)
+    images: list[Tensor] = []
+    logits: list[Tensor] = []
+    kept: dict[str, list[Tensor]] = {name: [] for name in names}
+    for _, batch in split.batches(chunk):
+        out = network(batch)
+        images.append(batch)
+        logits.append(out.logits)
+        for name in names:
+            kept[name].append(out.activations[name].contiguous())
+    claimed = method.partition(network)
+    probed = {name: Layer(name, torch.cat(kept[name]), claimed.get(name)) for name in names}
+    return Probe(
+        network, torch.cat(images), split.labels, torch.cat(logits), probed,
+        split.concepts, gate(network, split, names), seed,
+    )  # fmt: skip
+
+
+def resolve(network: Network, layers: Sequence[str]) -> list[str]:
+    """Tap names for names and choices, in running order, each once."""
+    choices = ("last_spatial", "last", "spatial", "dense", "all")
+    chosen: set[str] = set()
+    for layer in layers:
+        chosen |= set(select_taps(network, layer if layer in choices else [layer]))  # type: ignore[arg-type]
+    return [name for name in network.taps if name in chosen]
+
+
+def gate(network: Network, split: Split, names: Sequence[str]) -> frozenset[str]:
+    """The layers whose maps are fine enough for these concept masks: those an oracle passes."""
+    if split.concepts is None:
+        return frozenset()
+    passed = {
+        shape: measurable(split.concepts, shape)[0]
+        for shape in {network.taps[name].shape[1:] for name in names if network.taps[name].spatial}
+    }
+    return frozenset(name for name in names if passed.get(network.taps[name].shape[1:], False))

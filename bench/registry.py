@@ -1,0 +1,155 @@
+"""Finding what can run: built-in files, plugin files and entry points, and checking parameters."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from bench.backbones.base import BACKBONES
+from bench.data.base import DATASETS
+from methods.base import METHODS, nearest
+from metrics.base import METRICS
+
+KINDS: dict[str, Mapping[str, Any]] = {
+    "methods": METHODS,
+    "metrics": METRICS,
+    "datasets": DATASETS,
+    "backbones": BACKBONES,
+}
+_FOLDERS = {
+    "methods": "methods",
+    "metrics": "metrics",
+    "datasets": "bench.data",
+    "backbones": "bench.backbones",
+}
+#: What could not be imported, with the reason: listed, and no hindrance to the rest.
+FAILED: dict[str, str] = {}
+#: Where each plugin came from: a file's path, or a distribution and its version.
+PLUGINS: dict[str, str] = {}
+
+
+class UserError(Exception):
+    """Something the user can mend; the message is one line and says how."""
+
+
+def load(kinds: Iterable[str] = tuple(KINDS), plugins: Iterable[Path | str] = ()) -> None:
+    """Imports the built-in files of some kinds, every entry point, and the plugin files."""
+    for kind in kinds:
+        package = importlib.import_module(_FOLDERS[kind])
+        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            _guarded(module.name, lambda name=module.name: importlib.import_module(name))
+        for point in entry_points(group=f"legible.{kind}"):
+            _guarded(point.name, point.load)
+            if point.dist is not None:
+                PLUGINS[point.name] = f"{point.dist.name} {point.dist.version}"
+    for file in plugins:
+        load_plugin(Path(file))
+
+
+def load_plugin(path: Path) -> None:
+    """Imports one plugin file. Raises UserError when it is missing or cannot be imported."""
+    path = path.expanduser().resolve()
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"no plugin file {path}: give the path of a .py file")
+    name = f"legible_plugin.{path.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(path):
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"plugin {path}: {_one_line(error)}") from error
+    PLUGINS[path.stem] = str(path)
+
+
+def _guarded(name: str, action: Callable[[], Any]) -> None:
+    try:
+        action()
+    except ValueError as error:  # a name collision must not pass in silence
+        if " is defined in " in str(error):
+            raise UserError(str(error)) from error
+        FAILED[name] = _one_line(error)
+    except Exception as error:
+        FAILED[name] = _one_line(error)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def get(kind: str, name: str) -> Any:
+    """The registered thing of that name; UserError with the nearest name for a typo."""
+    known = KINDS[kind]
+    if name in known:
+        return known[name]
+    singular = kind.removesuffix("s")
+    for failed, reason in FAILED.items():
+        if failed.rpartition(".")[2] == name:
+            raise UserError(f"{singular} '{name}' cannot be imported: {reason}")
+    raise UserError(
+        f"no {singular} '{name}'{nearest(name, known) or ' (see: legible list ' + kind + ')'}"
+    )
+
+
+def parameters(
+    target: Callable[..., Any], given: Mapping[str, Any], skip: int = 0
+) -> dict[str, Any]:
+    """All parameters of a loader, builder or method, defaults filled in, types checked.
+
+    ``skip`` leading arguments are not parameters. Raises UserError for an unknown name (with the
+    nearest) or a wrong type.
+    """
+    function = target.__init__ if inspect.isclass(target) else target
+    signature = list(inspect.signature(target).parameters.values())[skip:]
+    hints = typing.get_type_hints(function)
+    fields: dict[str, Any] = {p.name: (hints.get(p.name, Any), p.default) for p in signature}
+    label = getattr(target, "name", "") or target.__name__
+    for name in given:
+        if name not in fields:
+            raise UserError(
+                f"'{label}' has no parameter '{name}'"
+                f"{nearest(name, fields) or ' (it has: ' + (', '.join(fields) or 'none') + ')'}"
+            )
+    model = create_model(label, __config__=ConfigDict(extra="forbid"), **fields)
+    try:
+        return {k: getattr(model(**given), k) for k in fields}
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][:1])
+        raise UserError(f"'{label}': {where} = {first['input']!r}: {first['msg']}") from error
+
+
+def source_of(target: Callable[..., Any]) -> str:
+    """The file a loader or builder is defined in."""
+    return inspect.getsourcefile(inspect.unwrap(target)) or target.__module__
+
+
+def defaults(target: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
+    """The default of every parameter that has one."""
+    signature = list(inspect.signature(target).parameters.values())[skip:]
+    return {p.name: p.default for p in signature if p.default is not p.empty}
+
+
+def make_method(name: str, params: Mapping[str, Any]) -> Any:
+    """A method with checked parameters; UserError where its own checks refuse them."""
+    cls = get("methods", name)
+    try:
+        return cls(**parameters(cls, params))
+    except ValueError as error:
+        raise UserError(f"method '{name}': {error}") from error

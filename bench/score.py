@@ -1,0 +1,118 @@
+"""Every registered metric on one probe -> scores, each with the key of what it was made of."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.sources import source_hashes
+from bench.state import stream
+from metrics.base import METRICS, Layer, Metric, Probe, Score, as_values, scope, unmet
+
+
+def metric_key(item: Metric) -> str:
+    """Hash of the metric's file and of all of ours it imports."""
+    return stream_hash(source_hashes([Path(item.origin)]))
+
+
+def stream_hash(value: Any) -> str:
+    """A short stable name for a JSON-like value."""
+    return f"{stream(0, repr(value)):014x}"
+
+
+@torch.no_grad()
+def score(item: Metric, probe: Probe) -> list[Score]:
+    """One metric wherever it applies: a Score a layer, with the reason where it cannot."""
+    kind = scope(item.function)
+    if kind == "network":
+        return [_measure(item, None, probe, lambda: item.function(probe.network, probe))]
+    if kind == "layer":
+        return [
+            _measure(item, layer, probe, lambda layer=layer: item.function(layer, probe))
+            for layer in probe.layers.values()
+        ]
+    first, second = halves(probe)
+    return [
+        _measure(
+            item, layer, probe,
+            lambda name=name: item.function(first.layers[name], second.layers[name]),
+        )
+        for name, layer in probe.layers.items()
+    ]  # fmt: skip
+
+
+def halves(probe: Probe) -> tuple[Probe, Probe]:
+    """The probe's halves, split once, so that metrics share what they remember on them."""
+    if "halves" not in probe.memo:
+        probe.memo["halves"] = probe.halves()
+    return probe.memo["halves"]
+
+
+def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> Score:
+    name = layer.name if layer is not None else ""
+    reason = unmet(item, layer, probe)
+    if not reason and not bool(probe.logits.isfinite().all()):
+        reason = "the network's outputs are not finite"
+    if reason:
+        return Score(item.name, name, np.array([np.nan]), reason=reason)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        values = as_values(compute())
+    null = item.null(layer, probe) if callable(item.null) else item.null  # type: ignore[arg-type]
+    seconds = time.perf_counter() - start
+    low, high = item.limits
+    defined = values[~np.isnan(values)]
+    if len(defined) and not (defined.min() >= low - 1e-6 and defined.max() <= high + 1e-6):
+        raise ValueError(
+            f"metric '{item.name}' gave {defined.min()} to {defined.max()}, outside {item.limits}"
+        )
+    reason = "" if len(defined) or item.per == "unit" else "undefined on this network"
+    null = math.nan if null is None else float(null)
+    return Score(item.name, name, values, null, reason, seconds)
+
+
+def score_all(
+    probe: Probe, names: Iterable[str] = (), known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """JSON-ready scores by metric, those of ``known`` whose key still holds taken over."""
+    known = known or {}
+    out: dict[str, Any] = {}
+    for name in sorted(names or METRICS):
+        item = METRICS[name]
+        key = metric_key(item)
+        if known.get(name, {}).get("key") == key:
+            out[name] = known[name]
+        else:
+            out[name] = {"key": key, "layers": [to_json(s) for s in score(item, probe)]}
+    return out
+
+
+def to_json(item: Score) -> dict[str, Any]:
+    """NaN and infinities become null: JSON has neither."""
+    return {
+        "layer": item.layer,
+        "values": [v if math.isfinite(v) else None for v in item.values.tolist()],
+        "null": item.null if math.isfinite(item.null) else None,
+        "reason": item.reason,
+        "seconds": round(item.seconds, 4),
+    }
+
+
+def from_json(metric: str, line: Mapping[str, Any]) -> Score:
+    """The Score that `to_json` wrote."""
+    values = np.array([math.nan if v is None else v for v in line["values"]], dtype=np.float64)
+    null = math.nan if line["null"] is None else line["null"]
+    return Score(metric, line["layer"], values, null, line["reason"], line["seconds"])
+
+
+def stale(known: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Metrics that are missing from ``known`` or whose source has changed since."""
+    return [n for n in names if known.get(n, {}).get("key") != metric_key(METRICS[n])]

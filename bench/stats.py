@@ -1,0 +1,92 @@
+"""Intervals over seeds and what they cover.
+
+Arrays have seeds along the first axis; NaN marks a seed without a value. All intervals are
+two-sided 95 % unless said. The seeds are the sample: a t interval covers the mean over further
+seeds on the very same data, backbone and recipe, and says nothing of other data.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import stats
+
+LEVEL = 0.95
+
+#: One number an item; arithmetic on arrays without axes gives scalars.
+Numbers = Float[np.ndarray, "*items"] | np.float64
+
+
+class Interval(NamedTuple):
+    """Estimates with their limits (NaN where one seed gives none) and the sample sizes."""
+
+    mean: Numbers
+    low: Numbers
+    high: Numbers
+    n: Numbers
+
+    @property
+    def half(self) -> Numbers:
+        """Half the width."""
+        return (self.high - self.low) / 2
+
+
+def t_interval(values: Float[np.ndarray, "seeds *items"], level: float = LEVEL) -> Interval:
+    """Student's t interval of the mean over seeds, standard deviation with ddof=1."""
+    n, mean, deviation = moments(values)
+    half = (
+        stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * deviation / np.sqrt(np.maximum(n, 1))
+    )
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_difference(
+    values: Float[np.ndarray, "seeds *items"],
+    baseline: Float[np.ndarray, "seeds *items"],
+    level: float = LEVEL,
+) -> Interval:
+    """t interval of the mean difference to the baseline over the seeds that both have."""
+    return t_interval(values - baseline, level)
+
+
+def paired_p(
+    values: Float[np.ndarray, "seeds *items"], baseline: Float[np.ndarray, "seeds *items"]
+) -> Numbers:
+    """Two-sided p of the paired t test; NaN below two seeds and where the differences, not all
+    zero, show no spread (which at a few seeds is no evidence that there is none)."""
+    n, mean, deviation = moments(values - baseline)
+    return t_p(mean, deviation / np.sqrt(np.maximum(n, 1)), np.where(n > 1, n - 1, np.nan))
+
+
+def t_p(
+    mean: Numbers,
+    error: Numbers,
+    freedom: Numbers,
+) -> Numbers:
+    """Two-sided p of mean/error in Student's t; 1 for 0/0, NaN for a mean without spread."""
+    flat = error <= 1e-12 * np.abs(mean)
+    p = 2 * stats.t.sf(np.abs(mean) / np.where(flat, 1, error), freedom)
+    return np.where(flat, np.where(mean == 0, 1.0, np.nan), p)
+
+
+def holm(p: Float[np.ndarray, "*tests"]) -> Float[np.ndarray, "*tests"]:
+    """Holm's adjusted p values over all tests of the array; NaN is no test and stays NaN."""
+    flat = p.ravel()
+    order = np.argsort(flat)[: np.isfinite(flat).sum()]
+    steps = flat[order] * np.arange(len(order), 0, -1)
+    adjusted = np.full(flat.shape, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
+    return adjusted.reshape(p.shape)
+
+
+def moments(
+    values: Float[np.ndarray, "seeds *items"],
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Number of values, mean and standard deviation (ddof=1) over seeds, NaN left out."""
+    known: Bool[np.ndarray, "seeds *items"] = np.isfinite(values)
+    n = known.sum(0).astype(float)
+    mean = np.where(known, values, 0).sum(0) / np.where(n > 0, n, np.nan)
+    squares = np.where(known, (values - mean) ** 2, 0).sum(0)
+    return n, mean, np.sqrt(squares / np.where(n > 1, n - 1, np.nan))

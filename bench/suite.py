@@ -1,0 +1,224 @@
+"""A suite file -> cells: dataset x backbone x method x seed, checked before anything runs."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bench import registry
+from bench.registry import UserError
+from bench.train import Recipe
+from methods.base import nearest
+
+SUITES = Path(__file__).parent / "suites"
+
+
+class Block(BaseModel):
+    """One dataset on one backbone; ``recipe`` overrides the suite's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    backbone: str
+    data: dict[str, Any] = {}
+    net: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+
+
+class MethodEntry(BaseModel):
+    """A method and its parameters; any key but ``name`` is a parameter."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Suite(BaseModel):
+    """What a suite file says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str
+    description: str = ""
+    version: int = 1
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    layers: list[str] = ["last_spatial", "last"]
+    probe: int = Field(1000, ge=2)
+    recipe: Recipe = Recipe()
+    blocks: list[Block] = Field(min_length=1)
+    methods: list[MethodEntry] = Field(min_length=1)
+    headline: dict[str, str] = {}
+    plugins: list[Path] = []
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _names_alone(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [{"name": item} if isinstance(item, str) else item for item in value]
+        return value
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: everything is resolved, defaults included."""
+
+    dataset: str
+    data: dict[str, Any]
+    backbone: str
+    net: dict[str, Any]
+    method: str
+    params: dict[str, Any]
+    given: dict[str, Any]  # the method's parameters that differ from their defaults
+    recipe: Recipe
+    seed: int
+    layers: tuple[str, ...]
+    probe: int
+
+    @property
+    def name(self) -> str:
+        """Readable, not unique: the folder adds a hash."""
+        return f"{self.dataset_label}-{self.backbone_label}-{self.method}-s{self.seed}"
+
+    @property
+    def dataset_label(self) -> str:
+        return labelled(self.dataset, self.data)
+
+    @property
+    def backbone_label(self) -> str:
+        return labelled(self.backbone, self.net)
+
+
+def labelled(name: str, params: Mapping[str, Any]) -> str:
+    """``kanji`` or ``kanji(size=28)``: a name with what differs from its defaults."""
+    target = registry.DATASETS.get(name) or registry.BACKBONES.get(name)
+    given = differing(target, params, 1 if name in registry.DATASETS else 2) if target else params
+    inside = ",".join(f"{k}={v}" for k, v in given.items())
+    return f"{name}({inside})" if inside else name
+
+
+def differing(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
+    """The parameters that are not at their default."""
+    defaults = registry.defaults(target, skip)
+    return {k: v for k, v in params.items() if k not in defaults or v != defaults[k]}
+
+
+def find(name: str) -> Path:
+    """A suite file by path or by the name of a built-in one; UserError with the nearest name."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UserError(f"no suite file {path}")
+        return path
+    known = {p.stem: p for p in sorted(SUITES.glob("*.toml"))}
+    if name not in known:
+        raise UserError(f"no suite '{name}'{nearest(name, known) or ': ' + ', '.join(known)}")
+    return known[name]
+
+
+def read(path: Path) -> Suite:
+    """A checked suite. UserError, in one line, for a file that is not one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not TOML: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    if not raw:
+        raise UserError(f"{path}: the suite file is empty (needs title, blocks and methods)")
+    for key in raw:
+        if key not in Suite.model_fields:
+            raise UserError(f"{path}: unknown key '{key}'{nearest(key, Suite.model_fields)}")
+    try:
+        suite = Suite(**{"name": path.stem, **raw})
+        for block in suite.blocks:
+            Recipe(**{**suite.recipe.model_dump(), **block.recipe})
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first(error)}") from error
+    return suite.model_copy(
+        update={"plugins": [(path.parent / plugin).resolve() for plugin in suite.plugins]}
+    )
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        fields = {**Recipe.model_fields, **Block.model_fields}
+        return f"unknown key '{where}'{nearest(str(first['loc'][-1]), fields)}"
+    if first["type"] == "missing":
+        return f"'{where}' is missing"
+    return f"{where} = {first['input']!r}: {first['msg']}"
+
+
+def cells(
+    suite: Suite,
+    seeds: Sequence[int] | None = None,
+    methods: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
+) -> list[Cell]:
+    """All cells in running order: a block, then a seed, then its methods, plain first.
+
+    Raises UserError for any unknown name or parameter, before anything runs.
+    """
+    check_headline(suite)
+    entries = _chosen(suite.methods, "method", methods, lambda e: e.name)
+    blocks = _chosen(suite.blocks, "dataset", datasets, lambda b: b.dataset)
+    out = []
+    for block in blocks:
+        load = registry.get("datasets", block.dataset)
+        build = registry.get("backbones", block.backbone)
+        data = registry.parameters(load, block.data, skip=1)
+        net = registry.parameters(build, block.net, skip=2)
+        recipe = Recipe(**{**suite.recipe.model_dump(), **block.recipe})
+        for seed in suite.seeds if seeds is None else seeds:
+            for entry in entries:
+                cls = registry.get("methods", entry.name)
+                registry.make_method(entry.name, entry.params)
+                params = registry.parameters(cls, entry.params)
+                out.append(
+                    Cell(
+                        block.dataset, data, block.backbone, net, entry.name, params,
+                        differing(cls, params), recipe, seed, tuple(suite.layers), suite.probe,
+                    )
+                )  # fmt: skip
+    return out
+
+
+def check_headline(suite: Suite) -> None:
+    """UserError where the suite names an unknown aspect or metric as a headline."""
+    from metrics.base import ASPECTS
+
+    for aspect, name in suite.headline.items():
+        if aspect not in ASPECTS:
+            raise UserError(f"headline: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")
+        registry.get("metrics", name)
+
+
+def _chosen(items: Sequence[Any], kind: str, wanted: Sequence[str] | None, name: Any) -> list[Any]:
+    if wanted is None:
+        return list(items)
+    known = {name(item) for item in items}
+    for want in wanted:
+        if want not in known:
+            raise UserError(
+                f"the suite has no {kind} '{want}'"
+                f"{nearest(want, known) or ' (it has: ' + ', '.join(sorted(known)) + ')'}"
+            )
+    return [item for item in items if name(item) in wanted]
+
+
+def canonical(params: Mapping[str, Any]) -> str:
+    """Parameters as JSON with sorted keys, the same for the same values."""
+    return json.dumps(dict(params), sort_keys=True, default=str)
