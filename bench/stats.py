@@ -15,8 +15,7 @@ from scipy import stats
 
 LEVEL = 0.95
 
-#: One number an item; arithmetic on arrays without axes gives scalars.
-Numbers = Float[np.ndarray, "*items"] | np.float64
+Numbers = Float[np.ndarray, "*items"]
 
 
 class Interval(NamedTuple):
@@ -57,7 +56,8 @@ def paired_p(
     """Two-sided p of the paired t test; NaN below two seeds and where the differences, not all
     zero, show no spread (which at a few seeds is no evidence that there is none)."""
     n, mean, deviation = moments(values - baseline)
-    return t_p(mean, deviation / np.sqrt(np.maximum(n, 1)), np.where(n > 1, n - 1, np.nan))
+    error = np.asarray(deviation / np.sqrt(np.maximum(n, 1)))
+    return t_p(mean, error, np.where(n > 1, n - 1, np.nan))
 
 
 def t_p(
@@ -86,7 +86,7 @@ def moments(
 ) -> tuple[Numbers, Numbers, Numbers]:
     """Number of values, mean and standard deviation (ddof=1) over seeds, NaN left out."""
     known: Bool[np.ndarray, "seeds *items"] = np.isfinite(values)
-    n = known.sum(0).astype(float)
-    mean = np.where(known, values, 0).sum(0) / np.where(n > 0, n, np.nan)
+    n = np.asarray(known.sum(0, dtype=float))
+    mean = np.asarray(np.where(known, values, 0).sum(0) / np.where(n > 0, n, np.nan))
     squares = np.where(known, (values - mean) ** 2, 0).sum(0)
-    return n, mean, np.sqrt(squares / np.where(n > 1, n - 1, np.nan))
+    return n, mean, np.asarray(np.sqrt(squares / np.where(n > 1, n - 1, np.nan)))

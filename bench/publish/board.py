@@ -1,0 +1,254 @@
+"""What a leaderboard is made of: rows, columns and cells, apart from how they are rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bench.publish.scores import tidy
+from bench.stats import t_interval
+from metrics.base import ASPECTS, METRICS, Metric
+
+BASELINE = ("plain", "{}")
+
+
+class Block(NamedTuple):
+    """What one table is about: methods are compared within it, paired by seed."""
+
+    dataset: str
+    backbone: str
+
+
+class Row(NamedTuple):
+    """A method with its non-default parameters."""
+
+    method: str
+    params: str
+    label: str
+    kind: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.method, self.params
+
+    @property
+    def ranked(self) -> bool:
+        """Nulls and controls stand outside the ranks."""
+        return self.kind == "method"
+
+
+class Column(NamedTuple):
+    """A metric at the layer it is shown for."""
+
+    metric: Metric
+    layer: str
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One row and column of one block, over seeds."""
+
+    seeds: tuple[int, ...]
+    values: np.ndarray  # headline means, one a seed, NaN: not measured
+    undefined: int
+    count: int
+    reasons: tuple[str, ...]  # why values are missing
+
+    @property
+    def mean(self) -> float:
+        return float(t_interval(self.values).mean) if len(self.values) else float("nan")
+
+    @property
+    def half(self) -> float:
+        """Half the 95 % t interval; NaN below two seeds."""
+        return float(t_interval(self.values).half) if len(self.values) else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """All that the renderers need. Only ``scores`` has no default.
+
+    ``headline`` maps an aspect to its one ranked metric (default: the metrics' own flags).
+    ``layers`` maps (dataset, backbone) to layer names in the network's order.
+    ``trained_on`` maps a method to metrics that its loss nearly minimises; ``marks`` maps a method
+    to a remark (a layer it replaces). ``photographs`` names datasets of photographs with concept
+    masks; ``attributions`` are credits that published images need. ``docs`` is where
+    docs/metrics.md lies, seen from the README.
+    """
+
+    scores: pd.DataFrame
+    cost: pd.DataFrame = field(default_factory=pd.DataFrame)
+    headline: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    title: str = "Leaderboard"
+    layers: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
+    trained_on: Mapping[str, Collection[str]] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict)
+    photographs: Collection[str] = ()
+    attributions: Sequence[str] = ()
+    figures: Sequence[tuple[str, str]] = ()  # file below the README, caption
+    docs: str = "../../docs/metrics.md"
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The tidy scores."""
+        return tidy(self.scores)
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        return [Block(*pair) for pair in _distinct(self.table, ["dataset", "backbone"])]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """plain first, then methods, controls and nulls, each by name."""
+        found: dict[tuple[str, ...], Row] = {}
+        for row in _distinct(self.table, ["method", "params", "label", "kind"]):
+            found.setdefault(row[:2], Row(row[0], row[1], row[2] or row[0], row[3]))
+        kinds = ["method", "control", "null"]
+        return sorted(found.values(), key=lambda r: (r.key != BASELINE, kinds.index(r.kind), r.key))
+
+    @cached_property
+    def baseline(self) -> Row | None:
+        return next((row for row in self.rows if row.key == BASELINE), None)
+
+    @cached_property
+    def headlines(self) -> dict[str, str]:
+        """The ranked metric of each aspect that has one, in the order of the aspects."""
+        flagged = {m.aspect: m.name for m in self.metrics.values() if m.headline}
+        chosen = {**flagged, **self.headline}
+        return {a: chosen[a] for a in self.aspects if chosen.get(a) in self.measured.values}
+
+    @cached_property
+    def measured(self) -> pd.Series:
+        """Names of the metrics in the table, each once."""
+        names = self.table["metric"]
+        return names[names != ""].drop_duplicates()
+
+    @cached_property
+    def aspects(self) -> list[str]:
+        found = self.table.loc[self.table["metric"] != "", "aspect"].unique()
+        return [a for a in ASPECTS if a in found] + sorted(set(found) - set(ASPECTS))
+
+    def metric(self, name: str) -> Metric:
+        """The metric's description; a bare one where the metric is no longer registered."""
+        if name in self.metrics:
+            return self.metrics[name]
+        aspect = self.table.loc[self.table["metric"] == name, "aspect"].iloc[0]
+        infinite = (-float("inf"), float("inf"))
+        return Metric(
+            name, lambda: None, aspect, "neither", "layer", None, frozenset(), False,
+            name.replace("_", " "), infinite, "",
+        )  # fmt: skip
+
+    def columns(self, block: Block, names: Iterable[str]) -> list[Column]:
+        """Metrics of a block at the last layer where one has a value (at "" where none has)."""
+        return [
+            Column(self.metric(name), self.places[block][name])
+            for name in names
+            if name in self.places[block]
+        ]
+
+    def of_aspect(self, aspect: str) -> list[str]:
+        """The metrics of an aspect, its headline first."""
+        table = self.table
+        names = sorted(set(table.loc[table["aspect"] == aspect, "metric"]) - {""})
+        return sorted(names, key=lambda name: (name != self.headlines.get(aspect), name))
+
+    @cached_property
+    def places(self) -> dict[Block, dict[str, str]]:
+        """For each block and metric, the layer shown."""
+        found: dict[Block, dict[str, str]] = {block: {} for block in self.blocks}
+        rows = self.table[self.table["metric"] != ""]
+        groups = rows.groupby(["dataset", "backbone", "metric"], sort=True)
+        for (dataset, backbone, name), group in groups:
+            block = Block(str(dataset), str(backbone))
+            valued = group.loc[group["value"].notna(), "layer"]
+            layers = valued if len(valued) else group["layer"]
+            found[block][str(name)] = self.in_order(block, layers)[-1]
+        return found
+
+    def in_order(self, block: Block, layers: Iterable[str]) -> list[str]:
+        """Distinct layer names in the network's order; unknown ones by name before them."""
+        order = list(self.layers.get((block.dataset, block.backbone), ()))
+        return sorted(set(layers), key=lambda n: (order.index(n) if n in order else -1, n))
+
+    def cell(self, block: Block, row: Row, column: Column) -> Cell:
+        """A row's values for a column over seeds, and why any are missing."""
+        failures = self.failures.get((*block, *row.key), ())
+        found = self._groups.get((*block, *row.key, column.layer, column.metric.name))
+        if found is None:
+            return Cell((), np.array([]), 0, 0, failures or ("not scored",))
+        missing = found[found["value"].isna()]
+        reasons = [
+            _for_seed(s, r or "undefined, no reason recorded")
+            for s, r in zip(missing["seed"], missing["reason"], strict=True)
+        ]
+        return Cell(
+            tuple(found["seed"]), found["value"].to_numpy(), int(found["undefined"].sum()),
+            int(found["count"].sum()), (*merge(reasons), *failures),
+        )  # fmt: skip
+
+    @cached_property
+    def _groups(self) -> dict[tuple[str, ...], pd.DataFrame]:
+        keys = ["dataset", "backbone", "method", "params", "layer", "metric"]
+        return dict(iter(self.table[self.table["metric"] != ""].groupby(keys)))  # type: ignore
+
+    @cached_property
+    def failures(self) -> dict[tuple[str, ...], tuple[str, ...]]:
+        """Why whole cells of (dataset, backbone, method, params) gave no scores, by seed."""
+        keys = ["dataset", "backbone", "method", "params"]
+        rows = self.table[self.table["metric"] == ""]
+        return {
+            tuple(map(str, key)): tuple(
+                merge(
+                    _for_seed(s, f"{status}: {reason or 'no reason recorded'}")
+                    for s, status, reason in zip(
+                        group["seed"], group["status"], group["reason"], strict=True
+                    )
+                )
+            )
+            for key, group in rows.groupby(keys)
+        }
+
+    def values(self, block: Block, rows: Sequence[Row], columns: Sequence[Column]) -> np.ndarray:
+        """Values paired by seed, shape (seeds, rows, columns); NaN where there is none."""
+        cells = [[self.cell(block, row, column) for column in columns] for row in rows]
+        seeds = sorted({seed for line in cells for cell in line for seed in cell.seeds})
+        out = np.full((len(seeds), len(rows), len(columns)), np.nan)
+        for i, line in enumerate(cells):
+            for j, cell in enumerate(line):
+                out[[seeds.index(seed) for seed in cell.seeds], i, j] = cell.values
+        return out
+
+
+class SeedReason(NamedTuple):
+    """A reason and the seed it belongs to."""
+
+    seed: int
+    reason: str
+
+
+def _for_seed(seed: int, reason: str) -> SeedReason:
+    return SeedReason(int(seed), reason)
+
+
+def merge(reasons: Iterable[SeedReason]) -> list[str]:
+    """Each distinct reason once, with the seeds that have it."""
+    seeds: dict[str, list[int]] = {}
+    for seed, reason in reasons:
+        seeds.setdefault(reason, []).append(seed)
+    return [
+        f"{reason} (seed{'s' if len(of) > 1 else ''} {', '.join(map(str, sorted(of)))})"
+        if of != [-1] else reason
+        for reason, of in seeds.items()
+    ]  # fmt: skip
+
+
+def _distinct(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:
+    return [tuple(row) for row in table[columns].drop_duplicates().itertuples(index=False)]

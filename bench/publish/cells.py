@@ -1,0 +1,65 @@
+"""One cell of a markdown table, and the footnotes a table gathers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from bench.publish.board import Board, Cell, Column, Row
+from bench.publish.text import escape, number, settings
+
+ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
+
+
+class Notes:
+    """Footnotes of one table: the same text gets the same number."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def mark(self, texts: Iterable[str]) -> str:
+        """Superscript numbers for these texts, or nothing."""
+        new = [text for text in texts if text not in self.texts]
+        self.texts += new
+        numbers = sorted(self.texts.index(text) + 1 for text in set(texts))
+        return f"<sup>{','.join(map(str, numbers))}</sup>" if numbers else ""
+
+    def __str__(self) -> str:
+        lines = [f"<sup>{i}</sup> {escape(text)}" for i, text in enumerate(self.texts, 1)]
+        return "<br>\n".join(lines)
+
+
+def row_name(board: Board, row: Row, notes: Notes) -> str:
+    """A row's label, its parameters where they are not the defaults, and its mark."""
+    extra = settings(row.params)
+    name = escape(row.label) + (f"<br><sub>{escape(extra)}</sub>" if extra else "")
+    return name + notes.mark([board.marks[row.method]] if row.method in board.marks else [])
+
+
+def heading(board: Board, column: Column, aspect: bool = True) -> str:
+    """A column's aspect, its metric linked to the definition, its direction and its layer."""
+    metric = column.metric
+    parts = [escape(metric.aspect)] if aspect else []
+    parts.append(f"{link(board, metric.name, metric.title)} {ARROWS[metric.better]}".rstrip())
+    parts += [f"<sub>{escape(column.layer)}</sub>"] if column.layer else []
+    return "<br>".join(parts)
+
+
+def link(board: Board, name: str, title: str) -> str:
+    """A metric's title, linked to its heading in the definitions."""
+    return f"[{escape(title)}]({board.docs}#{quote(name.lower())})"
+
+
+def measured(board: Board, row: Row, column: Column, cell: Cell, digits: int, best: bool,
+             notes: Notes) -> str:  # fmt: skip
+    """Mean and half-width, undefined counts, the trained-on mark, and why values are missing."""
+    text = number(cell.mean, digits)
+    if math.isfinite(cell.half):
+        text += f" ± {number(cell.half, digits)}"
+    text = f"**{text}**" if best else text
+    if column.metric.name in board.trained_on.get(row.method, ()):
+        text += "<sup>t</sup>"
+    if cell.undefined and math.isfinite(cell.mean):
+        text += f" <sub>∅{cell.undefined}/{cell.count}</sub>"
+    return text + notes.mark(cell.reasons)
