@@ -77,7 +77,7 @@ def synchronised_modules(
     for radius in radii(points):
         partition = merge(synchronise(points, radius), smallest)
         if choose == "modularity":
-            cost = -float(modularity(weights, partition))
+            cost = -float(newman_modularity(weights, partition))
         else:
             cost = description_length(points, partition)
         if cost < best - 1e-12:  # the smallest radius, where several do equally well
@@ -176,7 +176,7 @@ def membership(partition: Int[Tensor, "units"]) -> Float[Tensor, "units modules"
     return (partition[:, None] == torch.arange(count, device=partition.device)).double()
 
 
-def modularity(
+def newman_modularity(
     weights: Float[Tensor, "units units"], partition: Int[Tensor, "units"]
 ) -> Float[Tensor, ""]:
     """Newman's Q: 1/(2m) sum_ij (A_ij - k_i k_j / 2m) delta(c_i, c_j), in [-1/2, 1).

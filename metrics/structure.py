@@ -1,0 +1,360 @@
+"""Do the units form modules? Modularity, within against between, order, coverage, rank, n-cut.
+
+Units are the nodes; edges are correlations of their responses on the probe (`metrics.similarity`)
+or, for the n-cut, outgoing weights. Modules come from `metrics.modules.modules`, the same for
+every method, or are those that the method itself claims. Effective rank stands beside the others,
+because copies of a unit inflate all of them.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from metrics.base import Layer, Probe, metric, remember
+from metrics.modules import (
+    graph,
+    membership,
+    modules,
+    newman_modularity,
+    numbered,
+    spectral_modules,
+    spectral_partition,
+    synchronised_modules,
+)
+from metrics.similarity import (
+    distances,
+    layer_correlation,
+    live_units,
+    neighbours,
+)
+from metrics.similarity import (
+    effective_rank as rank_of,
+)
+from metrics.wiring import outgoing_strength
+
+SHUFFLES = 20  # of a graph, each with its modules extracted anew
+PERMUTATIONS = 100  # of the units over given modules
+GROUPS = 4  # of the n-cut, as in Filan et al.
+
+NAN = float("nan")
+
+
+def z_score(value: Float[Tensor, ""], null: Float[Tensor, "draws"]) -> float:
+    """(value - mean) / standard deviation of the draws; NaN where they do not vary."""
+    spread = null.std()
+    return float((value - null.mean()) / spread) if len(null) > 1 and spread > 1e-9 else NAN
+
+
+def claimed_modules(layer: Layer) -> Int[Tensor, "units"]:
+    """The modules the method claims, dead units left out."""
+    assert layer.claimed is not None
+    live = live_units(layer_correlation(layer))
+    return numbered(torch.where(live, layer.claimed.to(live.device), -1))
+
+
+# ----------------------------------------------------------------- modularity
+
+
+@metric(
+    aspect="structure",
+    better="higher",
+    per="layer",
+    null=0.0,
+    title="modularity Q",
+    limits=(-0.5, 1.0),
+)
+def modularity(layer: Layer, probe: Probe) -> float:
+    """Newman's Q of the layer's modules on the graph of the units, weights max(rho, 0).
+
+    0 for one module or chance. It grows with the number of modules and where few correlations
+    are positive, so read it against `modularity_null`. Undefined without a positive correlation.
+    """
+    return float(newman_modularity(graph(layer_correlation(layer)), modules(layer)))
+
+
+@metric(aspect="structure", better="neither", per="layer", title="modularity Q, shuffled weights")
+def modularity_null(layer: Layer, probe: Probe) -> float:
+    """Mean Q when the correlations are shuffled over the pairs of live units.
+
+    The modules are extracted anew from each of 20 shuffled graphs, so that the null, too, gets
+    the partition that suits it. Shuffling keeps the weights, not the units' degrees.
+    """
+    return float(_shuffled_modularity(layer, probe).mean())
+
+
+@metric(
+    aspect="structure",
+    better="higher",
+    per="layer",
+    null=0.0,
+    title="modularity, z against shuffled weights",
+)
+def modularity_z(layer: Layer, probe: Probe) -> float:
+    """(Q - mean) / standard deviation of Q over 20 graphs with shuffled correlations."""
+    value = newman_modularity(graph(layer_correlation(layer)), modules(layer))
+    return z_score(value, _shuffled_modularity(layer, probe))
+
+
+def _shuffled_modularity(layer: Layer, probe: Probe) -> Float[Tensor, "draws"]:
+    def compute() -> Tensor:
+        generator = probe.generator("modularity")
+        graphs = (shuffled(layer_correlation(layer), generator) for _ in range(SHUFFLES))
+        return torch.stack(
+            [newman_modularity(graph(rho), synchronised_modules(rho)) for rho in graphs]
+        )
+
+    return remember(layer, ("shuffled modularity", probe.seed), compute)
+
+
+def shuffled(
+    correlation: Float[Tensor, "units units"], generator: torch.Generator
+) -> Float[Tensor, "live live"]:
+    """The live units' correlations, dealt anew to the pairs of units.
+
+    They are sorted before they are dealt, so the order of the units does not matter.
+    """
+    live = live_units(correlation)
+    rho = correlation[live][:, live]
+    row, column = torch.triu_indices(len(rho), len(rho), 1, device=rho.device)
+    values = rho[row, column].sort().values
+    dealt = torch.eye(len(rho), dtype=rho.dtype, device=rho.device)
+    order = torch.randperm(len(values), generator=generator).to(rho.device)
+    dealt[row, column] = dealt[column, row] = values[order]
+    return dealt
+
+
+# ----------------------------------------------------------------- within and between modules
+
+
+def within_share(
+    similarity: Float[Tensor, "units units"], partitions: Int[Tensor, "draws units"]
+) -> Float[Tensor, "draws"]:
+    """sum_k of the similarity inside module k over that from module k to all modules."""
+    count = int(partitions.max()) + 1
+    member = (partitions[..., None] == torch.arange(count, device=partitions.device)).to(similarity)
+    reach = similarity @ member
+    within = (member * reach).sum(1)
+    total = (member * reach.sum(-1, keepdim=True)).sum(1)
+    return (within / total).sum(-1)
+
+
+def within_null(
+    similarity: Float[Tensor, "units units"],
+    partition: Int[Tensor, "units"],
+    generator: torch.Generator,
+) -> Float[Tensor, "draws"]:
+    """`within_share` for 100 random deals of the assigned units to modules of the same sizes.
+
+    Units are first put in order of their total similarity, so their numbering does not matter.
+    """
+    order = similarity.sum(1).argsort()
+    sizes = partition.sort().values
+    deals = torch.rand(PERMUTATIONS, len(order), generator=generator).argsort(1)
+    return within_share(similarity[order][:, order], sizes[deals.to(sizes.device)])
+
+
+def _within(
+    layer: Layer, partition: Int[Tensor, "units"], generator: torch.Generator | None
+) -> float:
+    assigned = partition >= 0
+    if not assigned.any():
+        return NAN
+    similarity = layer_correlation(layer)[assigned][:, assigned] + 1
+    value = within_share(similarity, partition[assigned][None])[0]
+    if generator is None:
+        return float(value)
+    return z_score(value, within_null(similarity, partition[assigned], generator))
+
+
+@metric(aspect="structure", better="higher", per="layer", null=1.0, title="within / between")
+def within_between(layer: Layer, probe: Probe) -> float:
+    """sum_k within_k / all_k on the similarity rho + 1 of assigned units (icCNN's ratio).
+
+    From 0 to the number of modules; 1 for uniform similarity. It grows with the number of
+    modules, so compare it only at equal numbers, or read `within_between_z`.
+    """
+    return _within(layer, modules(layer), None)
+
+
+@metric(
+    aspect="structure",
+    better="higher",
+    per="layer",
+    null=0.0,
+    title="within / between, z against permuted units",
+)
+def within_between_z(layer: Layer, probe: Probe) -> float:
+    """`within_between` against 100 random deals of the units to modules of the same sizes.
+
+    The modules were chosen on the same correlations, so values above 0 are certain: it compares
+    networks, it does not test for modules. Undefined for a single module.
+    """
+    return _within(layer, modules(layer), probe.generator("within"))
+
+
+# ----------------------------------------------------------------- claimed modules
+
+
+@metric(
+    aspect="structure",
+    better="higher",
+    per="layer",
+    null=0.0,
+    needs={"claimed"},
+    title="modularity Q, claimed modules",
+    limits=(-0.5, 1.0),
+)
+def claimed_modularity(layer: Layer, probe: Probe) -> float:
+    """Newman's Q of the modules that the method itself claims, on the same graph."""
+    return float(newman_modularity(graph(layer_correlation(layer)), claimed_modules(layer)))
+
+
+@metric(
+    aspect="structure",
+    better="higher",
+    per="layer",
+    null=1.0,
+    needs={"claimed"},
+    title="within / between, claimed modules",
+)
+def claimed_within_between(layer: Layer, probe: Probe) -> float:
+    """icCNN's ratio of the modules that the method itself claims."""
+    return _within(layer, claimed_modules(layer), None)
+
+
+@metric(
+    aspect="structure",
+    better="higher",
+    per="layer",
+    null=0.0,
+    needs={"claimed"},
+    title="within / between, claimed modules, z",
+)
+def claimed_within_between_z(layer: Layer, probe: Probe) -> float:
+    """The claimed modules' ratio against random deals of the units: here z is a fair test, since
+    the claim was made without these responses."""
+    return _within(layer, claimed_modules(layer), probe.generator("within"))
+
+
+# ----------------------------------------------------------------- order, coverage, rank
+
+
+@metric(aspect="structure", better="higher", per="unit", null=0.0, limits=(0.0, 1.0))
+def order_parameter(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
+    """How near a unit's neighbours are: the mean of exp(-distance) over them, itself included.
+
+    Distance is that of signatures, sqrt(2 - 2 rho); neighbours lie within the mean distance of
+    units to their 3 nearest; a unit alone scores 0, a dead one is undefined. The mean over units
+    is Shao's local order parameter r_c. Copies of a unit score 1.
+    """
+    rho = layer_correlation(layer)
+    near = neighbours(rho)
+    count = near.sum(1)
+    closeness = (1 + (near * (-distances(rho)).exp()).sum(1)) / (1 + count)
+    return torch.where(count > 0, closeness, 0.0).masked_fill(~live_units(rho), NAN)
+
+
+@metric(
+    aspect="structure",
+    better="neither",
+    per="layer",
+    null=0.0,
+    title="coverage of modules",
+    limits=(0.0, 1.0),
+)
+def coverage(layer: Layer, probe: Probe) -> float:
+    """Share of all the layer's units, dead ones too, that are in a module."""
+    return float((modules(layer) >= 0).double().mean())
+
+
+@metric(aspect="structure", better="neither", per="layer", title="number of modules")
+def module_count(layer: Layer, probe: Probe) -> float:
+    """How many modules the synchronization dynamics find."""
+    return float(modules(layer).max() + 1)
+
+
+@metric(aspect="structure", better="neither", per="layer", title="number of modules, spectral")
+def spectral_module_count(layer: Layer, probe: Probe) -> float:
+    """How many modules spectral clustering finds, by the eigengap: the second opinion."""
+    return float(spectral_modules(layer).max() + 1)
+
+
+@metric(aspect="structure", better="neither", per="layer")
+def effective_rank(layer: Layer, probe: Probe) -> float:
+    """exp of the entropy of the correlation matrix's eigenvalues: how many units' worth of
+    different responses there are, from 1 to the number of live units."""
+    return float(rank_of(layer_correlation(layer)))
+
+
+# ----------------------------------------------------------------- n-cut of the weights
+
+
+def n_cut(
+    adjacency: Float[Tensor, "nodes nodes"], partition: Int[Tensor, "nodes"]
+) -> Float[Tensor, ""]:
+    """sum_k of the weight that leaves part k over the weight at its nodes, from 0 (no weight
+    between parts) to the number of parts - 1 and a little above."""
+    member = membership(partition).to(adjacency)
+    volume = adjacency.sum(1) @ member
+    inside = (member * (adjacency @ member)).sum(0)
+    return ((volume - inside) / volume).sum()
+
+
+def bipartite(strength: Float[Tensor, "targets units"]) -> Float[Tensor, "nodes nodes"]:
+    """The graph of units and targets, isolated nodes removed."""
+    targets, units = strength.shape
+    adjacency = strength.new_zeros(targets + units, targets + units)
+    adjacency[:targets, targets:] = strength
+    adjacency[targets:, :targets] = strength.T
+    linked = adjacency.sum(1) > 0
+    return adjacency[linked][:, linked]
+
+
+def clustered_n_cut(strength: Float[Tensor, "targets units"], groups: int = GROUPS) -> Tensor:
+    """n-cut of the spectral clustering of units and targets into ``groups`` parts."""
+    adjacency = bipartite(strength)
+    if len(adjacency) <= groups:
+        return adjacency.new_tensor(NAN)
+    scale = adjacency.sum() / len(adjacency)
+    loops = torch.eye(len(adjacency)).to(adjacency)  # the mark of a live node
+    partition = spectral_partition(adjacency / scale + loops, groups)
+    return n_cut(adjacency, partition)
+
+
+def _cuts(layer: Layer, probe: Probe) -> tuple[Tensor, Tensor]:
+    def compute() -> tuple[Tensor, Tensor]:
+        strength = outgoing_strength(layer, probe)
+        generator = probe.generator("n-cut")
+        values = strength.flatten().sort().values
+        orders = [torch.randperm(len(values), generator=generator) for _ in range(SHUFFLES)]
+        deals = [values[order.to(values.device)].view_as(strength) for order in orders]
+        return clustered_n_cut(strength), torch.stack([clustered_n_cut(deal) for deal in deals])
+
+    return remember(layer, ("n-cut", probe.seed), compute)
+
+
+@metric(
+    aspect="structure", better="lower", per="layer", needs={"weights"}, title="n-cut of weights"
+)
+def weight_ncut(layer: Layer, probe: Probe) -> float:
+    """n-cut of the outgoing weights, units and targets clustered spectrally into 4 parts.
+
+    Edges are L1 norms of kernels with BatchNorm folded in, isolated nodes removed (Filan et al.,
+    who take the whole network; here it is one layer's way out). Undefined with 4 nodes or fewer.
+    """
+    return float(_cuts(layer, probe)[0])
+
+
+@metric(
+    aspect="structure",
+    better="lower",
+    per="layer",
+    null=0.0,
+    needs={"weights"},
+    title="n-cut, z against shuffled weights",
+)
+def weight_ncut_z(layer: Layer, probe: Probe) -> float:
+    """`weight_ncut` against 20 deals of the same edges, clustered anew; below 0: more modular."""
+    return z_score(*_cuts(layer, probe))
