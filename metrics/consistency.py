@@ -105,14 +105,9 @@ def _between(first: Layer, second: Layer) -> dict[str, float]:
 
 
 @metric(
-    aspect="consistency",
-    better="higher",
-    per="pair",
-    null=0.0,
-    headline=True,
-    title="ARI of modules",
-    limits=(-0.5, 1.0),
-)
+    aspect="consistency", better="higher", per="pair", null=0.0, headline=True,
+    title="ARI of modules", limits=(-0.5, 1.0),
+)  # fmt: skip
 def ari(first: Layer, second: Layer) -> float:
     """Adjusted Rand index of the modules found on two sets of images; 1 for the same modules.
 
@@ -142,13 +137,9 @@ def ari_null_high(first: Layer, second: Layer) -> float:
 
 
 @metric(
-    aspect="consistency",
-    better="higher",
-    per="pair",
-    null=0.0,
-    title="AMI of modules",
+    aspect="consistency", better="higher", per="pair", null=0.0, title="AMI of modules",
     limits=(-1.0, 1.0),
-)
+)  # fmt: skip
 def ami(first: Layer, second: Layer) -> float:
     """Adjusted mutual information of the modules found on two sets of images."""
     return _between(first, second)["ami"]
@@ -173,13 +164,9 @@ def ami_null_high(first: Layer, second: Layer) -> float:
 
 
 @metric(
-    aspect="consistency",
-    better="neither",
-    per="pair",
-    null=0.0,
-    title="coverage in both",
+    aspect="consistency", better="neither", per="pair", null=0.0, title="coverage in both",
     limits=(0.0, 1.0),
-)
+)  # fmt: skip
 def consistency_coverage(first: Layer, second: Layer) -> float:
     """Share of all units that are in a module on both sets of images."""
     return _between(first, second)["coverage"]

@@ -41,6 +41,14 @@ def spectral_modules(layer: Layer, count: int | None = None) -> Int[Tensor, "uni
     return remember(layer, key, lambda: spectral_partition(layer_correlation(layer), count))
 
 
+def claimed_modules(layer: Layer) -> Int[Tensor, "units"]:
+    """The modules that the method itself claims, dead units left out; all -1 if it claims none."""
+    live = live_units(layer_correlation(layer))
+    if layer.claimed is None:
+        return torch.full((layer.units,), -1, device=live.device)
+    return numbered(torch.where(live, layer.claimed.to(live.device), -1))
+
+
 def graph(correlation: Float[Tensor, "units units"]) -> Float[Tensor, "units units"]:
     """The weighted graph of the units that modularity reads: max(rho, 0), no self-loops."""
     weights = correlation.clamp(min=0)

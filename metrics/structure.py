@@ -1,9 +1,8 @@
 """Do the units form modules? Modularity, within against between, order, coverage, rank, n-cut.
 
-Units are the nodes; edges are correlations of their responses on the probe (`metrics.similarity`)
-or, for the n-cut, outgoing weights. Modules come from `metrics.modules.modules`, the same for
-every method, or are those that the method itself claims. Effective rank stands beside the others,
-because copies of a unit inflate all of them.
+Units are the nodes, correlations of their responses on the probe the edges. Modules come from
+`metrics.modules.modules`, the same for every method, or are those that the method itself claims.
+Effective rank stands beside the others, because copies of a unit inflate all of them.
 """
 
 from __future__ import annotations
@@ -14,13 +13,11 @@ from torch import Tensor
 
 from metrics.base import Layer, Probe, metric, remember
 from metrics.modules import (
+    claimed_modules,
     graph,
-    membership,
     modules,
     newman_modularity,
-    numbered,
     spectral_modules,
-    spectral_partition,
     synchronised_modules,
 )
 from metrics.similarity import (
@@ -32,11 +29,9 @@ from metrics.similarity import (
 from metrics.similarity import (
     effective_rank as rank_of,
 )
-from metrics.wiring import outgoing_strength
 
 SHUFFLES = 20  # of a graph, each with its modules extracted anew
 PERMUTATIONS = 100  # of the units over given modules
-GROUPS = 4  # of the n-cut, as in Filan et al.
 
 NAN = float("nan")
 
@@ -47,24 +42,13 @@ def z_score(value: Float[Tensor, ""], null: Float[Tensor, "draws"]) -> float:
     return float((value - null.mean()) / spread) if len(null) > 1 and spread > 1e-9 else NAN
 
 
-def claimed_modules(layer: Layer) -> Int[Tensor, "units"]:
-    """The modules the method claims, dead units left out."""
-    assert layer.claimed is not None
-    live = live_units(layer_correlation(layer))
-    return numbered(torch.where(live, layer.claimed.to(live.device), -1))
-
-
 # ----------------------------------------------------------------- modularity
 
 
 @metric(
-    aspect="structure",
-    better="higher",
-    per="layer",
-    null=0.0,
-    title="modularity Q",
+    aspect="structure", better="higher", per="layer", null=0.0, title="modularity Q",
     limits=(-0.5, 1.0),
-)
+)  # fmt: skip
 def modularity(layer: Layer, probe: Probe) -> float:
     """Newman's Q of the layer's modules on the graph of the units, weights max(rho, 0).
 
@@ -85,12 +69,9 @@ def modularity_null(layer: Layer, probe: Probe) -> float:
 
 
 @metric(
-    aspect="structure",
-    better="higher",
-    per="layer",
-    null=0.0,
+    aspect="structure", better="higher", per="layer", null=0.0,
     title="modularity, z against shuffled weights",
-)
+)  # fmt: skip
 def modularity_z(layer: Layer, probe: Probe) -> float:
     """(Q - mean) / standard deviation of Q over 20 graphs with shuffled correlations."""
     value = newman_modularity(graph(layer_correlation(layer)), modules(layer))
@@ -179,12 +160,9 @@ def within_between(layer: Layer, probe: Probe) -> float:
 
 
 @metric(
-    aspect="structure",
-    better="higher",
-    per="layer",
-    null=0.0,
+    aspect="structure", better="higher", per="layer", null=0.0,
     title="within / between, z against permuted units",
-)
+)  # fmt: skip
 def within_between_z(layer: Layer, probe: Probe) -> float:
     """`within_between` against 100 random deals of the units to modules of the same sizes.
 
@@ -198,40 +176,27 @@ def within_between_z(layer: Layer, probe: Probe) -> float:
 
 
 @metric(
-    aspect="structure",
-    better="higher",
-    per="layer",
-    null=0.0,
-    needs={"claimed"},
-    title="modularity Q, claimed modules",
-    limits=(-0.5, 1.0),
-)
+    aspect="structure", better="higher", per="layer", null=0.0, needs={"claimed"},
+    title="modularity Q, claimed modules", limits=(-0.5, 1.0),
+)  # fmt: skip
 def claimed_modularity(layer: Layer, probe: Probe) -> float:
     """Newman's Q of the modules that the method itself claims, on the same graph."""
     return float(newman_modularity(graph(layer_correlation(layer)), claimed_modules(layer)))
 
 
 @metric(
-    aspect="structure",
-    better="higher",
-    per="layer",
-    null=1.0,
-    needs={"claimed"},
+    aspect="structure", better="higher", per="layer", null=1.0, needs={"claimed"},
     title="within / between, claimed modules",
-)
+)  # fmt: skip
 def claimed_within_between(layer: Layer, probe: Probe) -> float:
     """icCNN's ratio of the modules that the method itself claims."""
     return _within(layer, claimed_modules(layer), None)
 
 
 @metric(
-    aspect="structure",
-    better="higher",
-    per="layer",
-    null=0.0,
-    needs={"claimed"},
+    aspect="structure", better="higher", per="layer", null=0.0, needs={"claimed"},
     title="within / between, claimed modules, z",
-)
+)  # fmt: skip
 def claimed_within_between_z(layer: Layer, probe: Probe) -> float:
     """The claimed modules' ratio against random deals of the units: here z is a fair test, since
     the claim was made without these responses."""
@@ -257,13 +222,9 @@ def order_parameter(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
 
 @metric(
-    aspect="structure",
-    better="neither",
-    per="layer",
-    null=0.0,
-    title="coverage of modules",
+    aspect="structure", better="neither", per="layer", null=0.0, title="coverage of modules",
     limits=(0.0, 1.0),
-)
+)  # fmt: skip
 def coverage(layer: Layer, probe: Probe) -> float:
     """Share of all the layer's units, dead ones too, that are in a module."""
     return float((modules(layer) >= 0).double().mean())
@@ -286,75 +247,3 @@ def effective_rank(layer: Layer, probe: Probe) -> float:
     """exp of the entropy of the correlation matrix's eigenvalues: how many units' worth of
     different responses there are, from 1 to the number of live units."""
     return float(rank_of(layer_correlation(layer)))
-
-
-# ----------------------------------------------------------------- n-cut of the weights
-
-
-def n_cut(
-    adjacency: Float[Tensor, "nodes nodes"], partition: Int[Tensor, "nodes"]
-) -> Float[Tensor, ""]:
-    """sum_k of the weight that leaves part k over the weight at its nodes, from 0 (no weight
-    between parts) to the number of parts - 1 and a little above."""
-    member = membership(partition).to(adjacency)
-    volume = adjacency.sum(1) @ member
-    inside = (member * (adjacency @ member)).sum(0)
-    return ((volume - inside) / volume).sum()
-
-
-def bipartite(strength: Float[Tensor, "targets units"]) -> Float[Tensor, "nodes nodes"]:
-    """The graph of units and targets, isolated nodes removed."""
-    targets, units = strength.shape
-    adjacency = strength.new_zeros(targets + units, targets + units)
-    adjacency[:targets, targets:] = strength
-    adjacency[targets:, :targets] = strength.T
-    linked = adjacency.sum(1) > 0
-    return adjacency[linked][:, linked]
-
-
-def clustered_n_cut(strength: Float[Tensor, "targets units"], groups: int = GROUPS) -> Tensor:
-    """n-cut of the spectral clustering of units and targets into ``groups`` parts."""
-    adjacency = bipartite(strength)
-    if len(adjacency) <= groups:
-        return adjacency.new_tensor(NAN)
-    scale = adjacency.sum() / len(adjacency)
-    loops = torch.eye(len(adjacency)).to(adjacency)  # the mark of a live node
-    partition = spectral_partition(adjacency / scale + loops, groups)
-    return n_cut(adjacency, partition)
-
-
-def _cuts(layer: Layer, probe: Probe) -> tuple[Tensor, Tensor]:
-    def compute() -> tuple[Tensor, Tensor]:
-        strength = outgoing_strength(layer, probe)
-        generator = probe.generator("n-cut")
-        values = strength.flatten().sort().values
-        orders = [torch.randperm(len(values), generator=generator) for _ in range(SHUFFLES)]
-        deals = [values[order.to(values.device)].view_as(strength) for order in orders]
-        return clustered_n_cut(strength), torch.stack([clustered_n_cut(deal) for deal in deals])
-
-    return remember(layer, ("n-cut", probe.seed), compute)
-
-
-@metric(
-    aspect="structure", better="lower", per="layer", needs={"weights"}, title="n-cut of weights"
-)
-def weight_ncut(layer: Layer, probe: Probe) -> float:
-    """n-cut of the outgoing weights, units and targets clustered spectrally into 4 parts.
-
-    Edges are L1 norms of kernels with BatchNorm folded in, isolated nodes removed (Filan et al.,
-    who take the whole network; here it is one layer's way out). Undefined with 4 nodes or fewer.
-    """
-    return float(_cuts(layer, probe)[0])
-
-
-@metric(
-    aspect="structure",
-    better="lower",
-    per="layer",
-    null=0.0,
-    needs={"weights"},
-    title="n-cut, z against shuffled weights",
-)
-def weight_ncut_z(layer: Layer, probe: Probe) -> float:
-    """`weight_ncut` against 20 deals of the same edges, clustered anew; below 0: more modular."""
-    return z_score(*_cuts(layer, probe))

@@ -1,4 +1,4 @@
-"""How strongly a layer's units drive the next layer, read from the weights."""
+"""How strongly a layer's units drive the next layer, and how well that graph falls into parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metrics.base import Edge, Layer, Probe, remember
+from metrics.base import Edge, Layer, Probe, metric, remember
+from metrics.modules import membership, spectral_partition
+
+GROUPS = 4  # parts of the n-cut, as in Filan et al.
+SHUFFLES = 20
+NAN = float("nan")
 
 
 def outgoing_strength(layer: Layer, probe: Probe) -> Float[Tensor, "targets units"]:
@@ -47,3 +52,73 @@ def unit_behind(layer: Layer, edge: Edge) -> Int[Tensor, "bridged"]:
     return (
         behind[0].flatten(1)[:, 0].round().long() if behind.ndim > 2 else behind[0].round().long()
     )
+
+
+# ----------------------------------------------------------------- n-cut of the weights
+
+
+def n_cut(
+    adjacency: Float[Tensor, "nodes nodes"], partition: Int[Tensor, "nodes"]
+) -> Float[Tensor, ""]:
+    """sum_k of the weight that leaves part k over the weight at its nodes, from 0 (no weight
+    between parts) to the number of parts - 1 and a little above."""
+    member = membership(partition).to(adjacency)
+    volume = adjacency.sum(1) @ member
+    inside = (member * (adjacency @ member)).sum(0)
+    return ((volume - inside) / volume).sum()
+
+
+def bipartite(strength: Float[Tensor, "targets units"]) -> Float[Tensor, "nodes nodes"]:
+    """The graph of units and targets, isolated nodes removed."""
+    targets, units = strength.shape
+    adjacency = strength.new_zeros(targets + units, targets + units)
+    adjacency[:targets, targets:] = strength
+    adjacency[targets:, :targets] = strength.T
+    linked = adjacency.sum(1) > 0
+    return adjacency[linked][:, linked]
+
+
+def clustered_n_cut(strength: Float[Tensor, "targets units"], groups: int = GROUPS) -> Tensor:
+    """n-cut of the spectral clustering of units and targets into ``groups`` parts."""
+    adjacency = bipartite(strength)
+    if len(adjacency) <= groups:
+        return adjacency.new_tensor(NAN)
+    scale = adjacency.sum() / len(adjacency)
+    loops = torch.eye(len(adjacency)).to(adjacency)  # the mark of a live node
+    partition = spectral_partition(adjacency / scale + loops, groups)
+    return n_cut(adjacency, partition)
+
+
+def _cuts(layer: Layer, probe: Probe) -> tuple[Tensor, Tensor]:
+    def compute() -> tuple[Tensor, Tensor]:
+        strength = outgoing_strength(layer, probe)
+        generator = probe.generator("n-cut")
+        values = strength.flatten().sort().values
+        orders = [torch.randperm(len(values), generator=generator) for _ in range(SHUFFLES)]
+        deals = [values[order.to(values.device)].view_as(strength) for order in orders]
+        return clustered_n_cut(strength), torch.stack([clustered_n_cut(deal) for deal in deals])
+
+    return remember(layer, ("n-cut", probe.seed), compute)
+
+
+@metric(
+    aspect="structure", better="lower", per="layer", needs={"weights"}, title="n-cut of weights",
+)  # fmt: skip
+def weight_ncut(layer: Layer, probe: Probe) -> float:
+    """n-cut of the outgoing weights, units and targets clustered spectrally into 4 parts.
+
+    Edges are L1 norms of kernels with BatchNorm folded in, isolated nodes removed (Filan et al.,
+    who take the whole network; here it is one layer's way out). Undefined with 4 nodes or fewer.
+    """
+    return float(_cuts(layer, probe)[0])
+
+
+@metric(
+    aspect="structure", better="lower", per="layer", null=0.0, needs={"weights"},
+    title="n-cut, z against shuffled weights",
+)  # fmt: skip
+def weight_ncut_z(layer: Layer, probe: Probe) -> float:
+    """`weight_ncut` against 20 deals of the same edges, clustered anew; below 0: more modular."""
+    value, null = _cuts(layer, probe)
+    spread = null.std()
+    return float((value - null.mean()) / spread) if spread > 1e-9 else NAN

@@ -1,0 +1,262 @@
+"""What does the network lose when a module is silenced? Lesions at a Tap, rerun from there.
+
+A lesion sets units of one layer to zero and lets the network run on (`continue_from`), so methods'
+transforms stay in place and nothing before the layer is computed again. Behind the last Tap only
+the head reruns, and where it pools globally each map is first replaced by its mean; that is
+checked against the maps themselves before it is used.
+
+Effects are signed: a drop of accuracy is positive. A module may inhibit its class, and the drop is
+then negative for that class and positive for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from metrics.base import Layer, Probe, metric, remember
+from metrics.modules import claimed_modules, membership, modules
+from metrics.similarity import layer_correlation, live_units
+
+GROUPS = 100  # random groups a module is compared with
+POINT = 0.01  # of accuracy: smaller mean drops are too noisy to divide by
+SAMPLE = 500  # images on which layers before the last are lesioned: each rerun costs more there
+CELLS = 2**23  # numbers held at once
+NAN = float("nan")
+
+# ----------------------------------------------------------------- lesions
+
+
+@torch.no_grad()
+def lesions(
+    layer: Layer, probe: Probe, groups: Bool[Tensor, "groups units"], cells: int = CELLS
+) -> Float[Tensor, "groups classes"]:
+    """Drop of each class's accuracy when a group of units is silenced, in [-1, 1], signed.
+
+    NaN for a class without images. Layers with more than a linear head behind them are lesioned
+    on 500 images, always the same. Holds about ``cells`` numbers at a time. Raises ValueError for
+    a layer off the network's trunk.
+    """
+    keep = ~torch.cat([torch.zeros_like(groups[:1]), groups])
+    activation, labels = lesioned(layer, probe)
+    right = torch.zeros(len(keep), probe.classes, dtype=torch.float64, device=keep.device)
+    one_hot = nn.functional.one_hot(labels, probe.classes).double()
+    chunk = max(1, min(256, cells // activation[0].numel()))
+    step = max(1, cells // (chunk * activation[0].numel()))
+    for rows in torch.arange(len(labels), device=labels.device).split(chunk):
+        for part, kept in zip(right.split(step), keep.split(step), strict=True):
+            answers = rerun(layer, probe, activation[rows], kept).argmax(-1)
+            part += (answers == labels[rows]).double() @ one_hot[rows]
+    accuracy = right / one_hot.sum(0)
+    return accuracy[:1] - accuracy[1:]
+
+
+def rerun(
+    layer: Layer,
+    probe: Probe,
+    activation: Float[Tensor, "images units *map"],
+    keep: Bool[Tensor, "groups units"],
+) -> Float[Tensor, "groups images classes"]:
+    """Logits of the network run on from the layer, for each set of units that stays."""
+    mask = keep.view(len(keep), 1, -1, *[1] * (activation.ndim - 2))
+    silenced = torch.where(mask, activation, 0.0)
+    logits = probe.network.continue_from(layer.name, silenced.flatten(0, 1))
+    return logits.unflatten(0, (len(keep), -1))
+
+
+def lesioned(layer: Layer, probe: Probe) -> tuple[Float[Tensor, "images units *map"], Tensor]:
+    """The activations to silence units of, and their images' labels.
+
+    All images where the way on is a linear head, else a sample. Maps become their means where
+    only those matter.
+    """
+    activation, labels = layer.activation, probe.labels
+    ways = probe.network.taps[layer.name].outgoing
+    head = ways[0].weight if len(ways) == 1 else None
+    if not (isinstance(head, nn.Linear) and head.out_features == probe.classes):
+        order = torch.randperm(len(labels), generator=probe.generator("lesion sample"))
+        rows = order[:SAMPLE].sort().values.to(labels.device)
+        return activation[rows], labels[rows]
+    pools = any(
+        isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
+        for module in ways[0].bridge.modules()
+    )
+    if pools and activation.ndim == 4:
+        means = activation.mean((2, 3), keepdim=True)
+        keep = torch.rand(8, layer.units, generator=probe.generator("lesion check")) < 0.5
+        keep = torch.cat([keep, torch.ones_like(keep[:1])]).to(labels.device)
+        short, full = (rerun(layer, probe, part[:16], keep) for part in (means, activation))
+        if torch.allclose(short, full, rtol=1e-4, atol=1e-5 * float(full.abs().max())):
+            return means, labels
+    return activation, labels
+
+
+def unit_lesions(layer: Layer, probe: Probe) -> Float[Tensor, "units classes"]:
+    """Drop of each class's accuracy when one unit alone is silenced; remembered."""
+    each = torch.eye(layer.units, dtype=torch.bool, device=layer.activation.device)
+    return remember(layer, ("unit lesions", probe), lambda: lesions(layer, probe, each))
+
+
+def double_lesions(layer: Layer, probe: Probe) -> Float[Tensor, "units units"]:
+    """What silencing two units costs beyond the sum of silencing each, in mean accuracy.
+
+    Positive: they stand in for each other; negative: they need each other. The diagonal is NaN.
+    """
+    row, column = torch.triu_indices(layer.units, layer.units, 1, device=layer.activation.device)
+    single = unit_lesions(layer, probe).nanmean(1)
+    eye = torch.eye(layer.units, dtype=torch.bool, device=row.device)
+    pairs = lesions(layer, probe, eye[row] | eye[column]).nanmean(1)
+    beyond = single.new_full((layer.units, layer.units), NAN)
+    beyond[row, column] = beyond[column, row] = pairs - single[row] - single[column]
+    return beyond
+
+
+# ----------------------------------------------------------------- effects of modules
+
+
+def importance(drops: Float[Tensor, "groups classes"]) -> Float[Tensor, "groups"]:
+    """Mean over classes of the drop of accuracy."""
+    return drops.nanmean(1)
+
+
+def specificity(drops: Float[Tensor, "groups classes"]) -> Float[Tensor, "groups"]:
+    """Range of the drops over classes divided by the size of their mean.
+
+    A mean below one point of accuracy counts as one point, so that a group without effect has a
+    specificity near 0, not one of noise over noise. NaN with fewer than two classes.
+    """
+    present = drops[:, ~drops.isnan().all(0)]
+    if present.shape[1] < 2:
+        return drops.new_full((len(drops),), NAN)
+    return (present.amax(1) - present.amin(1)) / present.mean(1).abs().clamp(min=POINT)
+
+
+def percentile(
+    values: Float[Tensor, "modules"], null: Float[Tensor, "modules draws"]
+) -> Float[Tensor, "modules"]:
+    """Share of a module's draws that lie below its value, ties by half; NaN where that is NaN."""
+    below = (null < values[:, None]).double() + (null == values[:, None]).double() / 2
+    return below.mean(1).masked_fill(values.isnan(), NAN)
+
+
+def random_groups(
+    layer: Layer, sizes: Int[Tensor, "modules"], generator: torch.Generator, draws: int = GROUPS
+) -> Bool[Tensor, "modules draws units"]:
+    """Random groups of live units, ``draws`` for each of the sizes.
+
+    One random order of the units a draw serves all sizes. Units are first put in order of their
+    total correlation, so that neither their numbering nor their scale matters.
+    """
+    rho = layer_correlation(layer)
+    order = rho.sum(1).argsort()
+    order = order[live_units(rho)[order]]
+    ranks = torch.rand(draws, len(order), generator=generator).argsort(1).to(order.device)
+    groups = torch.zeros(len(sizes), draws, layer.units, dtype=torch.bool, device=order.device)
+    groups[:, :, order] = ranks < sizes[:, None, None]
+    return groups
+
+
+def module_lesions(
+    layer: Layer, probe: Probe, partition: Int[Tensor, "units"], draws: int = GROUPS
+) -> tuple[Float[Tensor, "modules classes"], Float[Tensor, "modules draws classes"]]:
+    """Drops of accuracy by class for each module, and for random groups of the same sizes."""
+    member = membership(partition).T.bool()
+    null = random_groups(layer, member.sum(1), probe.generator("lesion"), draws)
+    drops = lesions(layer, probe, torch.cat([member, null.flatten(0, 1)]))
+    return drops[: len(member)], drops[len(member) :].unflatten(0, null.shape[:2])
+
+
+def _effects(layer: Layer, probe: Probe, claimed: bool) -> tuple[Tensor, Tensor]:
+    """`module_lesions` of the extracted or of the claimed modules, dead units left out."""
+
+    def compute() -> tuple[Tensor, Tensor]:
+        partition = claimed_modules(layer) if claimed else modules(layer)
+        return module_lesions(layer, probe, partition)
+
+    return remember(layer, ("module lesions", probe, claimed), compute)
+
+
+def _values(layer: Layer, probe: Probe, score: Callable, claimed: bool = False) -> Tensor:
+    """``score`` of each module's drops; one NaN where there is no module."""
+    drops, _ = _effects(layer, probe, claimed)
+    return score(drops) if len(drops) else drops.new_full((1,), NAN)
+
+
+def _percentiles(layer: Layer, probe: Probe, score: Callable, claimed: bool = False) -> Tensor:
+    """Percentile of each module's score among random groups; one NaN where there is no module."""
+    drops, null = _effects(layer, probe, claimed)
+    if not len(drops):
+        return drops.new_full((1,), NAN)
+    return percentile(score(drops), score(null.flatten(0, 1)).view(null.shape[:2]))
+
+
+# ----------------------------------------------------------------- metrics
+
+
+@metric(
+    aspect="module semantics", better="neither", per="module", null=0.0, needs={"trunk"},
+    title="lesion importance", limits=(-1.0, 1.0),
+)  # fmt: skip
+def lesion_importance(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
+    """Mean over classes of the accuracy lost when a module is silenced (signed)."""
+    return _values(layer, probe, importance)
+
+
+@metric(
+    aspect="module semantics", better="neither", per="module", null=0.5, needs={"trunk"},
+    title="lesion importance, percentile", limits=(0.0, 1.0),
+)  # fmt: skip
+def lesion_importance_percentile(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
+    """Share of 100 random groups of a module's size whose lesion costs less than the module's."""
+    return _percentiles(layer, probe, importance)
+
+
+@metric(
+    aspect="module semantics", better="higher", per="module", null=0.0, needs={"trunk"},
+    title="lesion specificity", limits=(0.0, float("inf")),
+)  # fmt: skip
+def lesion_specificity(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
+    """How unevenly a module's lesion hits the classes: range of the drops / size of their mean.
+
+    0 when every class loses alike; large when few do, or when some lose what others gain. Means
+    below one point count as one point. It grows as groups get smaller, hence the percentile.
+    Source: Hod et al., range of the class changes normalised by their mean.
+    """
+    return _values(layer, probe, specificity)
+
+
+@metric(
+    aspect="module semantics", better="higher", per="module", null=0.5, needs={"trunk"},
+    headline=True, title="lesion specificity, percentile", limits=(0.0, 1.0),
+)  # fmt: skip
+def lesion_specificity_percentile(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
+    """Share of 100 random groups of a module's size whose lesion is less specific to classes.
+
+    0.5 for a module that is no better than any units together, and for one of all units. The
+    headline of its aspect: of its metrics the only one that asks what the module does for the
+    answer and is the same for few large and many small modules. Random groups are of live units.
+    """
+    return _percentiles(layer, probe, specificity)
+
+
+@metric(
+    aspect="module semantics", better="neither", per="module", null=0.5,
+    needs={"trunk", "claimed"}, title="lesion importance, claimed modules, percentile",
+    limits=(0.0, 1.0),
+)  # fmt: skip
+def claimed_lesion_importance_percentile(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
+    """`lesion_importance_percentile` of the modules that the method itself claims."""
+    return _percentiles(layer, probe, importance, claimed=True)
+
+
+@metric(
+    aspect="module semantics", better="higher", per="module", null=0.5,
+    needs={"trunk", "claimed"}, title="lesion specificity, claimed modules, percentile",
+    limits=(0.0, 1.0),
+)  # fmt: skip
+def claimed_lesion_specificity_percentile(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
+    """`lesion_specificity_percentile` of the modules that the method itself claims."""
+    return _percentiles(layer, probe, specificity, claimed=True)
