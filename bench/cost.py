@@ -41,8 +41,10 @@ def measure(bench: Bench, cell: Cell, plain: Cell, repeats: int = 12) -> dict[st
         step()
     times = [[timed(step, bench.device) for step in steps] for _ in range(repeats)]
     memory = [peak_memory(step, bench.device) for step in steps]
-    sizes = [sum(p.numel() for p in (*l.network.parameters(), *l.method.parameters()))
-             for l in loops]  # fmt: skip
+    sizes = [
+        sum(p.numel() for part in (loop.network, loop.method) for p in part.parameters())
+        for loop in loops
+    ]
     return {
         "step_ms": 1000 * statistics.median(t[1] for t in times),
         "step_ratio": statistics.median(t[1] / t[0] for t in times),

@@ -71,8 +71,8 @@ def submit(
         import submitit
     except ImportError as error:
         raise UserError("Slurm needs submitit: pip install 'legible-bench[slurm]'") from error
-    settings = {k: int(v) if v.isdigit() else v for k, v in options.items()}
-    cluster = settings.pop("cluster", None)
+    settings = {k: int(v) if v.isdigit() else v for k, v in options.items() if k != "cluster"}
+    cluster = options.get("cluster")
     executor = submitit.AutoExecutor(bench.store.root / "slurm", cluster=cluster)
     try:
         executor.update_parameters(**{"timeout_min": 240, "cpus_per_task": 2, **settings})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -47,7 +48,7 @@ def load(kinds: Iterable[str] = tuple(KINDS), plugins: Iterable[Path | str] = ()
     for kind in kinds:
         package = importlib.import_module(_FOLDERS[kind])
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-            _guarded(module.name, lambda name=module.name: importlib.import_module(name))
+            _guarded(module.name, functools.partial(importlib.import_module, module.name))
         for point in entry_points(group=f"legible.{kind}"):
             _guarded(point.name, point.load)
             if point.dist is not None:

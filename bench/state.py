@@ -16,7 +16,7 @@ class State:
 
     epoch: int
     tensors: dict[str, Tensor]
-    history: list[dict[str, float]]
+    history: list[dict[str, float | int]]
     seconds: list[float] = field(default_factory=list)
 
 
@@ -38,6 +38,7 @@ def snapshot(
     return {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in named.items()}
 
 
+@torch.no_grad()
 def restore(
     tensors: Mapping[str, Tensor],
     network: nn.Module,
@@ -53,8 +54,12 @@ def restore(
     method.load_state_dict(parts["method"])
     if optimizer is not None:
         states: dict[int, dict[str, Tensor]] = {}
+        owners = [p for group in optimizer.param_groups for p in group["params"]]
         for name, tensor in parts["optimizer"].items():
             index, _, key = name.partition(".")
+            owner = owners[int(index)]
+            if tensor.shape == owner.shape:  # fused kernels need the parameter's memory layout
+                tensor = torch.empty_like(owner).copy_(tensor)
             states.setdefault(int(index), {})[key] = tensor.clone()
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": states, "param_groups": groups})

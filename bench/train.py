@@ -87,7 +87,7 @@ def train(
     while state.epoch < recipe.epochs:
         start = time.perf_counter()
         terms = loop.epoch(state.epoch)
-        line = {"epoch": state.epoch + 1, **terms}
+        line: dict[str, float | int] = {"epoch": state.epoch + 1, **terms}
         if recipe.validate_every and (state.epoch + 1) % recipe.validate_every == 0:
             line["validation_accuracy"] = accuracy(network, method, data.validation)
         state = State(

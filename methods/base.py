@@ -38,10 +38,14 @@ TapChoice = Literal["last_spatial", "last", "spatial", "dense", "all"] | list[st
 class Data(Protocol):
     """The training data as a method meets it: uint8 images on the device, labels, concepts."""
 
-    images: Tensor
-    labels: Int[Tensor, "images"]
-    concepts: Concepts | None
-    classes: int
+    @property
+    def images(self) -> Tensor: ...
+    @property
+    def labels(self) -> Int[Tensor, "images"]: ...
+    @property
+    def concepts(self) -> Concepts | None: ...
+    @property
+    def classes(self) -> int: ...
 
     def batches(
         self, size: int = 256

@@ -89,8 +89,9 @@ class Bean(Method):
     @torch.no_grad()
     def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
         """Groups of units by the target they drive most strongly (signed effects apart)."""
-        return {
-            tap: network.taps[tap].outgoing[0].weight.weight.abs().argmax(0)
-            for tap in self.taps
-            if not network.taps[tap].spatial and network.taps[tap].outgoing[0].weight is not None
-        }
+        claimed = {}
+        for tap in self.taps:
+            weight = network.taps[tap].outgoing[0].weight
+            if weight is not None and not network.taps[tap].spatial:
+                claimed[tap] = weight.weight.abs().argmax(0)
+        return claimed

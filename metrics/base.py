@@ -43,13 +43,22 @@ class Edge(NamedTuple):
 class TapLike(Protocol):
     """What a Tap shows to methods and metrics (see bench/taps.py)."""
 
-    name: str
-    units: int
-    spatial: bool
-    on_trunk: bool
-    point: nn.Module
-    outgoing: tuple[Edge, ...]
-    norm: nn.Module | None
+    @property
+    def name(self) -> str: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def spatial(self) -> bool: ...
+    @property
+    def on_trunk(self) -> bool: ...
+    @property
+    def point(self) -> nn.Module: ...
+    @property
+    def outgoing(self) -> tuple[Edge, ...]: ...
+    @property
+    def norm(self) -> nn.Module | None: ...
+    @property
+    def incoming(self) -> nn.Linear | nn.Conv2d | None: ...
 
     def install(self, transform: Callable[[Tensor], Tensor], before: bool = False) -> None: ...
 
@@ -66,8 +75,8 @@ class Output(NamedTuple):
 class NetworkLike(Protocol):
     """What a network shows to methods and metrics (see bench/taps.py)."""
 
-    taps: Mapping[str, TapLike]
-
+    @property
+    def taps(self) -> Mapping[str, TapLike]: ...
     def __call__(self, images: Tensor) -> Output: ...
     def continue_from(self, tap: str, activation: Tensor) -> Tensor: ...
 
@@ -271,7 +280,7 @@ class Metric:
     @property
     def summary(self) -> str:
         """First line of the docstring."""
-        return inspect.getdoc(self.function).splitlines()[0] if self.function.__doc__ else ""
+        return (inspect.getdoc(self.function) or "\n").splitlines()[0]
 
 
 METRICS: dict[str, Metric] = {}

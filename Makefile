@@ -1,0 +1,34 @@
+# Two commands: `make bench` sets everything up and runs the quick suite to results/quick/README.md;
+# `make test` sets everything up and passes the tests. `make check` runs the linters.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOBS ?= auto
+
+.PHONY: bench test check benchmarks clean
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Legible needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,slurm]'
+	touch $@
+
+bench: $(VENV)/.installed
+	$(BIN)/legible run quick
+	$(BIN)/legible publish quick
+
+test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmarks: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only -n 0
+
+clean:
+	rm -rf $(VENV) build *.egg-info

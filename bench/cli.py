@@ -1,0 +1,205 @@
+"""The command line: arguments and printing, nothing else. Torch is imported late."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.execute import Bench
+    from bench.suite import Cell, Suite
+
+app = typer.Typer(
+    help="Train methods that make networks interpretable, score them alike, publish the result.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A built-in suite or a .toml file")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A plugin file; repeatable")
+]
+Runs = Annotated[Path, typer.Option("--runs", help="Where runs are kept")]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", help="Where data lies (or LEGIBLE_DATA)")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Some = Annotated[str | None, typer.Option(metavar="A,B", help="Only these, comma-separated")]
+
+
+@app.command(epilog="Example: legible run quick --methods plain,sync --seeds 0,1 --jobs 2")
+def run(
+    suite: SuiteName,
+    jobs: Annotated[int, typer.Option(help="Worker processes; 0: one a core")] = 0,
+    device: Device = "auto",
+    seeds: Some = None,
+    methods: Some = None,
+    datasets: Some = None,
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run")] = False,
+    slurm: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUE,...", help="Submit to Slurm instead")
+    ] = None,
+) -> None:
+    """Train and score every cell of a suite that is not done yet."""
+    from bench import session
+
+    bench, chosen, cells = _prepare(
+        suite, device, seeds, methods, datasets, plugin, runs, data_root
+    )
+    files = [*(plugin or []), *chosen.plugins]
+    if dry_run:
+        session.show_plan(bench, cells)
+    elif slurm is not None:
+        session.submit(bench, cells, files, slurm)
+    else:
+        session.run(bench, cells, jobs, files)
+
+
+@app.command("list", epilog="Example: legible list methods")
+def list_(
+    kind: Annotated[str, typer.Argument(help="methods, metrics, datasets, backbones or suites")],
+    plugin: Plugins = None,
+) -> None:
+    """List what is there, plugins included, with what could not be imported and why."""
+    from bench import session
+
+    session.show_list(kind, plugin or [])
+
+
+@app.command(epilog="Example: legible publish quick   (writes results/quick/README.md)")
+def publish(
+    suite: SuiteName,
+    device: Device = "auto",
+    seeds: Some = None,
+    methods: Some = None,
+    datasets: Some = None,
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    results: Annotated[Path, typer.Option(help="Where leaderboards go")] = Path("results"),
+    cost: Annotated[bool, typer.Option(help="Measure costs that are not known yet")] = True,
+) -> None:
+    """Write the leaderboard, the score table and the cost table of a suite."""
+    from bench import results as published
+
+    bench, chosen, cells = _prepare(
+        suite, device, seeds, methods, datasets, plugin, runs, data_root
+    )
+    print(published.publish(bench, chosen, cells, results, cost, " ".join(_command())))
+
+
+@app.command(epilog="Example: legible why kanji-vgg-sync-s0")
+def why(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name or hash")],
+    device: Device = "auto",
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+) -> None:
+    """Say whether a run would be made again, and what changed since."""
+    from bench import session
+
+    session.why(_bench(device, plugin, runs, data_root), run)
+
+
+@app.command(epilog="Example: legible show kanji-vgg-sync-s0 --units 0,3,5")
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name or hash")],
+    units: Some = None,
+    layer: Annotated[str | None, typer.Option(help="A Tap; default: the last with a map")] = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG to write")] = None,
+    device: Device = "auto",
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+) -> None:
+    """Draw the images that excite chosen units most, with where they do."""
+    from bench import session
+
+    numbers = _numbers("units", units)
+    print(session.show(_bench(device, plugin, runs, data_root), run, numbers, layer, out))
+
+
+# ----------------------------------------------------------------- help for the above
+
+
+def _command() -> list[str]:
+    return ["legible", *sys.argv[1:]]
+
+
+def _bench(device: str, plugin: list[Path] | None, runs: Path, root: Path | None) -> Bench:
+    from bench import session
+
+    return session.open_bench(device, plugin or [], runs, root)
+
+
+def _prepare(
+    name: str,
+    device: str,
+    seeds: str | None,
+    methods: str | None,
+    datasets: str | None,
+    plugin: list[Path] | None,
+    runs: Path,
+    root: Path | None,
+) -> tuple[Bench, Suite, list[Cell]]:
+    from bench import suite as suites
+
+    read = suites.read(suites.find(name))
+    bench = _bench(device, [*(plugin or []), *read.plugins], runs, root)
+    cells = suites.cells(read, _numbers("seeds", seeds), _names(methods), _names(datasets))
+    return bench, read, cells
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(option: str, text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(part) for part in _names(text) or []]
+    except ValueError as error:
+        raise typer.BadParameter(f"--{option} takes whole numbers, like 0,1,2") from error
+
+
+def main() -> None:
+    """Entry point: errors of the user's making are one line, Ctrl-C is no stack trace."""
+    try:
+        app(standalone_mode=False)
+    except KeyboardInterrupt:
+        _leave("stopped; the same command continues where this one was", 130)
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except Exception as error:
+        _leave(*_explained(error))
+
+
+def _explained(error: Exception) -> tuple[str, int]:
+    """What to print for an exception; anything unexpected is raised again."""
+    import click
+
+    if isinstance(error, click.exceptions.Abort):
+        return "stopped; the same command continues where this one was", 130
+    if isinstance(error, click.ClickException):
+        return error.format_message(), error.exit_code
+    registry: Any = sys.modules.get("bench.registry")
+    if registry is not None and isinstance(error, registry.UserError):
+        return str(error), 2
+    raise error
+
+
+def _leave(message: str, code: int) -> None:
+    print(f"legible: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""What the commands do: plans, progress, listing, publishing, explaining."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bench import parallel, registry
+from bench import suite as suites
+from bench.data.base import data_root
+from bench.execute import Bench, Event, Report, worker
+from bench.registry import UserError
+from bench.store import Corrupt, Store
+from bench.suite import Cell
+
+CONSOLE = Console(highlight=False)
+
+
+def open_bench(device: str, plugins: Sequence[Path], runs: Path, root: Path | None) -> Bench:
+    """Registers everything and opens the store. Raises UserError."""
+    registry.load(plugins=plugins)
+    return Bench(Store(runs), resolve_device(device), data_root(root))
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" is cuda where there is one. UserError for an unknown or absent device."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"no device '{device}': use auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no usable GPU; use --device cpu")
+    return device
+
+
+# ----------------------------------------------------------------- run
+
+
+def plan(bench: Bench, cells: Sequence[Cell]) -> list[tuple[Cell, str, str]]:
+    """Each cell with its status: done, failed, skipped, missing or to run, and the reason."""
+    from bench.execute import probe_key
+    from bench.score import stale
+    from metrics.base import METRICS
+
+    known: dict[tuple[Any, ...], tuple[str, str]] = {}
+    out = []
+    for cell in cells:
+        key = (cell.dataset_label, cell.backbone_label, cell.method)
+        if key not in known:
+            known[key] = bench.why_not(cell)
+        status, reason = known[key]
+        if not status:
+            run = bench.run_of(cell)
+            try:
+                manifest = run.manifest()
+                scored = run.done() and not stale(run.scores(probe_key(cell)), list(METRICS))
+                status = "done" if scored else "to score" if run.done() else "to run"
+                if manifest.get("status") == "failed" and manifest.get("final"):
+                    status, reason = "failed", manifest["reason"]
+            except Corrupt as error:
+                status, reason = "to run", f"unreadable: {error}"
+        out.append((cell, status, reason))
+    return out
+
+
+def show_plan(bench: Bench, cells: Sequence[Cell]) -> None:
+    """Prints what `run` would do."""
+    table = Table("cell", "status", "reason", box=None)
+    planned = plan(bench, cells)
+    for cell, status, reason in planned:
+        table.add_row(cell.name, status, reason)
+    CONSOLE.print(table)
+    counts = {s: sum(p[1] == s for p in planned) for s in sorted({p[1] for p in planned})}
+    CONSOLE.print("  ".join(f"{count} {status}" for status, count in counts.items()))
+
+
+def run(bench: Bench, cells: Sequence[Cell], jobs: int, plugins: Sequence[Path]) -> None:
+    """Runs all cells that are not done, with progress. UserError where any failed."""
+    if jobs < 0:
+        raise UserError("--jobs must be 0 (one a core) or more")
+    jobs = jobs or (1 if bench.device == "cuda" else os.cpu_count() or 1)
+    planned = plan(bench, cells)
+    todo = [cell for cell, status, _ in planned if status in ("to run", "to score")]
+    # runs that edit another's network come last, when that one is likely there
+    todo.sort(key=lambda cell: bool(registry.get("methods", cell.method).parent))
+    for status, reason in sorted({(s, r) for _, s, r in planned if s in ("skipped", "missing")}):
+        CONSOLE.print(f"{status}: {reason}", markup=False)
+    done = sum(status == "done" for _, status, _ in planned)
+    CONSOLE.print(f"{len(todo)} of {len(cells)} cells to run ({done} done) on {bench.device}")
+    failures: list[str] = [c.name for c, status, _ in planned if status == "failed"]
+    with progress(todo, failures) as report:
+        if len(todo) > 1 and jobs > 1:
+            parallel.run_parallel(bench, todo, min(jobs, len(todo)), plugins, report)
+        else:
+            worker(bench, todo, report)
+    if failures:
+        raise UserError(f"{len(failures)} cells failed, the first: {sorted(failures)[0]}")
+
+
+@contextmanager
+def progress(cells: Sequence[Cell], failures: list[str]) -> Iterator[Report]:
+    """A report function that draws live progress, or prints lines where there is no terminal."""
+    weight = {c.name: work(c) for c in cells}
+    total = max(1, sum(weight.values()))
+    reached = dict.fromkeys(weight, 0)
+    ended: set[str] = set()
+    start = time.monotonic()
+    bar = Progress(
+        TextColumn("{task.fields[cells]}/" + str(len(cells)) + " cells"), BarColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[last]}"),
+        console=CONSOLE, disable=not CONSOLE.is_terminal,
+    )  # fmt: skip
+
+    def left() -> str:
+        share = sum(reached.values()) / total
+        if not share:
+            return "?"
+        seconds = (time.monotonic() - start) * (1 - share) / share
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+    def report(event: Event) -> None:
+        if event.kind == "epoch":
+            reached[event.cell] = max(reached.get(event.cell, 0), event.epochs)
+        if event.kind in ("done", "failed"):
+            if event.cell in ended:
+                return
+            ended.add(event.cell)
+            reached[event.cell] = weight.get(event.cell, 0)
+            if event.kind == "failed":
+                failures.append(event.cell)
+        bar.update(
+            task, completed=sum(reached.values()), cells=len(ended),
+            last=f"{event.cell} {event.text}",
+        )  # fmt: skip
+        if event.kind in ("failed", "note"):
+            CONSOLE.print(f"{event.kind}: {event.cell}: {event.text}", markup=False)
+        elif event.kind == "done" and not CONSOLE.is_terminal:
+            line = f"[{len(ended)}/{len(cells)}] {event.cell}  {event.text}  (left {left()})"
+            CONSOLE.print(line, markup=False)
+
+    with bar:
+        task = bar.add_task("", total=total, cells=0, last="")
+        yield report
+
+
+def work(cell: Cell) -> int:
+    """How much a cell counts in the progress: its epochs, and one for scoring."""
+    method = registry.get("methods", cell.method)
+    return 1 + (cell.recipe.epochs if method.trains and not method.parent else 0)
+
+
+def submit(bench: Bench, cells: Sequence[Cell], plugins: Sequence[Path], options: str) -> None:
+    """Submits what is to run to Slurm and prints the job names."""
+    pairs = [part.partition("=") for part in options.split(",") if part]
+    if bad := [key for key, equals, _ in pairs if not equals]:
+        raise UserError(f"--slurm takes KEY=VALUE pairs, like partition=gpu, not '{bad[0]}'")
+    todo = [c for c, status, _ in plan(bench, cells) if status in ("to run", "to score")]
+    if not todo:
+        CONSOLE.print("nothing to run")
+        return
+    settings = {key: value for key, _, value in pairs}
+    jobs = parallel.submit(bench, todo, plugins, settings)
+    CONSOLE.print(f"submitted {len(jobs)} cells: {jobs[0]} ... {jobs[-1]}")
+
+
+# ----------------------------------------------------------------- list
+
+
+def show_list(kind: str, plugins: Sequence[Path]) -> None:
+    """Prints names with a line each. UserError for an unknown kind."""
+    from methods.base import nearest
+
+    kinds = [*registry.KINDS, "suites"]
+    if kind not in kinds:
+        raise UserError(f"no such list '{kind}'{nearest(kind, kinds) or ': ' + ', '.join(kinds)}")
+    table = Table(kind.removesuffix("s"), "", box=None, show_header=False)
+    if kind == "suites":
+        for path in sorted(suites.SUITES.glob("*.toml")):
+            table.add_row(path.stem, suites.read(path).title)
+    else:
+        registry.load([kind], plugins)
+        for name, item in sorted(registry.KINDS[kind].items()):
+            table.add_row(name, describe(kind, item))
+    CONSOLE.print(table)
+    for name, reason in sorted(registry.FAILED.items()):
+        CONSOLE.print(f"{name}: cannot be imported: {reason}", markup=False)
+
+
+def describe(kind: str, item: Any) -> str:
+    """The first sentence of an item's docstring, with what a reader wants beside it."""
+    if kind == "metrics":
+        arrow = {"higher": "↑", "lower": "↓", "neither": "·"}[item.better]
+        return f"{arrow} {item.aspect}{' (headline)' if item.headline else ''}: {item.summary}"
+    first = (item.__doc__ or "").strip().splitlines()[0] if item.__doc__ else ""
+    return f"[{item.kind}] {first}" if kind == "methods" and item.kind != "method" else first
+
+
+# ----------------------------------------------------------------- why
+
+
+def cell_of(bench: Bench, name: str) -> tuple[Cell, dict[str, Any]]:
+    """The cell of a stored run, as the code stands now, and its manifest. Raises UserError."""
+    from bench.train import Recipe
+
+    run = bench.store.find(name)
+    try:
+        manifest = run.manifest()
+        told = manifest["cell"]
+    except (Corrupt, KeyError) as error:
+        raise UserError(f"{run.name}: {error}; the next `legible run` makes it again") from error
+    method = registry.get("methods", told["method"])
+    cell = Cell(
+        told["dataset"],
+        registry.parameters(registry.get("datasets", told["dataset"]), told["data"], 1),
+        told["backbone"],
+        registry.parameters(registry.get("backbones", told["backbone"]), told["net"], 2),
+        told["method"], registry.parameters(method, told["given"]), told["given"],
+        Recipe(**told["recipe"]), told["seed"], tuple(told["layers"]), told["probe"],
+    )  # fmt: skip
+    return cell, manifest
+
+
+def why(bench: Bench, name: str) -> None:
+    """Prints what changed between a run and what the code would make now."""
+    cell, manifest = cell_of(bench, name)
+    changes = list(differences(manifest["identity"], bench.identity(cell)))
+    if not changes:
+        CONSOLE.print("up to date: the next run would reuse it")
+    for path, old, new in changes:
+        CONSOLE.print(f"{path}: {old} -> {new}", markup=False)
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON-like values differ, as (path, old, new)."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            inner = f"{path}.{key}" if path else key
+            yield from differences(old.get(key, "absent"), new.get(key, "absent"), inner)
+    elif old != new:
+        yield path, old, new
+
+
+# ----------------------------------------------------------------- show
+
+
+def show(
+    bench: Bench, name: str, units: list[int] | None, layer: str | None, out: Path | None
+) -> Path:
+    """Draws a run's units to a PNG and returns its path. Raises UserError."""
+    from bench.show import draw_units, most_active
+    from methods.base import nearest
+
+    cell, _ = cell_of(bench, name)
+    run = bench.store.find(name)
+    if run.name != bench.run_of(cell).name:
+        raise UserError(f"{run.name} was made by other code (see: legible why); run it again first")
+    probed = bench.probe(cell)
+    names = [n for n, found in probed.layers.items() if found.spatial] or list(probed.layers)
+    chosen = layer or names[-1]
+    if chosen not in probed.layers:
+        raise UserError(f"no probed layer '{chosen}'{nearest(chosen, probed.layers)}")
+    data, _ = bench.dataset(cell.dataset, cell.data)
+    images = data.test.images[: len(probed.images)] / 255
+    path = out or run.folder / f"units-{chosen}.png"
+    found = probed.layers[chosen]
+    credit = f"  ({data.attribution})" if data.attribution else ""
+    try:
+        title = f"{cell.name}, {chosen}{credit}"
+        return draw_units(found, images, units or most_active(found), path, title)
+    except ValueError as error:
+        raise UserError(str(error)) from error
