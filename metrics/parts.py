@@ -1,0 +1,291 @@
+"""Does a unit stand for one concept? Its most active regions against exact concept masks.
+
+A unit's region is where its activation is among its highest 0.5 % over all positions of all
+images (`thresholds`). Masks are unpacked and counted in chunks of images; what is kept is a
+number for each unit and concept.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from metrics.base import Concepts, Layer, Probe, metric, remember
+from metrics.maps import images_per_chunk, peaks, per_cell
+
+_semantic = partial(
+    metric,
+    aspect="semantics",
+    better="higher",
+    null=0.0,
+    needs={"spatial", "concepts", "measurable"},
+    limits=(0.0, 1.0),
+)
+
+#: Share of all positions that a unit's regions cover.
+QUANTILE = 0.005
+#: A unit detects a concept from this dataset-wide IoU on (NetDissect).
+DETECTS = 0.04
+#: A region shows a part in an image when their IoU is above this (ICNN).
+SHOWS = 0.2
+#: Images whose peaks concept purity looks at.
+TOP = 10
+
+
+def thresholds(layer: Layer) -> Float[Tensor, "units"]:
+    """The activation from which on a position belongs to a unit's region.
+
+    The k-th largest of its values over all positions of all images, k = 0.5 % of them; the
+    smallest positive one for a unit that is active at fewer; infinity for one that is never.
+    Positions that equal the threshold belong to the region, so that a unit that saturates has
+    a larger one rather than none.
+    """
+
+    def compute() -> Tensor:
+        keep = max(1, round(QUANTILE * layer.activation[:, 0].numel()))
+        top = layer.activation.new_empty(layer.units, 0)
+        for _, a in layer.chunks():
+            top = torch.cat([top, a.movedim(1, 0).flatten(1)], dim=1)
+            top = top.topk(min(keep, top.shape[1]), dim=1).values
+        return top.masked_fill(top <= 0, torch.inf).amin(1)
+
+    return remember(layer, "thresholds", compute)
+
+
+# ----------------------------------------------------------------- NetDissect
+
+
+class Overlap(NamedTuple):
+    """IoU, over the whole dataset, of each unit's regions with each concept (NaN: absent).
+
+    ``lite`` counts a unit's area as NetDissect-Lite's code does, see `netdissect_iou_lite`.
+    """
+
+    iou: Float[Tensor, "units concepts"]
+    lite: Float[Tensor, "units concepts"]
+
+    def best(self) -> tuple[Float[Tensor, "units"], Int[Tensor, "units"]]:
+        """Each unit's highest IoU and the concept it is with; NaN and -1 where none is defined."""
+        value, concept = self.iou.nan_to_num(-1.0).max(1)
+        undefined = value < 0
+        return value.masked_fill(undefined, float("nan")), concept.masked_fill(undefined, -1)
+
+
+def dissect(layer: Layer, concepts: Concepts) -> Overlap:
+    """IoU of every unit with every concept, regions upsampled bilinearly to the masks' size.
+
+    Intersections are counted over all images; a unit's area over the images that show a concept
+    of the same category. Rows of dead units are NaN.
+    """
+    return remember(layer, ("overlap", concepts), lambda: _dissect(layer, concepts))
+
+
+def _dissect(layer: Layer, concepts: Concepts) -> Overlap:
+    kinds = sorted(set(concepts.categories))
+    kind = torch.tensor([kinds.index(c) for c in concepts.categories], device=layer.dead.device)
+    size = (concepts.packed.shape[2], concepts.width)
+    shape = (layer.units, len(concepts) + len(kinds))
+    inter, area, lite = (layer.activation.new_zeros(shape, dtype=torch.float64) for _ in range(3))
+    covered = layer.activation.new_zeros(shape[1], dtype=torch.float64)
+    # a region computed from equal values may fall short of them by rounding
+    least = (thresholds(layer) * (1 - 1e-6))[:, None, None]
+    down = _upsampling(layer.activation.shape[2], size[0], layer.activation)
+    across = _upsampling(layer.activation.shape[3], size[1], layer.activation).T
+    for rows, a in layer.chunks(images_per_chunk(sum(shape) * size[0] * size[1])):
+        region = (down @ (a @ across)).ge_(least).flatten(2)  # 0 or 1
+        masks = _with_categories(concepts.masks(rows), kind, len(kinds)).flatten(2)
+        counts = region @ masks.mT.to(a.dtype)
+        inter += counts.sum(0)
+        covered += masks.sum((0, 2))
+        own = region.sum(2, dtype=torch.float64)
+        area += own.T @ masks.any(2).double()
+        lite += torch.einsum("nu,nuk->uk", own, (counts > 0).double())
+    by_kind = kind + len(concepts)  # the columns of the concepts' categories
+    inter, covered = inter[:, : len(concepts)], covered[: len(concepts)]
+    tables = [_iou(inter, unit[:, by_kind], covered, layer) for unit in (area, lite)]
+    return Overlap(*tables)
+
+
+def _upsampling(cells: int, pixels: int, like: Tensor) -> Float[Tensor, "pixels cells"]:
+    """Bilinear upsampling of one side as a matrix, which is several times as fast."""
+    eye = torch.eye(cells, dtype=like.dtype, device=like.device)
+    return interpolate(eye[None], pixels, mode="linear", align_corners=False)[0].T
+
+
+def _with_categories(
+    masks: Bool[Tensor, "images concepts height width"], kind: Int[Tensor, "concepts"], kinds: int
+) -> Bool[Tensor, "images both height width"]:
+    """The masks, and after them a mask for each category: the union of its concepts'."""
+    unions = [masks[:, kind == k].any(1, keepdim=True) for k in range(kinds)]
+    return torch.cat([masks, *unions], dim=1)
+
+
+def _iou(
+    inter: Float[Tensor, "units concepts"],
+    unit: Float[Tensor, "units concepts"],
+    concept: Float[Tensor, "concepts"],
+    layer: Layer,
+) -> Float[Tensor, "units concepts"]:
+    """Intersection over union; NaN for a concept in no image and for a dead unit."""
+    iou = inter / (unit + concept - inter)
+    return iou.masked_fill((concept == 0) | layer.dead[:, None], float("nan"))
+
+
+def _masks(probe: Probe) -> Concepts:
+    if probe.concepts is None:
+        raise ValueError("metrics of semantics need concept masks")
+    return probe.concepts
+
+
+def best_concepts(
+    layer: Layer, probe: Probe
+) -> tuple[Float[Tensor, "units"], Int[Tensor, "units"]]:
+    """Each unit's highest NetDissect IoU and the index of that concept (NaN and -1: none)."""
+    return dissect(layer, _masks(probe)).best()
+
+
+@_semantic(per="unit", headline=True, title="NetDissect IoU")
+def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
+    """Dataset-wide IoU of a unit's regions with the concept that they match best (NetDissect).
+
+    Regions hold the unit's highest 0.5 % of positions, bilinearly upsampled; IoU = intersection /
+    (unit's area in images that show the concept's category + concept's area - intersection).
+    Its ceiling is the oracle's value, well below 1 on coarse maps. A dead unit is undefined. The
+    headline of its aspect: unlike part interpretability it counts activity on images without the
+    concept against the unit, and has no second threshold.
+    """
+    return best_concepts(layer, probe)[0]
+
+
+@_semantic(per="unit", title="NetDissect IoU (Lite tally)")
+def netdissect_iou_lite(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
+    """`netdissect_iou` as NetDissect-Lite's code tallies it: at least as high.
+
+    A unit's area is counted only in images where its region overlaps the concept's category.
+    """
+    table = dissect(layer, _masks(probe))
+    return Overlap(table.lite, table.lite).best()[0]
+
+
+def _detected(layer: Layer, probe: Probe) -> Int[Tensor, "detectors"]:
+    """Best concept of every unit that detects one."""
+    value, concept = best_concepts(layer, probe)
+    return concept[value >= DETECTS]
+
+
+@_semantic(per="layer", title="unique detectors", limits=(0.0, float("inf")))
+def unique_detectors(layer: Layer, probe: Probe) -> float:
+    """Number of distinct best concepts among units whose NetDissect IoU is at least 0.04.
+
+    Undefined where every unit is.
+    """
+    return float("nan") if layer.dead.all() else float(len(_detected(layer, probe).unique()))
+
+
+@_semantic(per="layer", title="detectors", limits=(0.0, float("inf")))
+def detectors(layer: Layer, probe: Probe) -> float:
+    """Number of units whose NetDissect IoU with some concept is at least 0.04.
+
+    Undefined where every unit is.
+    """
+    return float("nan") if layer.dead.all() else float(len(_detected(layer, probe)))
+
+
+# ----------------------------------------------------------------- part interpretability
+
+
+def shown_parts(layer: Layer, concepts: Concepts) -> Float[Tensor, "units concepts"]:
+    """Share of the images that have a concept in which a unit's region shows it: IoU above 0.2.
+
+    Regions are the valid cells themselves, each as large as nearest-neighbour upsampling makes
+    it. NaN for a concept in no image and for dead units.
+    """
+    return remember(layer, ("parts", concepts), lambda: _shown_parts(layer, concepts))
+
+
+def _shown_parts(layer: Layer, concepts: Concepts) -> Float[Tensor, "units concepts"]:
+    map_size = (layer.activation.shape[2], layer.activation.shape[3])
+    image = (concepts.packed.shape[2], concepts.width)
+    blank = torch.ones(1, 1, *image, dtype=torch.bool, device=concepts.packed.device)
+    pixels = per_cell(blank, map_size)[0, 0]
+    least = thresholds(layer)[:, None]
+    shown = layer.activation.new_zeros(layer.units, len(concepts), dtype=torch.float64)
+    having = shown.new_zeros(len(concepts))
+    for rows, a in layer.chunks(images_per_chunk(2 * len(concepts) * image[0] * image[1])):
+        region = (a.flatten(2) >= least).float()
+        inside = per_cell(concepts.masks(rows), map_size)
+        inter, part = region @ inside.mT, inside.sum(2)
+        union = (region @ pixels)[..., None] + part[:, None] - inter
+        shown += (inter > SHOWS * union).sum(0)
+        having += (part > 0).sum(0)
+    return (shown / having).masked_fill(layer.dead[:, None], float("nan"))
+
+
+@_semantic(per="unit", title="part interpretability")
+def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
+    """How often a unit's region shows the concept that it shows most often (ICNN).
+
+    Share of the images that have the concept in which the IoU of region and mask exceeds 0.2; the
+    largest over concepts. Regions are the cells among the unit's highest 0.5 % over all images,
+    scaled up as they are (the paper leaves the radius of its receptive fields open). A unit
+    whose concept is common cannot cover it with 0.5 %; the oracle's value says what can be had.
+    A dead unit is undefined.
+    """
+    value = shown_parts(layer, _masks(probe)).nan_to_num(-1.0).amax(1)
+    return value.masked_fill(value < 0, float("nan"))
+
+
+# ----------------------------------------------------------------- concept purity
+
+
+def touched(
+    cell: Int[Tensor, "images units"], map_size: tuple[int, int], concepts: Concepts
+) -> Bool[Tensor, "images units concepts"]:
+    """Whether the cell at that position holds a pixel of each concept."""
+    image = concepts.packed.shape[2] * concepts.width
+    hit = torch.zeros(*cell.shape, len(concepts), dtype=torch.bool, device=cell.device)
+    for rows in torch.arange(len(cell)).split(images_per_chunk(2 * len(concepts) * image)):
+        inside = per_cell(concepts.masks(rows), map_size) > 0
+        hit[rows] = inside.mT.gather(1, cell[rows, :, None].expand(-1, -1, len(concepts)))
+    return hit
+
+
+def purity(
+    peak: Float[Tensor, "images units"], hit: Bool[Tensor, "images units concepts"]
+) -> Float[Tensor, "units"]:
+    """Share of each unit's ten highest peaks that hit the concept that they hit most often.
+
+    An image in which the unit is silent hits nothing.
+    """
+    value, order = peak.sort(dim=0, descending=True, stable=True)
+    index = order[:TOP, :, None].expand(-1, -1, hit.shape[2])
+    return (hit.gather(0, index) & (value[:TOP] > 0)[..., None]).double().mean(0).amax(1)
+
+
+def purity_anywhere(layer: Layer, probe: Probe) -> float:
+    """`concept_purity` of 64 units whose peaks, of random height, lie anywhere on the map."""
+    map_size = (layer.activation.shape[2], layer.activation.shape[3])
+    generator = probe.generator("concept purity")
+    shape = (len(probe.labels), 64)
+    peak = torch.rand(shape, generator=generator).to(probe.labels.device)
+    cell = torch.randint(map_size[0] * map_size[1], shape, generator=generator).to(peak.device)
+    return purity(peak, touched(cell, map_size, _masks(probe))).mean().item()
+
+
+@_semantic(per="unit", null=purity_anywhere, title="concept purity")
+def concept_purity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
+    """Share of a unit's ten highest-peaking images whose peak lies in one and the same concept.
+
+    The concept that it lies in most often; a peak lies in a concept when its cell holds a pixel
+    of it. [ours, after PIP-Net's purity of the top ten patches.] Common and large concepts are
+    hit by chance, which the null shows. A dead unit is undefined.
+    """
+    map_size = (layer.activation.shape[2], layer.activation.shape[3])
+    peak, cell = peaks(layer)
+    values = purity(peak, touched(cell, map_size, _masks(probe)))
+    return values.masked_fill(layer.dead, float("nan"))

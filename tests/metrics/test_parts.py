@@ -1,0 +1,235 @@
+"""Semantics: NetDissect IoU, part interpretability and purity against direct loops."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, one_hot
+
+from metrics import maps, parts
+from planted.probes import CELL, make_concepts, make_probe, random_probe
+
+
+def blocks(cells: torch.Tensor) -> torch.Tensor:
+    """Masks whose pixels are whole cells of the map."""
+    return cells.repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
+
+
+def one_part_each(images: int = 240, count: int = 12, side: int = 8, seed: int = 0):
+    """Image n shows part n mod count, a square anywhere; unit k is that part's coverage."""
+    corner = torch.randint(33 - side, (images, 2, 1), generator=torch.Generator().manual_seed(seed))
+    line = torch.arange(32)
+    inside = (line >= corner) & (line < corner + side)
+    part = torch.arange(images) % count
+    square = inside[:, 0, :, None] & inside[:, 1, None, :]
+    masks = square[:, None] & one_hot(part, count).bool()[:, :, None, None]
+    return adaptive_avg_pool2d(masks.float(), 8), masks, part
+
+
+# ----------------------------------------------------------------- thresholds
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_threshold_leaves_half_a_percent(chunk, monkeypatch):
+    layer, _ = random_probe(images=200, units=3)
+    layer.activation += torch.rand(200, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    chunks = type(layer).chunks
+    monkeypatch.setattr(type(layer), "chunks", lambda self, size=256: chunks(self, chunk))
+    region = layer.activation >= parts.thresholds(layer)[:, None, None]
+    assert region.sum((0, 2, 3)).tolist() == [36] * 3  # 0.5 % of 200 * 36
+
+
+def test_threshold_of_saturated_sparse_and_dead_units():
+    activation = torch.zeros(100, 3, 4, 4)
+    activation[:50, 0] = 1.0  # half of all positions at the same value
+    activation[0, 1, 0, :2] = torch.tensor([0.5, 0.2])  # 2 of 1,600, where 0.5 % are 8
+    layer, _ = make_probe(activation, torch.arange(100) % 2)
+    assert parts.thresholds(layer).tolist() == [1.0, pytest.approx(0.2), math.inf]
+
+
+# ----------------------------------------------------------------- NetDissect
+
+
+def direct_iou(layer, probe, lite=False):
+    """NetDissect's IoU, one unit and concept at a time, in float64."""
+    concepts = probe.concepts
+    masks = concepts.masks()
+    values = layer.activation.double().movedim(1, 0).flatten(1)
+    keep = max(1, round(0.005 * values.shape[1]))
+    table = torch.full((layer.units, len(concepts)), math.nan, dtype=torch.float64)
+    for unit in range(layer.units):
+        threshold = values[unit].sort(descending=True).values[keep - 1]
+        region = [
+            interpolate(a[None, None], masks.shape[2:], mode="bilinear")[0, 0] >= threshold
+            for a in layer.activation[:, unit].double()
+        ]
+        for k, category in enumerate(concepts.categories):
+            same = [j for j, other in enumerate(concepts.categories) if other == category]
+            inter = area = concept = 0
+            for n, where in enumerate(region):
+                shown = masks[n, same].any(0)
+                inter += int((where & masks[n, k]).sum())
+                concept += int(masks[n, k].sum())
+                if (where & shown).any() if lite else shown.any():
+                    area += int(where.sum())
+            table[unit, k] = inter / (area + concept - inter) if concept else math.nan
+    return table
+
+
+@pytest.mark.parametrize("lite", [False, True])
+@pytest.mark.parametrize("budget", [1, 2**20])
+def test_iou_equals_the_direct_loop(lite, budget, monkeypatch):
+    monkeypatch.setattr(maps, "BUDGET", budget)
+    layer, probe = random_probe(images=50, units=4, concepts=5)
+    masks = probe.concepts.masks()
+    masks[:, 4] = False  # a concept in no image
+    for unit in range(2):  # units that have to do with the concepts
+        layer.activation[:, unit] += 3 * adaptive_avg_pool2d(masks[:, unit].float(), 6)
+    probe.concepts = make_concepts(masks, ["part", "part", "colour", "colour", "part"])
+    table = parts.dissect(layer, probe.concepts)
+    expected = direct_iou(layer, probe, lite)
+    assert expected[:, :4].max() > 0
+    torch.testing.assert_close(
+        table.lite if lite else table.iou, expected, atol=0, rtol=0, equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("size", [(7, 5), (3, 8)])
+def test_iou_of_maps_that_do_not_divide_the_image(size):
+    generator = torch.Generator().manual_seed(0)
+    activation = torch.randn(40, 2, *size, generator=generator).relu()
+    layer, probe = make_probe(activation, torch.arange(40) % 2)
+    probe.concepts = make_concepts(torch.rand(40, 2, 28, 30, generator=generator) < 0.3)
+    torch.testing.assert_close(
+        parts.dissect(layer, probe.concepts).iou, direct_iou(layer, probe), atol=0, rtol=0
+    )
+
+
+def test_one_detector_for_each_part():
+    activation, masks, label = one_part_each()
+    layer, probe = make_probe(activation, label, make_concepts(masks))
+    value, concept = parts.best_concepts(layer, probe)
+    assert concept.tolist() == list(range(12))
+    assert (parts.netdissect_iou(layer, probe) == value).all() and (value > 0.6).all()
+    assert parts.unique_detectors(layer, probe) == parts.detectors(layer, probe) == 12
+
+
+def test_detectors_of_few_concepts():
+    """Six units detect two parts between them, one detects nothing, one is dead."""
+    activation, masks, label = one_part_each()
+    elsewhere = activation[:, [2]]
+    units = torch.cat([activation[:, [0, 0, 0, 1, 1, 1]], elsewhere, 0 * elsewhere], dim=1)
+    layer, probe = make_probe(units, label, make_concepts(masks[:, :2]))
+    assert parts.unique_detectors(layer, probe) == 2
+    assert parts.detectors(layer, probe) == 6
+    assert parts.best_concepts(layer, probe)[1][7] == -1
+    assert parts.netdissect_iou(layer, probe)[7].isnan()
+
+
+def test_a_layer_without_live_units_has_no_count():
+    layer, probe = random_probe()
+    layer.activation.zero_()
+    assert math.isnan(parts.unique_detectors(layer, probe))
+    assert math.isnan(parts.detectors(layer, probe))
+
+
+# ----------------------------------------------------------------- part interpretability
+
+
+def direct_interpretability(layer, probe):
+    masks = probe.concepts.masks()
+    threshold = parts.thresholds(layer)
+    best = []
+    for unit in range(layer.units):
+        shares = []
+        for k in range(masks.shape[1]):
+            shown = []
+            for n in range(len(masks)):
+                if masks[n, k].any():
+                    valid = (layer.activation[n, unit] >= threshold[unit]).double()
+                    up = interpolate(valid[None, None], masks.shape[2:], mode="nearest-exact") > 0
+                    inter = (up[0, 0] & masks[n, k]).sum().item()
+                    shown.append(inter / (up[0, 0] | masks[n, k]).sum().item() > 0.2)
+            shares.append(sum(shown) / len(shown))
+        best.append(max(shares))
+    return torch.tensor(best, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("size", [6, 5])
+def test_interpretability_equals_the_direct_loop(size):
+    layer, probe = random_probe(images=60, units=4, size=size)
+    probe.concepts = random_probe(images=60)[1].concepts  # 24 pixels a side
+    values = parts.part_interpretability(layer, probe)
+    expected = direct_interpretability(layer, probe)
+    torch.testing.assert_close(values, expected)
+    assert values.max() > 0
+
+
+def test_a_unit_that_shows_its_part_in_every_image():
+    activation, masks, label = one_part_each()
+    layer, probe = make_probe(activation, label, make_concepts(masks))
+    assert parts.part_interpretability(layer, probe).tolist() == [1] * 12
+
+
+# ----------------------------------------------------------------- purity
+
+
+def test_purity_counts_the_modal_concept_of_the_ten_highest_peaks():
+    # of the ten highest peaks seven lie in part 0 and three in part 1; lower ones do not count
+    part = torch.tensor([0] * 7 + [1] * 3 + [1] * 20)
+    at = torch.zeros(30, 1, 6, 6)
+    at[..., 2, 3] = torch.linspace(2, 1, 30)[:, None]
+    masks = torch.zeros(30, 2, 6, 6, dtype=torch.bool)
+    masks[torch.arange(30), part, 2, 3] = True
+    layer, probe = make_probe(at, torch.arange(30) % 2, make_concepts(blocks(masks)))
+    assert parts.concept_purity(layer, probe).item() == pytest.approx(0.7)
+
+
+def test_a_unit_that_hardly_fires_is_not_pure():
+    activation, masks, label = one_part_each()
+    activation[24:] = 0  # unit k is left with images k and k + 12
+    layer, probe = make_probe(activation, label, make_concepts(masks))
+    assert parts.concept_purity(layer, probe).tolist() == [pytest.approx(0.2)] * 12
+
+
+def test_random_peaks_have_the_purity_of_the_null():
+    layer, probe = random_probe(images=400, units=60, concepts=3, seed=3)
+    layer.activation = torch.rand(400, 60, 6, 6, generator=torch.Generator().manual_seed(5))
+    value = parts.concept_purity(layer, probe).mean().item()
+    assert value == pytest.approx(parts.purity_anywhere(layer, probe), abs=0.05)
+
+
+# ----------------------------------------------------------------- all of them
+
+
+ALL = [parts.netdissect_iou, parts.part_interpretability, parts.concept_purity]
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_corruption_moves_towards_the_null(metric):
+    activation, masks, label = one_part_each(images=480)
+    generator = torch.Generator().manual_seed(0)
+    values = []
+    for dose in (0.0, 0.3, 0.6, 1.0):
+        shuffled = activation[torch.randperm(480, generator=generator)]
+        lost = torch.rand(480, 1, 1, 1, generator=generator) < dose
+        noise = torch.rand(activation.shape, generator=generator) * 1e-3
+        maps_ = torch.where(lost, shuffled, activation) + noise
+        layer, probe = make_probe(maps_, label, make_concepts(masks))
+        values.append(metric(layer, probe).mean().item())
+    assert values == sorted(values, reverse=True) and values[0] > 0.4 and values[-1] < 0.25
+
+
+@pytest.mark.parametrize("metric", [*ALL, parts.netdissect_iou_lite])
+def test_empty_masks_are_undefined_or_null(metric):
+    layer, probe = random_probe()
+    probe.concepts = make_concepts(torch.zeros(60, 2, 24, 24, dtype=torch.bool))
+    values = metric(layer, probe)
+    assert (values.isnan() | (values == 0)).all()
+
+
+def test_without_masks_the_error_says_so():
+    layer, probe = random_probe()
+    probe.concepts = None
+    with pytest.raises(ValueError, match="masks"):
+        parts.netdissect_iou(layer, probe)
