@@ -256,7 +256,8 @@ def description_length(
     kernel density of the module without the point itself (bandwidth 0.9 n^(-1/(d+4)) times the
     smaller of the standard deviation and IQR / 1.34, by axis). Modules under 4 units and units in
     no module are coded uniformly over the range of the data (a choice of ours, like the density
-    by module: with one density for all data a single module always wins).
+    by module: with one density for all data a single module always wins). A density of few units
+    in many dimensions is rough: it finds tight modules, and none or splinters of loose ones.
     """
     n, dims = points.shape
     extent = points.amax(0) - points.amin(0)
