@@ -29,7 +29,7 @@ class Interval(NamedTuple):
     @property
     def half(self) -> Numbers:
         """Half the width."""
-        return (self.high - self.low) / 2
+        return np.asarray((self.high - self.low) / 2)
 
 
 def t_interval(values: Float[np.ndarray, "seeds *items"], level: float = LEVEL) -> Interval:
