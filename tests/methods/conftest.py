@@ -14,7 +14,7 @@ from bench.backbones.vgg import vgg
 from bench.data.base import Dataset, make_splits
 from bench.state import State, restore, snapshot
 from bench.train import Recipe, attach, initialise, train
-from methods.base import METHODS
+from methods.base import METHODS, Step
 
 #: A trained toy network: network, method, state.
 Fitted = SimpleNamespace
@@ -111,3 +111,21 @@ def check_laws(fit: Callable[..., Fitted]) -> Callable[..., None]:
         assert [k for k in full if not torch.equal(full[k], resumed[k])] == []
 
     return check
+
+
+@pytest.fixture(scope="session")
+def take_step(toy: Dataset) -> Callable[..., Step]:
+    """``take_step(fitted, epoch=0)``: the Step that the loop would make of the first images."""
+
+    def forward(fitted: Fitted, images: int = 24, epoch: int = 0) -> Step:
+        fitted.network.train()
+        fitted.method.train()
+        indices = torch.arange(images)
+        pixels = toy.train.normalise(toy.train.images[indices])
+        out = fitted.network(pixels)
+        return Step(
+            fitted.network, pixels, toy.train.labels[indices], indices, out.logits,
+            out.activations, out.transformed, epoch, 0.5, lambda: fitted.network(pixels),
+        )  # fmt: skip
+
+    return forward

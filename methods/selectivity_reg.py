@@ -1,0 +1,67 @@
+"""Control: training for class selectivity itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from methods.base import Method, Step, TapChoice, register
+
+TINY = 1e-7  # Leavitt and Morcos' constant in the denominator
+
+
+def selectivity(
+    activation: Float[Tensor, "batch units *map"], labels: Int[Tensor, "batch"], classes: int
+) -> Float[Tensor, "units"]:
+    """(mu_max - mu_rest) / (mu_max + mu_rest + 1e-7) by unit, from the batch's class means.
+
+    mu is the mean over a class's images and over positions of max(a, 0), mu_max the largest of
+    the classes in the batch, mu_rest the mean of the others. A dead unit has 0.
+    """
+    pooled = activation.clamp(min=0)
+    pooled = pooled.flatten(2).mean(2) if pooled.ndim > 2 else pooled
+    member = functional.one_hot(labels, classes).to(pooled)
+    count = member.sum(0)
+    means = member.T @ pooled / count.clamp(min=1)[:, None]  # absent classes: 0, never the largest
+    top = means.amax(0)
+    rest = (means.sum(0) - top) / ((count > 0).sum() - 1).clamp(min=1)
+    return (top - rest) / (top + rest + TINY)
+
+
+@register
+class SelectivityReg(Method):
+    """Rewards (or punishes) each unit's class selectivity index: what a metric alone can buy.
+
+    Equation: L = CE - s * mean over Taps of mean over units of SI,
+    SI = (mu_max - mu_rest) / (mu_max + mu_rest + eps) of class-mean activations.
+    Paper: Leavitt & Morcos, "Selectivity considered harmful: evaluating the causal impact of
+    class selectivity in DNNs", 2020 (arXiv 2003.01262).
+    Repository: none was read; the formula is the paper's as remembered (methods.md, section 5).
+    Differences: at the last map by default, where the benchmark looks, and not at every layer.
+    Class means are of the batch: with few images a class they are noisy, and SI biased upwards.
+
+    direction: "more" selectivity, or "less" (the paper's main experiment).
+    """
+
+    kind = "control"
+    trains_on = frozenset({"class_selectivity"})
+    search = {"strength": (0.1, 0.3, 1.0, 3.0)}
+
+    def __init__(
+        self,
+        strength: float = 1.0,
+        direction: Literal["more", "less"] = "more",
+        taps: TapChoice | None = None,
+    ) -> None:
+        super().__init__(strength, taps)
+        self.direction = direction
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        classes = step.logits.shape[1]
+        index = [selectivity(step.activations[t], step.labels, classes).mean() for t in self.taps]
+        sign = -1 if self.direction == "more" else 1
+        return {"selectivity": sign * self.strength * torch.stack(index).mean()}

@@ -1,0 +1,36 @@
+"""Null row: plain training with more weight decay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Method, Step, TapChoice, register
+
+
+@register
+class WeightDecay(Method):
+    """Small weights, on top of what the recipe decays.
+
+    Equation: L = CE + (s / 2) * sum over the network's weights (not biases, not normalisation)
+    of ||W||_F^2.
+    Paper: standard; for example Krogh & Hertz, "A simple weight decay can improve
+    generalization", NIPS 1991.
+    Repository: none.
+    Differences: it enters the loss, so an adaptive optimiser scales its gradient, unlike the
+    recipe's own (decoupled) decay. Behind BatchNorm a weight's size has no effect on the
+    function: there decay changes the effective learning rate only.
+    """
+
+    kind = "null"
+    acts_on = "all"
+    search = {"strength": (1e-4, 1e-3, 1e-2)}
+
+    def __init__(self, strength: float = 1e-3, taps: TapChoice | None = None) -> None:
+        super().__init__(strength, taps)
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        assert isinstance(step.network, nn.Module)
+        weights = [p for p in step.network.parameters() if p.ndim > 1]
+        squares = torch.stack([w.float().square().sum() for w in weights])
+        return {"weight_decay": self.strength / 2 * squares.sum()}
