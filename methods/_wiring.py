@@ -1,0 +1,90 @@
+"""Shared by methods on weights: which weight layer joins which units, and a sheet of units.
+
+Not a method.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from metrics.base import NetworkLike
+
+#: Squared norm below which a filter has no direction.
+TINY = 1e-20
+
+
+class Link(NamedTuple):
+    """A weight layer, the norm behind it, and the Taps whose units it joins.
+
+    ``source`` is None where images come in, ``target`` where logits go out. The target of the
+    last convolution of a residual branch is the Tap behind the sum.
+    """
+
+    layer: nn.Linear | nn.Conv2d
+    norm: nn.Module | None
+    source: str | None
+    target: str | None
+
+    @property
+    def weight(self) -> Float[Tensor, "targets inputs *kernel"]:
+        return self.layer.weight
+
+
+def links(network: NetworkLike) -> list[Link]:
+    """Every weight layer of the network that a Tap meets, once, in running order."""
+    found: dict[int, Link] = {}
+    taps = list(network.taps.values())
+    for position, tap in enumerate(taps):
+        if tap.incoming is not None and id(tap.incoming) not in found:
+            found[id(tap.incoming)] = Link(tap.incoming, tap.norm, None, tap.name)
+        later = taps[position + 1 :]
+        for edge in tap.outgoing:
+            if edge.weight is not None and id(edge.weight) not in found:
+                own = [t.name for t in later if t.incoming is edge.weight]
+                behind_sum = [t.name for t in later if t.incoming is None]
+                target = (own + behind_sum + [None])[0]
+                found[id(edge.weight)] = Link(edge.weight, edge.norm, tap.name, target)
+    return list(found.values())
+
+
+def chosen_links(network: NetworkLike, taps: list[str]) -> list[Link]:
+    """The weight layers that make the units of some Taps; with all Taps, the head too."""
+    everything = len(taps) == len(network.taps)
+    return [link for link in links(network) if link.target in taps or everything]
+
+
+def effective_weight(link: Link) -> Float[Tensor, "targets inputs *kernel"]:
+    """What of a layer's weight the function depends on.
+
+    Behind a normalisation a filter's own norm means nothing, so there each filter has unit norm
+    times the normalisation's |gamma|: a penalty on it cannot be evaded by rescaling. A zero
+    filter stays zero, without gradient.
+    """
+    weight = link.weight.float()
+    if link.norm is None:
+        return weight
+    power = weight.flatten(1).square().sum(1)
+    live = power.detach() > TINY
+    scale = torch.where(live, torch.where(live, power, 1.0).rsqrt(), 0.0)
+    gamma = getattr(link.norm, "weight", None)
+    if gamma is not None:
+        scale = scale * gamma.float().abs()
+    return weight * scale.view(-1, *[1] * (weight.ndim - 1))
+
+
+def by_unit(
+    weight: Float[Tensor, "targets inputs *kernel"], units: int
+) -> Float[Tensor, "targets units cells"]:
+    """A weight with its inputs gathered by unit of the source: kernel cells, or map cells where
+    the way there flattens a map (flattening puts a channel's cells together)."""
+    return weight.reshape(len(weight), units, -1)
+
+
+def sheet(units: int) -> tuple[int, int]:
+    """Height and width of the most nearly square grid of that many units (1 x n for a prime)."""
+    height = next(h for h in range(int(units**0.5), 0, -1) if units % h == 0)
+    return height, units // height
