@@ -1,0 +1,107 @@
+"""PICNN: a second, sampled pathway that classifies through the predicted class's filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from methods.base import Data, Method, Step, TapChoice, register
+from metrics.base import NetworkLike
+
+
+def straight_through(value: Tensor, slope: Tensor) -> Tensor:
+    """``value`` going forward, the gradient of ``slope`` going back."""
+    return slope + (value - slope).detach()
+
+
+def drawn_class(
+    probabilities: Float[Tensor, "batch classes"], generator: torch.Generator
+) -> Int[Tensor, "batch"]:
+    """A class for each image with the given probabilities (the largest of p / exponential)."""
+    noise = torch.empty_like(probabilities).exponential_(generator=generator)
+    return (probabilities.detach() / noise.clamp(min=torch.finfo(noise.dtype).tiny)).argmax(1)
+
+
+def filter_mask(
+    probabilities: Float[Tensor, "batch classes"],
+    drawn: Int[Tensor, "batch"],
+    share: Float[Tensor, "classes units"],
+    uniform: Float[Tensor, "batch units"],
+) -> Float[Tensor, "batch units"]:
+    """The drawn class's filters: 1 where ``uniform`` < share[drawn], else 0.
+
+    The gradient is that of (one-hot of the drawn class) @ share, with the softmax in place of the
+    one-hot for the gradient into the network.
+    """
+    one_hot = functional.one_hot(drawn, len(share)).to(share)
+    keep = straight_through(one_hot, probabilities) @ share
+    return straight_through((uniform < keep.detach()).to(keep), keep)
+
+
+@register
+class PICNN(Method):
+    """Filters are dealt to classes, and the predicted class's own filters must suffice.
+
+    Equation: P = softmax over classes of Q (classes x units). For each image draw a class c from
+    softmax(logits) and a mask m ~ Bernoulli(P[c]); both straight-through. L = CE + s times the
+    mean, over the images whose drawn class is right, of CE(head(m * a), y).
+    Paper: Guo et al., "PICNN: a pathway towards interpretable convolutional neural networks",
+    AAAI 2024 (arXiv 2312.12068).
+    Repository: github.com/spdj2271/PICNN, commit c76f1e1.
+    Differences: acts on the last Tap as it is; the code first adds a 3x3 convolution (512 -> 64,
+    without ReLU). Q has a learning rate of its own, as training here is some 400 steps and not
+    80,000. The label only selects images; it never enters the network.
+
+    strength: the code's lambda is 2.
+    matrix_lr: Q's learning rate (the code has 1e-3 for everything).
+    matrix_decay: Q's weight decay, as in the code.
+    """
+
+    acts_on = "last"
+    trains_on = frozenset({"accuracy_own_units"})
+    search = {"strength": (0.25, 0.5, 1.0, 2.0)}
+
+    def __init__(
+        self,
+        strength: float = 2.0,
+        matrix_lr: float = 0.05,
+        matrix_decay: float = 1e-4,
+        taps: TapChoice | None = None,
+    ) -> None:
+        super().__init__(strength, taps)
+        if matrix_lr <= 0:
+            raise ValueError(f"matrix_lr must be above 0, not {matrix_lr}")
+        self.matrix_lr, self.matrix_decay = matrix_lr, matrix_decay
+
+    def attach(self, network: NetworkLike, data: Data) -> None:
+        super().attach(network, data)
+        if self.taps != list(network.taps)[-1:]:
+            raise ValueError("the pathway starts at the last Tap: the head alone is run again")
+        shape = (data.classes, network.taps[self.taps[0]].units)
+        start = torch.rand(shape, generator=self.generator, device=data.labels.device)
+        self.matrix = nn.Parameter(start.softmax(0))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": [self.matrix], "lr": self.matrix_lr, "weight_decay": self.matrix_decay}]
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        activation = step.activations[self.taps[0]]
+        probabilities = step.logits.softmax(1)
+        drawn = drawn_class(probabilities, self.generator)
+        uniform = torch.rand(
+            activation.shape[:2], generator=self.generator, device=activation.device
+        )
+        mask = filter_mask(probabilities, drawn, self.matrix.float().softmax(0), uniform)
+        logits = step.rerun(activation * mask.view(*mask.shape, *[1] * (activation.ndim - 2)))
+        loss = functional.cross_entropy(logits, step.labels, reduction="none")
+        right = (drawn == step.labels).to(loss)
+        return {"pathway": self.strength * (loss * right).sum() / right.sum().clamp(min=1)}
+
+    @torch.no_grad()
+    def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
+        """The class to which each unit most probably belongs."""
+        return {self.taps[0]: self.matrix.argmax(0)}
