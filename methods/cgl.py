@@ -1,0 +1,165 @@
+"""CGL: concept groups, blocks of channels that are active in the same places."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from methods._wiring import Link, effective_weight
+from methods.base import Data, Method, Step, TapChoice, register
+from metrics.base import NetworkLike
+
+TINY = 1e-12
+
+
+def receptive_field(
+    activation: Float[Tensor, "batch units *map"],
+    form: Literal["halved", "sigmoid"] = "halved",
+    epsilon: float = 5e-3,
+) -> Float[Tensor, "batch units *map"]:
+    """psi, how much a unit is active at a position: a sigmoid of a / (std of the unit + epsilon).
+
+    The std is over images and positions (N - 1). "halved" is 2 sigmoid - 1, which is 0 where a
+    rectified unit is silent; "sigmoid" is 0.5 there.
+    """
+    units = activation.movedim(1, 0).flatten(1)
+    power = (units - units.mean(1, keepdim=True)).square().sum(1) / max(units.shape[1] - 1, 1)
+    std = torch.where(power > TINY, torch.where(power > TINY, power, 1.0).sqrt(), 0.0)
+    psi = (activation / (std + epsilon).view(-1, *[1] * (activation.ndim - 2))).sigmoid()
+    return 2 * psi - 1 if form == "halved" else psi
+
+
+def group_distance(
+    psi: Float[Tensor, "batch units height width"],
+    pairs: Int[Tensor, "groups pairs 2"],
+) -> Float[Tensor, ""]:
+    """Sum over groups of the mean, over images and pairs of units, of their soft Jaccard distance
+
+    2 |p - q|_1 / (|p|_1 + |q|_1 + |p - q|_1): 0 for the same field, 1 for disjoint ones; 0 where
+    both are silent.
+    """
+    first, second = psi[:, pairs[..., 0]].flatten(3), psi[:, pairs[..., 1]].flatten(3)
+    gap = (first - second).abs().sum(3)
+    mass = first.abs().sum(3) + second.abs().sum(3) + gap
+    there = mass > TINY
+    return (2 * gap / torch.where(there, mass, 1.0) * there).mean((0, 2)).sum()
+
+
+def spatial_spread(psi: Float[Tensor, "batch units height width"]) -> Float[Tensor, ""]:
+    """Mean over images and units of the psi-weighted mean distance, in cells, to the centroid.
+
+    Both are divided by the mass plus 1, as in the code.
+    """
+    height, width = psi.shape[-2:]
+    y = torch.arange(height, device=psi.device, dtype=psi.dtype).view(-1, 1)
+    x = torch.arange(width, device=psi.device, dtype=psi.dtype)
+    mass = psi.sum((2, 3)) + 1
+    cy, cx = (((psi * line).sum((2, 3)) / mass)[..., None, None] for line in (y, x))
+    distance = ((y - cy).square() + (x - cx).square() + TINY).sqrt()
+    return ((psi * distance).sum((2, 3)) / mass).mean()
+
+
+def block_norm(weight: Float[Tensor, "units inputs *kernel"], size: int) -> Float[Tensor, ""]:
+    """Sum over groups of ``size`` filters of the groups' Frobenius norms (the rest is left out)."""
+    groups = weight[: len(weight) // size * size].reshape(-1, size * weight[0].numel())
+    return (groups.square().sum(1) + TINY).sqrt().sum()
+
+
+@register
+class CGL(Method):
+    """Contiguous groups of channels learn to be active in the same, compact places.
+
+    Equation: psi = a unit's soft receptive field (a sigmoid of its activation over its standard
+    deviation); d(p, q) = 2 |p - q|_1 / (|p|_1 + |q|_1 + |p - q|_1).
+    L = CE + s (L_group + l L_spatial + b L_block): L_group = sum over groups of the mean of d over
+    random pairs of the group, as many as three times its units; L_spatial = mean over images and
+    units of the mean distance of psi to its centroid; L_block = sum over groups of ||W_group||_2.
+    Paper: Varshneya et al., "Learning interpretable concept groups in CNNs", IJCAI 2021.
+    Repository: github.com/srb-cv/cgl, commit f07e8c4.
+    Differences: psi is of the rectified activation, rescaled so that silence is 0 (the code reads
+    convolutions before the ReLU, where silence is below a half, and with BatchNorm uses the last
+    layer's statistics for every layer). Behind a normalisation a filter's own norm means nothing,
+    so the block norm is of the filters' effective weights. Acts on the last map by default; a
+    layer behind a residual sum has no block norm. The optional orthogonality is left out.
+
+    strength: the code's flags are all 0 by default; its example has 0.005 for the block norm.
+    groups: contiguous groups of equal size, at least two units each; the remainder is free.
+    spatial: l. The distance is in cells of the map.
+    block: b.
+    field: "halved", or the code's "sigmoid".
+    """
+
+    needs = frozenset({"spatial"})
+    trains_on = frozenset({"focus_distance", "focus_spread", "focus_dispersion"})
+    search = {"strength": (0.03, 0.1, 0.3, 1.0)}
+
+    def __init__(
+        self,
+        strength: float = 0.1,
+        groups: int = 5,
+        spatial: float = 1.0,
+        block: float = 0.01,
+        field: Literal["halved", "sigmoid"] = "halved",
+        taps: TapChoice | None = None,
+    ) -> None:
+        super().__init__(strength, taps)
+        if groups < 1:
+            raise ValueError(f"groups must be at least 1, not {groups}")
+        for name, value in (("spatial", spatial), ("block", block)):
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0, not {value}")
+        self.groups, self.spatial, self.block, self.field = groups, spatial, block, field
+
+    def attach(self, network: NetworkLike, data: Data) -> None:
+        super().attach(network, data)
+        for tap in self.taps:
+            if not network.taps[tap].spatial:
+                raise ValueError(f"Tap '{tap}' has no map")
+
+    def layout(self, units: int) -> tuple[int, int]:
+        """How many groups, of how many units each."""
+        size = min(max(units // self.groups, 2), units)
+        return min(self.groups, units // size), size
+
+    def pairs(self, units: int, device: torch.device) -> Int[Tensor, "groups pairs 2"]:
+        """Random pairs of different units of a group, the same places in every group."""
+        groups, size = self.layout(units)
+        shape = (3 * size,)
+        first = torch.randint(size, shape, generator=self.generator, device=device)
+        ahead = torch.randint(1, max(size, 2), shape, generator=self.generator, device=device)
+        places = torch.stack([first, (first + ahead) % size], 1)
+        return torch.arange(groups, device=device).view(-1, 1, 1) * size + places
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        group = spatial = block = step.logits.new_zeros((), dtype=torch.float32)
+        for tap in self.taps:
+            psi = receptive_field(step.activations[tap], self.field)
+            group = group + group_distance(psi, self.pairs(psi.shape[1], psi.device))
+            spatial = spatial + spatial_spread(psi)
+            block = block + self.block_norm(step.network, tap)
+        return {
+            "group": self.strength * group,
+            "spatial": self.strength * self.spatial * spatial,
+            "block": self.strength * self.block * block,
+        }
+
+    def block_norm(self, network: NetworkLike, name: str) -> Tensor | float:
+        """The block norm of the layer that makes a Tap's units; 0 behind a residual sum."""
+        tap = network.taps[name]
+        if tap.incoming is None:
+            return 0.0
+        weight = effective_weight(Link(tap.incoming, tap.norm, None, name))
+        return block_norm(weight, self.layout(tap.units)[1])
+
+    def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
+        """The contiguous groups; -1 for the remainder."""
+        claimed = {}
+        for tap in self.taps:
+            units = network.taps[tap].units
+            groups, size = self.layout(units)
+            label = torch.arange(units, device=self.generator.device) // size
+            claimed[tap] = torch.where(label < groups, label, -1)
+        return claimed
