@@ -90,7 +90,8 @@ def neighbours(
     nearest = torch.where(pairs, distance, torch.inf).topk(min(k, len(pairs) - 1), 1, largest=False)
     there = nearest.values.isfinite()
     radius = torch.where(there, nearest.values, 0.0).sum() / there.sum()
-    return pairs & (distance <= radius)
+    rounding = 4 * torch.finfo(distance.dtype).eps ** 0.5  # of the distance of two copies
+    return pairs & (distance <= radius + rounding)
 
 
 def _live_pairs(correlation: Float[Tensor, "units units"]) -> Bool[Tensor, "units units"]:

@@ -53,27 +53,36 @@ def modularity(layer: Layer, probe: Probe) -> float:
     """Newman's Q of the layer's modules on the graph of the units, weights max(rho, 0).
 
     0 for one module or chance. It grows with the number of modules and where few correlations
-    are positive, so read it against `modularity_null`. Undefined without a positive correlation.
+    are positive, so read it with `modularity_excess`. Undefined without a positive correlation.
     """
     return float(newman_modularity(graph(layer_correlation(layer)), modules(layer)))
 
 
-@metric(aspect="structure", better="neither", per="layer", title="modularity Q, shuffled weights")
-def modularity_null(layer: Layer, probe: Probe) -> float:
-    """Mean Q when the correlations are shuffled over the pairs of live units.
+@metric(
+    aspect="structure", better="higher", per="layer", null=0.0, headline=True,
+    title="modularity Q above shuffled weights", limits=(-1.0, 1.0),
+)  # fmt: skip
+def modularity_excess(layer: Layer, probe: Probe) -> float:
+    """Q less its mean over 20 graphs with the same correlations shuffled over the pairs of units.
 
-    The modules are extracted anew from each of 20 shuffled graphs, so that the null, too, gets
-    the partition that suits it. Shuffling keeps the weights, not the units' degrees.
+    The modules are extracted anew from each shuffled graph, so the null, too, gets the partition
+    that suits it. Shuffling keeps the weights, not the units' degrees. The headline of its
+    aspect: unlike Q it is near 0 for independent units, and unlike z (`modularity_z`), which
+    divides by a spread that is small and itself uncertain, it falls steadily as modules dissolve.
     """
-    return float(_shuffled_modularity(layer, probe).mean())
+    return modularity(layer, probe) - float(_shuffled_modularity(layer, probe).mean())
 
 
 @metric(
     aspect="structure", better="higher", per="layer", null=0.0,
-    title="modularity, z against shuffled weights",
+    title="modularity Q, z against shuffled weights",
 )  # fmt: skip
 def modularity_z(layer: Layer, probe: Probe) -> float:
-    """(Q - mean) / standard deviation of Q over 20 graphs with shuffled correlations."""
+    """(Q - mean) / standard deviation of Q over the same shuffled graphs.
+
+    Above 2 or so the modules are no accident; how far above says little, since the spread is tiny
+    where all units share a response.
+    """
     value = newman_modularity(graph(layer_correlation(layer)), modules(layer))
     return z_score(value, _shuffled_modularity(layer, probe))
 

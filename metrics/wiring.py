@@ -33,8 +33,8 @@ def _strength(layer: Layer, probe: Probe) -> Float[Tensor, "targets units"]:
 
 def _edge_strength(layer: Layer, edge: Edge) -> Float[Tensor, "targets units"]:
     assert edge.weight is not None
-    kernel = edge.weight.weight.double().abs().flatten(2)
-    strength = kernel.sum(2) if kernel.ndim > 2 else kernel
+    size = edge.weight.weight.double().abs()
+    strength = size.flatten(2).sum(2) if size.ndim > 2 else size
     gamma, variance = getattr(edge.norm, "weight", None), getattr(edge.norm, "running_var", None)
     if variance is not None:
         scale = (variance.double() + getattr(edge.norm, "eps", 0.0)).rsqrt()

@@ -122,7 +122,8 @@ def test_neighbours_radius_is_the_mean_distance_to_the_k_nearest():
     rho = correlation(maps())
     away = distances(rho) + 9 * torch.eye(7)
     radius = away.sort(1).values[:, :2].mean()
-    assert torch.equal(neighbours(rho, k=2), away <= radius)
+    assert torch.equal(neighbours(rho, k=2), away <= radius + 2e-3)  # its slack for copies
+    assert int((away <= radius).sum()) > 0
 
 
 @pytest.mark.parametrize("units", [1, 2])
