@@ -44,7 +44,7 @@ def measurable(concepts: Concepts, map_size: Sequence[int]) -> tuple[bool, float
     """
     layer = oracle_layer(concepts, map_size)
     chosen = sorted({k for k in concepts.of_class if k >= 0}) or list(range(len(concepts)))
-    iou = dissect(layer, concepts).iou.diagonal()[chosen].nanmean().item()
+    iou = dissect(layer, concepts).diagonal()[chosen].nanmean().item()
     shown = shown_parts(layer, concepts).diagonal()[chosen].nanmean().item()
     passes = iou >= LEAST_IOU and shown >= LEAST_INTERPRETABILITY
     return passes and not math.isnan(iou), iou, shown

@@ -1,8 +1,13 @@
-"""Where on a map, where in the image: cells, pixels and peaks, shared by spatial metrics.
+"""Where on a map, where in the image: cells, pixels, peaks and regions, for spatial metrics.
 
 The cells of a map tile the image: cell i of n covers pixels i L/n to (i + 1) L/n of a side of L
 pixels, and its centre lies at (i + 1/2) L/n. That is exact for padded convolutions with pooling;
 convolutions without padding (LeNet-5) see a little less of the border than it says.
+
+A unit's region is where its activation is among its highest 0.5 % over all positions of all
+images: the map's cells (`thresholds`) or the pixels that it is upsampled to (`pixel_thresholds`).
+Positions that equal the threshold belong to the region, so that a unit that saturates has a larger
+one rather than none.
 """
 
 from __future__ import annotations
@@ -10,11 +15,14 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import interpolate, one_hot
 
 from metrics.base import Concepts, Layer, remember
 
 #: Numbers that a streamed chunk may hold: 4 MiB of float32, which stay in a processor's cache.
 BUDGET = 2**20
+#: Share of all positions that a unit's regions cover.
+QUANTILE = 0.005
 
 
 def images_per_chunk(numbers_an_image: int) -> int:
@@ -49,7 +57,7 @@ def per_cell(
     The same pixels as a nearest-neighbour upsampling of the map gives each cell.
     """
     rows, columns = (
-        torch.nn.functional.one_hot(
+        one_hot(
             ((torch.arange(pixels, device=masks.device) + 0.5) * cells / pixels).long(), cells
         ).float()
         for cells, pixels in zip(map_size, masks.shape[-2:], strict=True)
@@ -80,3 +88,76 @@ def concept_centres(concepts: Concepts) -> Float[Tensor, "images concepts 2"]:
         moments = torch.stack([by_row @ rows, by_column @ columns], dim=-1)
         centres.append(moments / by_row.sum(2)[..., None])
     return torch.cat(centres)
+
+
+# ----------------------------------------------------------------- regions
+
+
+def thresholds(layer: Layer) -> Float[Tensor, "units"]:
+    """The activation from which on a cell belongs to a unit's region.
+
+    The k-th largest of its values over all cells of all images, k = 0.5 % of them; the smallest
+    positive one for a unit that is active at fewer; infinity for one that never is.
+    """
+
+    def compute() -> Tensor:
+        keep = max(1, round(QUANTILE * layer.activation[:, 0].numel()))
+        top = layer.activation.new_empty(layer.units, 0)
+        for _, a in layer.chunks():
+            top = torch.cat([top, a.movedim(1, 0).flatten(1)], dim=1)
+            top = top.topk(min(keep, top.shape[1]), dim=1).values
+        return top.masked_fill(top <= 0, torch.inf).amin(1)
+
+    return remember(layer, "thresholds", compute)
+
+
+def pixel_thresholds(layer: Layer, size: tuple[int, int]) -> Float[Tensor, "units"]:
+    """As `thresholds`, over all pixels of all images upsampled bilinearly to ``size``."""
+
+    def compute() -> Tensor:
+        units = images_per_chunk(len(layer.activation) * size[0] * size[1] // 10)
+        chunks = layer.activation.split(units, dim=1)
+        return torch.cat([_pixel_thresholds(a.clamp(min=0), size) for a in chunks])
+
+    return remember(layer, ("thresholds", size), compute)
+
+
+def _pixel_thresholds(
+    a: Float[Tensor, "images units rows columns"], size: tuple[int, int]
+) -> Float[Tensor, "units"]:
+    """Few maps have to be upsampled: no pixel exceeds its map's peak, and the tenth of the images
+    with the highest peaks bounds the threshold from below."""
+    keep = max(1, round(QUANTILE * len(a) * size[0] * size[1]))
+    peak, order = a.flatten(2).amax(2).sort(dim=0, descending=True)
+    units = torch.arange(a.shape[1], device=a.device)
+    highest = upsample(a[order[: -(-len(a) // 10)], units], size)
+    bound = highest.movedim(1, 0).flatten(1).topk(keep, dim=1, sorted=False).values.amin(1)
+    image, unit = ((peak > bound) & (peak > 0)).nonzero(as_tuple=True)
+    values, owners = [bound.new_empty(0)], [unit[:0]]
+    chunk = images_per_chunk(size[0] * size[1])
+    for n, u in zip(order[image, unit].split(chunk), unit.split(chunk), strict=True):
+        pixels = upsample(a[n, u], size).flatten(1)
+        above = pixels > bound[u, None]
+        values.append(pixels[above])
+        owners.append(u.repeat_interleave(above.sum(1)))
+    value, first = torch.cat(values).sort(descending=True)
+    owner, second = torch.cat(owners)[first].sort(stable=True)
+    count = torch.bincount(owner, minlength=len(units))
+    value = torch.cat([value[second], bound.new_full((1,), torch.inf)])  # for units with none
+    start = count.cumsum(0) - count
+    found = value[torch.where(count > 0, start + count.clamp(max=keep) - 1, len(value) - 1)]
+    return torch.where((count < keep) & (bound > 0), bound, found)
+
+
+def upsample(
+    a: Float[Tensor, "*maps rows columns"], size: tuple[int, int]
+) -> Float[Tensor, "*maps height width"]:
+    """Bilinear upsampling as two matrix products, which is several times as fast."""
+    down, across = (_side(n, pixels, a) for n, pixels in zip(a.shape[-2:], size, strict=True))
+    return down @ (a @ across.T)
+
+
+def _side(cells: int, pixels: int, like: Tensor) -> Float[Tensor, "pixels cells"]:
+    """Linear upsampling of one side of a map."""
+    eye = torch.eye(cells, dtype=like.dtype, device=like.device)
+    return interpolate(eye[None], pixels, mode="linear", align_corners=False)[0].T

@@ -1,22 +1,27 @@
 """Does a unit stand for one concept? Its most active regions against exact concept masks.
 
-A unit's region is where its activation is among its highest 0.5 % over all positions of all
-images (`thresholds`). Masks are unpacked and counted in chunks of images; what is kept is a
-number for each unit and concept.
+A unit's region is where its activation is among its highest 0.5 % (see metrics/maps.py). Masks
+are unpacked and counted in chunks of images; what is kept is a number
+for each unit and concept.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from metrics.base import Concepts, Layer, Probe, metric, remember
-from metrics.maps import images_per_chunk, peaks, per_cell
+from metrics.maps import (
+    images_per_chunk,
+    peaks,
+    per_cell,
+    pixel_thresholds,
+    thresholds,
+    upsample,
+)
 
 _semantic = partial(
     metric,
@@ -27,8 +32,6 @@ _semantic = partial(
     limits=(0.0, 1.0),
 )
 
-#: Share of all positions that a unit's regions cover.
-QUANTILE = 0.005
 #: A unit detects a concept from this dataset-wide IoU on (NetDissect).
 DETECTS = 0.04
 #: A region shows a part in an image when their IoU is above this (ICNN).
@@ -37,84 +40,43 @@ SHOWS = 0.2
 TOP = 10
 
 
-def thresholds(layer: Layer) -> Float[Tensor, "units"]:
-    """The activation from which on a position belongs to a unit's region.
-
-    The k-th largest of its values over all positions of all images, k = 0.5 % of them; the
-    smallest positive one for a unit that is active at fewer; infinity for one that is never.
-    Positions that equal the threshold belong to the region, so that a unit that saturates has
-    a larger one rather than none.
-    """
-
-    def compute() -> Tensor:
-        keep = max(1, round(QUANTILE * layer.activation[:, 0].numel()))
-        top = layer.activation.new_empty(layer.units, 0)
-        for _, a in layer.chunks():
-            top = torch.cat([top, a.movedim(1, 0).flatten(1)], dim=1)
-            top = top.topk(min(keep, top.shape[1]), dim=1).values
-        return top.masked_fill(top <= 0, torch.inf).amin(1)
-
-    return remember(layer, "thresholds", compute)
-
-
 # ----------------------------------------------------------------- NetDissect
 
 
-class Overlap(NamedTuple):
-    """IoU, over the whole dataset, of each unit's regions with each concept (NaN: absent).
-
-    ``lite`` counts a unit's area as NetDissect-Lite's code does, see `netdissect_iou_lite`.
-    """
-
-    iou: Float[Tensor, "units concepts"]
-    lite: Float[Tensor, "units concepts"]
-
-    def best(self) -> tuple[Float[Tensor, "units"], Int[Tensor, "units"]]:
-        """Each unit's highest IoU and the concept it is with; NaN and -1 where none is defined."""
-        value, concept = self.iou.nan_to_num(-1.0).max(1)
-        undefined = value < 0
-        return value.masked_fill(undefined, float("nan")), concept.masked_fill(undefined, -1)
-
-
-def dissect(layer: Layer, concepts: Concepts) -> Overlap:
+def dissect(
+    layer: Layer, concepts: Concepts, lite: bool = False
+) -> Float[Tensor, "units concepts"]:
     """IoU of every unit with every concept, regions upsampled bilinearly to the masks' size.
 
-    Intersections are counted over all images; a unit's area over the images that show a concept
-    of the same category. Rows of dead units are NaN.
+    Intersections are counted over all images, a unit's area over the images that show a concept
+    of the same category. ``lite``: as NetDissect-Lite's code, see `netdissect_iou_lite`. NaN for
+    a concept in no image and for dead units.
     """
-    return remember(layer, ("overlap", concepts), lambda: _dissect(layer, concepts))
+    key = ("overlap", concepts, lite)
+    return remember(layer, key, lambda: _dissect(layer, concepts, lite))
 
 
-def _dissect(layer: Layer, concepts: Concepts) -> Overlap:
+def _dissect(layer: Layer, concepts: Concepts, lite: bool) -> Float[Tensor, "units concepts"]:
     kinds = sorted(set(concepts.categories))
     kind = torch.tensor([kinds.index(c) for c in concepts.categories], device=layer.dead.device)
     size = (concepts.packed.shape[2], concepts.width)
     shape = (layer.units, len(concepts) + len(kinds))
-    inter, area, lite = (layer.activation.new_zeros(shape, dtype=torch.float64) for _ in range(3))
-    covered = layer.activation.new_zeros(shape[1], dtype=torch.float64)
-    # a region computed from equal values may fall short of them by rounding
-    least = (thresholds(layer) * (1 - 1e-6))[:, None, None]
-    down = _upsampling(layer.activation.shape[2], size[0], layer.activation)
-    across = _upsampling(layer.activation.shape[3], size[1], layer.activation).T
+    inter, area = (layer.activation.new_zeros(shape, dtype=torch.float64) for _ in range(2))
+    covered = area.new_zeros(shape[1])
+    least = thresholds(layer) if lite else pixel_thresholds(layer, size)
+    least = (least * (1 - 1e-6))[:, None, None]  # equal values, upsampled, differ by rounding
     for rows, a in layer.chunks(images_per_chunk(sum(shape) * size[0] * size[1])):
-        region = (down @ (a @ across)).ge_(least).flatten(2)  # 0 or 1
+        region = upsample(a, size).ge_(least).flatten(2)  # 0 or 1
         masks = _with_categories(concepts.masks(rows), kind, len(kinds)).flatten(2)
         counts = region @ masks.mT.to(a.dtype)
+        seen = (counts > 0 if lite else masks.any(2)[:, None]).double()
         inter += counts.sum(0)
         covered += masks.sum((0, 2))
-        own = region.sum(2, dtype=torch.float64)
-        area += own.T @ masks.any(2).double()
-        lite += torch.einsum("nu,nuk->uk", own, (counts > 0).double())
-    by_kind = kind + len(concepts)  # the columns of the concepts' categories
+        area += (region.sum(2, dtype=torch.float64)[..., None] * seen).sum(0)
+    area = area[:, kind + len(concepts)]  # from the categories' columns
     inter, covered = inter[:, : len(concepts)], covered[: len(concepts)]
-    tables = [_iou(inter, unit[:, by_kind], covered, layer) for unit in (area, lite)]
-    return Overlap(*tables)
-
-
-def _upsampling(cells: int, pixels: int, like: Tensor) -> Float[Tensor, "pixels cells"]:
-    """Bilinear upsampling of one side as a matrix, which is several times as fast."""
-    eye = torch.eye(cells, dtype=like.dtype, device=like.device)
-    return interpolate(eye[None], pixels, mode="linear", align_corners=False)[0].T
+    iou = inter / (area + covered - inter)
+    return iou.masked_fill((covered == 0) | layer.dead[:, None], float("nan"))
 
 
 def _with_categories(
@@ -125,36 +87,34 @@ def _with_categories(
     return torch.cat([masks, *unions], dim=1)
 
 
-def _iou(
-    inter: Float[Tensor, "units concepts"],
-    unit: Float[Tensor, "units concepts"],
-    concept: Float[Tensor, "concepts"],
-    layer: Layer,
-) -> Float[Tensor, "units concepts"]:
-    """Intersection over union; NaN for a concept in no image and for a dead unit."""
-    iou = inter / (unit + concept - inter)
-    return iou.masked_fill((concept == 0) | layer.dead[:, None], float("nan"))
-
-
 def _masks(probe: Probe) -> Concepts:
     if probe.concepts is None:
         raise ValueError("metrics of semantics need concept masks")
     return probe.concepts
 
 
+def _largest(table: Float[Tensor, "units concepts"]) -> Float[Tensor, "units"]:
+    """The largest over concepts; NaN where none is defined."""
+    value = table.nan_to_num(-1.0).amax(1)
+    return value.masked_fill(value < 0, float("nan"))
+
+
 def best_concepts(
     layer: Layer, probe: Probe
 ) -> tuple[Float[Tensor, "units"], Int[Tensor, "units"]]:
     """Each unit's highest NetDissect IoU and the index of that concept (NaN and -1: none)."""
-    return dissect(layer, _masks(probe)).best()
+    value, concept = dissect(layer, _masks(probe)).nan_to_num(-1.0).max(1)
+    undefined = value < 0
+    return value.masked_fill(undefined, float("nan")), concept.masked_fill(undefined, -1)
 
 
 @_semantic(per="unit", headline=True, title="NetDissect IoU")
 def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Dataset-wide IoU of a unit's regions with the concept that they match best (NetDissect).
 
-    Regions hold the unit's highest 0.5 % of positions, bilinearly upsampled; IoU = intersection /
-    (unit's area in images that show the concept's category + concept's area - intersection).
+    Regions hold the highest 0.5 % of pixels of the unit's map, bilinearly upsampled (the threshold
+    over pixels, as in the authors' later code `dissect`); IoU = intersection / (unit's area in
+    images that show the concept's category + concept's area - intersection).
     Its ceiling is the oracle's value, well below 1 on coarse maps. A dead unit is undefined. The
     headline of its aspect: unlike part interpretability it counts activity on images without the
     concept against the unit, and has no second threshold.
@@ -164,12 +124,13 @@ def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
 @_semantic(per="unit", title="NetDissect IoU (Lite tally)")
 def netdissect_iou_lite(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """`netdissect_iou` as NetDissect-Lite's code tallies it: at least as high.
+    """`netdissect_iou` as NetDissect-Lite's code has it.
 
-    A unit's area is counted only in images where its region overlaps the concept's category.
+    The threshold is taken over the map's cells, before upsampling, and a unit's area is counted
+    only in images where its region overlaps the concept's category. Upsampling lowers peaks, so
+    the regions are smaller than 0.5 %; those of a unit that saturates shrink to its plateaus.
     """
-    table = dissect(layer, _masks(probe))
-    return Overlap(table.lite, table.lite).best()[0]
+    return _largest(dissect(layer, _masks(probe), lite=True))
 
 
 def _detected(layer: Layer, probe: Probe) -> Int[Tensor, "detectors"]:
@@ -236,8 +197,7 @@ def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     whose concept is common cannot cover it with 0.5 %; the oracle's value says what can be had.
     A dead unit is undefined.
     """
-    value = shown_parts(layer, _masks(probe)).nan_to_num(-1.0).amax(1)
-    return value.masked_fill(value < 0, float("nan"))
+    return _largest(shown_parts(layer, _masks(probe)))
 
 
 # ----------------------------------------------------------------- concept purity

@@ -1,11 +1,13 @@
 """Cells, pixels, peaks and centroids."""
 
+import math
+
 import pytest
 import torch
 
 from metrics import maps
 from metrics.base import Layer
-from planted.probes import make_concepts, random_masks, random_probe
+from planted.probes import make_concepts, make_probe, random_masks, random_probe
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,53 @@ def test_peaks_of_chunks_are_those_of_the_whole():
     value, position = maps.peaks(layer)
     whole = layer.activation.flatten(2).max(2)
     assert torch.equal(value, whole.values) and torch.equal(position, whole.indices)
+
+
+# ----------------------------------------------------------------- regions
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_threshold_leaves_half_a_percent(chunk, monkeypatch):
+    layer, _ = random_probe(images=200, units=3)
+    layer.activation += torch.rand(200, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    chunks = type(layer).chunks
+    monkeypatch.setattr(type(layer), "chunks", lambda self, size=256: chunks(self, chunk))
+    region = layer.activation >= maps.thresholds(layer)[:, None, None]
+    assert region.sum((0, 2, 3)).tolist() == [36] * 3  # 0.5 % of 200 * 36
+
+
+def test_threshold_of_saturated_sparse_and_dead_units():
+    activation = torch.zeros(100, 3, 4, 4)
+    activation[:50, 0] = 1.0  # half of all positions at the same value
+    activation[0, 1, 0, :2] = torch.tensor([0.5, 0.2])  # 2 of 1,600, where 0.5 % are 8
+    layer, _ = make_probe(activation, torch.arange(100) % 2)
+    assert maps.thresholds(layer).tolist() == [1.0, pytest.approx(0.2), math.inf]
+
+
+@pytest.mark.parametrize("kind", ["noise", "sparse", "saturated", "peaked"])
+@pytest.mark.parametrize("images", [3, 150])
+def test_pixel_threshold_is_the_kth_largest_of_all_pixels(kind, images, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(images, 5, 6, 6, generator=generator, dtype=torch.float64)
+    if kind == "sparse":  # positive at fewer pixels than the share
+        a = torch.where(torch.arange(images)[:, None, None, None] == 1, a - 0.98, 0).clamp(min=0)
+    if kind == "saturated":
+        a = (a > 0.3).double()
+    if kind == "peaked":  # the highest image holds all
+        a[1] *= 100
+    a[:, 4] = 0
+    pixels = maps.upsample(a, (16, 20)).movedim(1, 0).flatten(1)
+    keep = max(1, round(0.005 * pixels.shape[1]))
+    top = pixels.topk(keep).values
+    expected = top.masked_fill(top <= 0, math.inf).amin(1)
+    assert expected.isfinite().any()
+    for budget in (1, 2**20):
+        monkeypatch.setattr(maps, "BUDGET", budget)
+        found = maps.pixel_thresholds(Layer("x", a), (16, 20))
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+
+
+def test_upsampling_is_bilinear():
+    a = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(a, (32, 28), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(maps.upsample(a, (32, 28)), expected)
