@@ -42,9 +42,12 @@ def measurable(concepts: Concepts, map_size: Sequence[int]) -> tuple[bool, float
     positions, the oracle's included, on maps of every size. NaN, and not measurable, where no
     image shows one of them.
     """
-    layer = oracle_layer(concepts, map_size)
     chosen = sorted({k for k in concepts.of_class if k >= 0}) or list(range(len(concepts)))
-    iou = dissect(layer, concepts).diagonal()[chosen].nanmean().item()
-    shown = shown_parts(layer, concepts).diagonal()[chosen].nanmean().item()
-    passes = iou >= LEAST_IOU and shown >= LEAST_INTERPRETABILITY
-    return passes and not math.isnan(iou), iou, shown
+    if not chosen or not len(concepts.packed):
+        return False, math.nan, math.nan
+    layer = oracle_layer(concepts.select(chosen), map_size)
+    iou, shown = (
+        table[range(len(chosen)), chosen].nanmean().item()
+        for table in (dissect(layer, concepts), shown_parts(layer, concepts))
+    )
+    return iou >= LEAST_IOU and shown >= LEAST_INTERPRETABILITY, iou, shown
