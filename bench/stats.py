@@ -43,7 +43,7 @@ def t_interval(values: Float[np.ndarray, "seeds *items"], level: float = LEVEL) 
 
 def paired_difference(
     values: Float[np.ndarray, "seeds *items"],
-    baseline: Float[np.ndarray, "seeds *items"],
+    baseline: Float[np.ndarray, "seeds *#items"],
     level: float = LEVEL,
 ) -> Interval:
     """t interval of the mean difference to the baseline over the seeds that both have."""
@@ -51,7 +51,7 @@ def paired_difference(
 
 
 def paired_p(
-    values: Float[np.ndarray, "seeds *items"], baseline: Float[np.ndarray, "seeds *items"]
+    values: Float[np.ndarray, "seeds *items"], baseline: Float[np.ndarray, "seeds *#items"]
 ) -> Numbers:
     """Two-sided p of the paired t test; NaN below two seeds and where the differences, not all
     zero, show no spread (which at a few seeds is no evidence that there is none)."""

@@ -76,9 +76,9 @@ class Board:
     ``headline`` maps an aspect to its one ranked metric (default: the metrics' own flags).
     ``layers`` maps (dataset, backbone) to layer names in the network's order.
     ``trained_on`` maps a method to metrics that its loss nearly minimises; ``marks`` maps a method
-    to a remark (a layer it replaces). ``photographs`` names datasets of photographs with concept
-    masks; ``attributions`` are credits that published images need. ``docs`` is where
-    docs/metrics.md lies, seen from the README.
+    to a remark (a layer it replaces), ``remarks`` a metric (a law it breaks). ``photographs`` names
+    datasets of photographs with concept masks; ``attributions`` are credits that published images
+    need. ``docs`` is where docs/metrics.md lies, seen from the README.
     """
 
     scores: pd.DataFrame
@@ -89,6 +89,7 @@ class Board:
     layers: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     trained_on: Mapping[str, Collection[str]] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)
     photographs: Collection[str] = ()
     attributions: Sequence[str] = ()
     figures: Sequence[tuple[str, str]] = ()  # file below the README, caption
@@ -180,14 +181,26 @@ class Board:
 
     def cell(self, block: Block, row: Row, column: Column) -> Cell:
         """A row's values for a column over seeds, and why any are missing."""
+        key = (*block, *row.key, column.layer, column.metric.name)
+        if key not in self._cells:
+            self._cells[key] = self._cell(block, row, column)
+        return self._cells[key]
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, ...], Cell]:
+        return {}
+
+    def _cell(self, block: Block, row: Row, column: Column) -> Cell:
         failures = self.failures.get((*block, *row.key), ())
         found = self._groups.get((*block, *row.key, column.layer, column.metric.name))
         if found is None:
             return Cell((), np.array([]), 0, 0, failures or ("not scored",))
-        missing = found[found["value"].isna()]
         reasons = [
-            _for_seed(s, r or "undefined, no reason recorded")
-            for s, r in zip(missing["seed"], missing["reason"], strict=True)
+            SeedReason(int(seed), reason or "undefined, no reason recorded")
+            for seed, reason, missing in zip(
+                found["seed"], found["reason"], found["value"].isna(), strict=True
+            )
+            if missing or reason
         ]
         return Cell(
             tuple(found["seed"]), found["value"].to_numpy(), int(found["undefined"].sum()),
@@ -207,7 +220,7 @@ class Board:
         return {
             tuple(map(str, key)): tuple(
                 merge(
-                    _for_seed(s, f"{status}: {reason or 'no reason recorded'}")
+                    SeedReason(int(s), f"{status}: {reason or 'no reason recorded'}")
                     for s, status, reason in zip(
                         group["seed"], group["status"], group["reason"], strict=True
                     )
@@ -232,10 +245,6 @@ class SeedReason(NamedTuple):
 
     seed: int
     reason: str
-
-
-def _for_seed(seed: int, reason: str) -> SeedReason:
-    return SeedReason(int(seed), reason)
 
 
 def merge(reasons: Iterable[SeedReason]) -> list[str]:

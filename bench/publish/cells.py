@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import quote
 
 from bench.publish.board import Board, Cell, Column, Row
@@ -30,18 +30,21 @@ class Notes:
         return "<br>\n".join(lines)
 
 
-def row_name(board: Board, row: Row, notes: Notes) -> str:
-    """A row's label, its parameters where they are not the defaults, and its mark."""
+def row_name(board: Board, row: Row, notes: Notes, more: Iterable[str] = ()) -> str:
+    """A row's label, its parameters where they are not the defaults, and its marks."""
     extra = settings(row.params)
     name = escape(row.label) + (f"<br><sub>{escape(extra)}</sub>" if extra else "")
-    return name + notes.mark([board.marks[row.method]] if row.method in board.marks else [])
+    marks = [board.marks[row.method]] if row.method in board.marks else []
+    return name + notes.mark([*marks, *more])
 
 
-def heading(board: Board, column: Column, aspect: bool = True) -> str:
-    """A column's aspect, its metric linked to the definition, its direction and its layer."""
+def heading(board: Board, column: Column, notes: Notes, aspect: bool = True) -> str:
+    """A column's aspect, its metric linked to the definition, its direction, remark and layer."""
     metric = column.metric
     parts = [escape(metric.aspect)] if aspect else []
-    parts.append(f"{link(board, metric.name, metric.title)} {ARROWS[metric.better]}".rstrip())
+    title = f"{link(board, metric.name, metric.title)} {ARROWS[metric.better]}".rstrip()
+    remark = board.remarks.get(metric.name)
+    parts.append(title + notes.mark([remark] if remark else []))
     parts += [f"<sub>{escape(column.layer)}</sub>"] if column.layer else []
     return "<br>".join(parts)
 
@@ -58,8 +61,26 @@ def measured(board: Board, row: Row, column: Column, cell: Cell, digits: int, be
     if math.isfinite(cell.half):
         text += f" ± {number(cell.half, digits)}"
     text = f"**{text}**" if best else text
-    if column.metric.name in board.trained_on.get(row.method, ()):
-        text += "<sup>t</sup>"
+    text += trained(board, row, column.metric.name)
     if cell.undefined and math.isfinite(cell.mean):
         text += f" <sub>∅{cell.undefined}/{cell.count}</sub>"
     return text + notes.mark(cell.reasons)
+
+
+def trained(board: Board, row: Row, metric: str) -> str:
+    """The mark of a metric that the row's own loss nearly minimises."""
+    return "<sup>t</sup>" if metric in board.trained_on.get(row.method, ()) else ""
+
+
+def set_apart(rows: Sequence[Row], line: Callable[[Row], list[str]], width: int) -> list[list[str]]:
+    """Lines of the ranked rows, then those of controls and nulls under headings."""
+    body = [line(row) for row in rows if row.ranked]
+    for kind, title in (("control", "controls"), ("null", "null rows")):
+        if apart := [row for row in rows if row.kind == kind]:
+            body += [[f"*{title}*", *[""] * width], *map(line, apart)]
+    return body
+
+
+def tabled(table: str, notes: Notes) -> str:
+    """A table and its footnotes."""
+    return "\n\n".join(filter(None, [table, str(notes)]))

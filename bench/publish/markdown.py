@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from urllib.parse import quote
 
-import numpy as np
+import pandas as pd
 
-from bench.publish.board import Block, Board, Cell, Column, Row
-from bench.publish.cells import ARROWS, Notes, heading, link, measured, row_name
-from bench.publish.text import code_block, decimals, escape, grid, number, settings
-from bench.stats import holm, paired_difference, paired_p, t_interval
+from bench.publish.blocks import block_section
+from bench.publish.board import Board, Row
+from bench.publish.cells import ARROWS, Notes, link, row_name, set_apart, tabled
+from bench.publish.overall import correlation_section, overall_section
+from bench.publish.standings import Standings
+from bench.publish.text import code_block, escape, grid, number, settings
+from bench.stats import t_interval
 
 READING = """\
 Each number is the mean over seeds ± half of its 95 % t interval (standard deviation with ddof = 1):
@@ -18,15 +22,19 @@ it says where the mean of further seeds would lie on the same data, backbone and
 about other data. ↑ more is better, ↓ less is better. ∅n/m: n of m units (over all seeds) had no
 defined value and count as the metric's null. <sup>t</sup>: the method's own loss nearly minimises
 this metric. Every number stands for the layer named in its column's head. Null and control rows
-stand apart and are never ranked."""
+stand apart and are never ranked. **Bold**: the best tier of a column (every pair of methods
+compared seed by seed, Holm's correction); nothing is bold where no two methods are told apart."""
 
 
 def render(board: Board) -> str:
     """The README of a suite's results."""
-    parts = [f"# {escape(board.title)}", basis(board), READING, *seeds_note(board)]
+    standings = Standings(board)
+    parts = [f"# {escape(board.title)}", basis(board), *seeds_note(board)]
+    parts += overall_section(standings) + figures_section(board)
+    parts += ["## How to read the tables", READING]
     for block in board.blocks:
         parts += block_section(board, block)
-    parts += cost_section(board) + missing_section(board)
+    parts += cost_section(board) + correlation_section(standings) + missing_section(board)
     parts += legend(board) + provenance_section(board)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -53,126 +61,13 @@ def seeds_note(board: Board) -> list[str]:
     return [remark] if seeds == 1 else []
 
 
-def block_section(board: Board, block: Block) -> list[str]:
-    """A dataset and backbone: headlines, differences to plain, each aspect, other layers."""
-    parts = [f"## {escape(block.dataset)} · {escape(block.backbone)}"]
-    columns = board.columns(block, board.headlines.values())
-    rows = rows_of(board, block)
-    if columns:
-        parts += [
-            score_table(board, block, rows, columns),
-            *difference_table(board, block, columns),
-        ]
-    for aspect in board.aspects:
-        if found := board.columns(block, board.of_aspect(aspect)):
-            parts += [f"### {escape(aspect.capitalize())}",
-                      score_table(board, block, rows, found, aspect=False)]  # fmt: skip
-    return parts + other_layers(board, block, rows)
-
-
-def rows_of(board: Board, block: Block) -> list[Row]:
-    """The rows that stand in a block's tables, failed and missing ones too."""
-    table = board.table
-    here = table[(table["dataset"] == block.dataset) & (table["backbone"] == block.backbone)]
-    keys = set(zip(here["method"], here["params"], strict=True))
-    return [row for row in board.rows if row.key in keys]
-
-
-def score_table(board: Board, block: Block, rows: Sequence[Row], columns: Sequence[Column],
-                aspect: bool = True) -> str:  # fmt: skip
-    """Rows by columns with footnotes; nulls and controls below a line of their own."""
-    notes = Notes()
-    cells = {(row, c): board.cell(block, row, column)
-             for row in rows for c, column in enumerate(columns)}  # fmt: skip
-    digits = [column_digits([cells[row, c] for row in rows]) for c in range(len(columns))]
-
-    def line(row: Row) -> list[str]:
-        name = row_name(board, row, notes)
-        texts = [measured(board, row, column, cells[row, c], digits[c], False, notes)
-                 for c, column in enumerate(columns)]  # fmt: skip
-        return [name, *texts]
-
-    body = set_apart(rows, line, len(columns))
-    table = grid(["method", *(heading(board, column, aspect) for column in columns)], body)
-    return "\n\n".join(filter(None, [table, str(notes)]))
-
-
-def set_apart(rows: Sequence[Row], line, width: int) -> list[list[str]]:  # type: ignore[no-untyped-def]
-    """Lines of the ranked rows, then those of controls and nulls under headings."""
-    body = [line(row) for row in rows if row.ranked]
-    for kind, title in (("control", "controls"), ("null", "null rows")):
-        if apart := [row for row in rows if row.kind == kind]:
-            body += [[f"*{title}*", *[""] * width], *map(line, apart)]
-    return body
-
-
-def column_digits(cells: Iterable[Cell]) -> int:
-    return decimals(cell.mean for cell in cells)
-
-
-def difference_table(board: Board, block: Block, columns: Sequence[Column]) -> list[str]:
-    """Differences to plain, paired by seed, with Holm's correction over the ranked rows."""
-    rows = [row for row in rows_of(board, block) if row is not board.baseline]
-    if board.baseline is None or not rows:
+def figures_section(board: Board) -> list[str]:
+    """Each figure with its caption."""
+    if not board.figures:
         return []
-    values = board.values(block, [board.baseline, *rows], columns)
-    if not len(values):
-        return []
-    difference = paired_difference(values[:, 1:], values[:, :1])
-    p = paired_p(values[:, 1:], values[:, :1])
-    p[[not row.ranked for row in rows]] = np.nan
-    adjusted, notes = holm(p), Notes()
-
-    def line(row: Row) -> list[str]:
-        i = rows.index(row)
-        texts = [
-            difference_text(
-                column, float(difference.mean[i, c]), float(difference.half[i, c]),
-                float(adjusted[i, c]), decimals(difference.mean[:, c]),
-            )
-            for c, column in enumerate(columns)
-        ]  # fmt: skip
-        return [row_name(board, row, notes), *texts]
-
-    table = grid(
-        ["method − plain", *(heading(board, column) for column in columns)],
-        set_apart(rows, line, len(columns)),
-    )
-    text = (
-        "Differences to plain, paired by seed, ± half of the 95 % t interval. ▲ better and ▼ worse "
-        "where Holm's correction over all ranked cells of this table leaves p < .05."
-    )
-    return [text, table, str(notes)]
-
-
-def difference_text(column: Column, mean: float, half: float, p: float, digits: int) -> str:
-    """A signed difference, with a triangle where it is significant."""
-    text = number(mean, digits, signed=True)
-    if math.isfinite(half):
-        text += f" ± {number(half, digits)}"
-    if p < 0.05 and column.metric.better != "neither":
-        better = (mean > 0) == (column.metric.better == "higher")
-        text += " ▲" if better else " ▼"
-    return text
-
-
-def other_layers(board: Board, block: Block, rows: Sequence[Row]) -> list[str]:
-    """A folded table a layer, for the layers that the tables above do not show."""
-    table = board.table
-    here = table[(table["dataset"] == block.dataset) & (table["backbone"] == block.backbone)]
-    shown = board.places[block]
-    parts = []
-    for layer in board.in_order(block, here.loc[here["value"].notna(), "layer"]):
-        names = here.loc[(here["layer"] == layer) & here["value"].notna(), "metric"].unique()
-        columns = [
-            Column(board.metric(name), layer)
-            for aspect in board.aspects for name in board.of_aspect(aspect)
-            if name in names and shown[name] != layer
-        ]  # fmt: skip
-        if columns:
-            summary = f"<details><summary>Other layer: {escape(layer)}</summary>"
-            parts += [summary, score_table(board, block, rows, columns), "</details>"]
-    return parts
+    pictures = [f"![{escape(caption)}]({quote(path)})\n\n<sub>{escape(caption)}</sub>"
+                for path, caption in board.figures]  # fmt: skip
+    return ["## Pictures", *pictures]
 
 
 COSTS = {
@@ -184,35 +79,34 @@ COSTS = {
 
 def cost_section(board: Board) -> list[str]:
     """Cost as ratios to plain, measured in the same run."""
-    cost = board.cost
-    if cost.empty:
+    if board.cost.empty:
         return []
     parts = ["## Cost", "Ratios to plain, measured in the same run; mean ± half of the 95 % t "
              "interval over seeds. ↓ less is better."]  # fmt: skip
-    for (dataset, backbone, device), group in cost.groupby(["dataset", "backbone", "device"]):
-        keys = list(zip(group["method"], group["params"], strict=True))
-        rows = [row for row in board.rows if row.key in set(keys)]
+    for (dataset, backbone, device), group in board.cost.groupby(["dataset", "backbone", "device"]):
         title = " · ".join(escape(name) for name in (dataset, backbone, device))
-        groups = [group[[key == row.key for key in keys]] for row in rows]
-        parts += [f"### Cost: {title}", cost_table(board, rows, groups)]
+        parts += [f"### Cost: {title}", cost_table(board, group)]
     return parts
 
 
-def cost_table(board: Board, rows: Sequence[Row], groups: Sequence) -> str:  # type: ignore[type-arg]
+def cost_table(board: Board, group: pd.DataFrame) -> str:
+    """Rows by cost ratios of one block and device."""
     notes = Notes()
+    keys = list(zip(group["method"], group["params"], strict=True))
+    rows = [row for row in board.rows if row.key in set(keys)]
 
     def line(row: Row) -> list[str]:
-        group = groups[rows.index(row)]
-        texts = []
-        for name in COSTS:
-            ratio = t_interval(group[name].to_numpy(dtype="float64"))
-            half = f" ± {number(float(ratio.half), 2)}" if math.isfinite(float(ratio.half)) else ""
-            texts.append(number(float(ratio.mean), 2) + half)
-        return [row_name(board, row, notes), *texts]
+        mine = group[[key == row.key for key in keys]]
+        return [row_name(board, row, notes), *(_ratio(mine[name]) for name in COSTS)]
 
     header = ["method", *(f"{title} ↓" for title in COSTS.values())]
-    table = grid(header, set_apart(rows, line, len(COSTS)))
-    return "\n\n".join(filter(None, [table, str(notes)]))
+    return tabled(grid(header, set_apart(rows, line, len(COSTS))), notes)
+
+
+def _ratio(values: pd.Series) -> str:
+    ratio = t_interval(values.to_numpy(dtype="float64"))
+    half = float(ratio.half)
+    return number(float(ratio.mean), 2) + (f" ± {number(half, 2)}" if math.isfinite(half) else "")
 
 
 def missing_section(board: Board) -> list[str]:
@@ -221,31 +115,29 @@ def missing_section(board: Board) -> list[str]:
         return []
     labels = {row.key: row.label for row in board.rows}
     body = [
-        [escape(f"{labels[method, params]} {settings(params)}"), escape(dataset),
-         escape(backbone), escape(reason)]
-        for (dataset, backbone, method, params), reasons in board.failures.items()
+        [escape(f"{labels[method, params]} {settings(params)}"), *map(escape, (data, net, reason))]
+        for (data, net, method, params), reasons in board.failures.items()
         for reason in reasons
-    ]  # fmt: skip
+    ]
     return ["## Skipped, failed and missing cells",
             grid(["method", "dataset", "backbone", "reason"], body, "left")]  # fmt: skip
 
 
 def legend(board: Board) -> list[str]:
     """Each metric with its aspect, its first line and a link to its definition."""
-    body = []
+    body: list[Sequence[str]] = []
     for aspect in board.aspects:
         for name in board.of_aspect(aspect):
             metric = board.metric(name)
             better = f"{metric.better} {ARROWS[metric.better]}".strip()
             headline = "headline" if board.headlines.get(aspect) == name else ""
+            said = " ".join(filter(None, [metric.summary, board.remarks.get(name, "")]))
             body.append([link(board, name, metric.title), escape(aspect), headline, better,
-                         escape(metric.summary)])  # fmt: skip
+                         escape(said, 600)])  # fmt: skip
     if not body:
         return []
-    return [
-        "## Metrics",
-        grid(["metric", "aspect", "ranked", "better", "what it says"], body, "left"),
-    ]
+    header = ["metric", "aspect", "ranked", "better", "what it says"]
+    return ["## Metrics", grid(header, body, "left")]
 
 
 def provenance_section(board: Board) -> list[str]:
@@ -256,8 +148,7 @@ def provenance_section(board: Board) -> list[str]:
     if command:
         parts += ["Reproduce with", code_block(command)]
     if facts:
-        parts.append(
-            grid(["", ""], [[escape(k), escape(v, 2000)] for k, v in facts.items()], "left")
-        )
-    parts += [f"Images: {escape(credit)}." for credit in board.attributions]
+        body = [[escape(key), escape(value, 2000)] for key, value in facts.items()]
+        parts.append(grid(["what", "value"], body, "left"))
+    parts += [f"Images: {escape(credit, 600)}." for credit in board.attributions]
     return parts if len(parts) > 1 else []

@@ -1,0 +1,147 @@
+"""How methods stand over all blocks: differences to plain, aspect ranks, the overall tier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from bench.bootstrap import aggregate
+from bench.correlations import pairing_correlation, rank_correlation
+from bench.publish.board import Block, Board, Column, Row
+from bench.ranks import Ranking, rank, rank_overall
+from bench.stats import Interval, holm, paired_difference, paired_p
+
+#: Shown as a difference to plain, beside the ranks instead of among them.
+TASK = "task"
+
+
+@dataclass(frozen=True, eq=False)
+class Standings:
+    """Statistics over the blocks of a board; arrays follow ``rows`` and ``headlines``."""
+
+    board: Board
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows that are ranked."""
+        return [row for row in self.board.rows if row.ranked]
+
+    @cached_property
+    def headlines(self) -> dict[str, str]:
+        """Aspects that can be ranked (their headline metric has a direction), with the metric."""
+        return {
+            aspect: name
+            for aspect, name in self.board.headlines.items()
+            if aspect != TASK and self.board.metric(name).better != "neither"
+        }
+
+    @cached_property
+    def aspects(self) -> dict[str, Ranking]:
+        """The ranking of each aspect by its headline metric."""
+        return {
+            aspect: rank(self._oriented([name])[..., 0]) for aspect, name in self.headlines.items()
+        }
+
+    @cached_property
+    def overall(self) -> Ranking | None:
+        """The ranking by the mean of the aspect ranks; None where there is nothing to rank."""
+        if not self.headlines or not self.rows:
+            return None
+        return rank_overall(self._oriented(list(self.headlines.values())))
+
+    def ordered(self) -> list[Row]:
+        """Ranked rows from best to worst overall, those without a rank last."""
+        if self.overall is None:
+            return self.rows
+        key = np.where(self.overall.tier > 0, -self.overall.score, np.inf)
+        return [self.rows[i] for i in np.argsort(key, kind="stable")]
+
+    def differences(self, rows: Sequence[Row], names: Sequence[str]) -> Interval | None:
+        """Mean differences to plain over blocks, (rows, metrics), bootstrapped over blocks."""
+        if self.board.baseline is None or not rows or not names:
+            return None
+        values = tensor(self.board, [self.board.baseline, *rows], names)
+        return aggregate(values[:, :, 1:] - values[:, :, :1], "blocks")
+
+    def pairing(self, names: Sequence[str]) -> Interval | None:
+        """What pairing by seed achieved: correlation with plain, (rows without plain, metrics)."""
+        others = [row for row in self.rows if row is not self.board.baseline]
+        if self.board.baseline is None or not others or not names:
+            return None
+        values = tensor(self.board, [self.board.baseline, *others], names)
+        baseline = np.broadcast_to(values[:, :, :1], values[:, :, 1:].shape)
+        return pairing_correlation(values[:, :, 1:], baseline)
+
+    def agreement(self, names: Sequence[str]) -> Interval | None:
+        """Spearman's correlation of metrics over ranked methods and blocks, lower made higher."""
+        if len(self.rows) < 2 or len(names) < 2:
+            return None
+        values = tensor(self.board, self.rows, names)
+        known = np.isfinite(values).sum(1)
+        mean = np.where(np.isfinite(values), values, 0).sum(1) / np.where(known > 0, known, np.nan)
+        return rank_correlation(mean * orientation(self.board, names))
+
+    def _oriented(self, names: Sequence[str]) -> np.ndarray:
+        return tensor(self.board, self.rows, names) * orientation(self.board, names)
+
+
+def orientation(board: Board, names: Sequence[str]) -> Float[np.ndarray, "metrics"]:
+    """-1 for metrics of which less is better, else 1."""
+    return np.array([-1.0 if board.metric(n).better == "lower" else 1.0 for n in names])
+
+
+def tensor(
+    board: Board, rows: Sequence[Row], names: Sequence[str]
+) -> Float[np.ndarray, "blocks seeds rows metrics"]:
+    """Values of all blocks, each metric at the layer shown there, paired by seed."""
+    seeds = sorted(board.table["seed"].unique())
+    out = np.full((len(board.blocks), len(seeds), len(rows), len(names)), np.nan)
+    for b, block in enumerate(board.blocks):
+        for j, name in enumerate(names):
+            for column in board.columns(block, [name]):
+                for i, row in enumerate(rows):
+                    cell = board.cell(block, row, column)
+                    out[b, [seeds.index(s) for s in cell.seeds], i, j] = cell.values
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """Differences to plain within one block, (rows, columns), with Holm's correction."""
+
+    rows: list[Row]
+    interval: Interval
+    adjusted: Float[np.ndarray, "rows columns"]
+
+
+def block_differences(
+    board: Board, block: Block, rows: Sequence[Row], columns: Sequence[Column]
+) -> Differences | None:
+    """Paired by seed; the family of tests is all ranked rows and columns. None without plain."""
+    others = [row for row in rows if row is not board.baseline]
+    if board.baseline is None or not others or not columns:
+        return None
+    values = board.values(block, [board.baseline, *others], columns)
+    if not len(values):
+        return None
+    p = paired_p(values[:, 1:], values[:, :1])
+    p[[not row.ranked for row in others]] = np.nan
+    return Differences(others, paired_difference(values[:, 1:], values[:, :1]), holm(p))
+
+
+def best(board: Board, block: Block, rows: Sequence[Row], columns: Sequence[Column]) -> np.ndarray:
+    """Cells of the best tier, (rows, columns): none where all ranked rows are of one tier."""
+    out = np.zeros((len(rows), len(columns)), dtype=bool)
+    ranked = [i for i, row in enumerate(rows) if row.ranked]
+    values = board.values(block, [rows[i] for i in ranked], columns)
+    sign = orientation(board, [column.metric.name for column in columns])
+    for c, column in enumerate(columns):
+        if column.metric.better == "neither" or not values.size:
+            continue
+        tier = rank(values[None, :, :, c] * sign[c]).tier
+        out[ranked, c] = (tier == 1) & (tier.max() > 1)
+    return out
