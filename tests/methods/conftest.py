@@ -129,3 +129,23 @@ def take_step(toy: Dataset) -> Callable[..., Step]:
         )  # fmt: skip
 
     return forward
+
+
+@pytest.fixture(scope="session")
+def step_on(toy: Dataset) -> Callable[[Network], Step]:
+    """``step_on(network)``: a training step on the first 16 toy images; the second view is
+    shifted by one pixel."""
+
+    def make(network: Network) -> Step:
+        network.train()
+        images = toy.train.normalise(toy.train.images[:16])
+        out = network(images)
+
+        def view() -> Any:
+            with frozen_statistics(network):
+                return network(images.roll(1, -1))
+
+        rows = torch.arange(16)
+        return Step(network, images, toy.train.labels[:16], rows, *out, 0, 0.0, view)
+
+    return make

@@ -1,0 +1,90 @@
+"""OCNN: convolutions whose kernels are orthogonal as operators, shifts included."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from methods._wiring import Link, chosen_links
+from methods.base import Method, Step, TapChoice, register
+
+#: Added under the root, for a gradient where the weight is orthogonal.
+TINY = 1e-12
+
+
+def kernel_orthogonality(
+    kernel: Float[Tensor, "units inputs height width"],
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] | None = None,
+) -> Float[Tensor, ""]:
+    """|conv(K, K) - I_0|_F: the scalar products of all kernels at all shifts by the stride,
+    against one for a kernel with itself unshifted and zero otherwise.
+
+    ``padding`` is the largest shift; by default all shifts at which kernels overlap.
+    """
+    shifts = padding or [(k - 1) // s * s for k, s in zip(kernel.shape[2:], stride, strict=True)]
+    product = functional.conv2d(kernel, kernel, stride=stride, padding=shifts)
+    target = torch.zeros_like(product)
+    row, column = (size // 2 for size in product.shape[2:])
+    target[:, :, row, column] = torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+    return ((product - target).square().sum() + TINY).sqrt()
+
+
+def matrix_orthogonality(weight: Float[Tensor, "units *inputs"]) -> Float[Tensor, ""]:
+    """|w w^T - I|_F or |w^T w - I|_F, whichever is the smaller matrix."""
+    w = weight.flatten(1)
+    gram = w @ w.T if len(w) < w.shape[1] else w.T @ w
+    target = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    return ((gram - target).square().sum() + TINY).sqrt()
+
+
+@register
+class Ocnn(Method):
+    """Makes each convolution an orthogonal operator: filters orthonormal at every shift.
+
+    Equation: L = CE + s * sum over layers of |conv(K, K; padding, stride) - I_0|_F, I_0 the
+    identity at shift zero; for 1 x 1 convolutions and dense layers |w w^T - I|_F (or w^T w,
+    whichever is smaller).
+    Paper: Wang, Chen, Chakraborty & Yu, "Orthogonal convolutional neural networks", CVPR 2020.
+    Repository: github.com/samaonline/Orthogonal-Convolutional-Neural-Networks, commit 5cd1c7e;
+    written from its formula.
+    Differences: the padding is the kernel's size - 1, rounded down to a multiple of the stride,
+    so that every overlapping shift counts and shift zero is in the middle. The repository's is
+    1 (``padding="script"``): shifts beyond one are then not seen, and with stride 2 there is no
+    shift zero at all, so that a shifted product is compared with the identity. Every
+    convolution but the first (which destabilises, says its authors' note) and every dense layer
+    but the head, where the repository names the first convolution of each residual block.
+
+    strength: 0.5 in the repository's command.
+    padding: "centred" or "script".
+    """
+
+    acts_on = "all"
+    search = {"strength": (0.01, 0.1, 0.5)}
+
+    def __init__(
+        self,
+        strength: float = 0.5,
+        padding: Literal["centred", "script"] = "centred",
+        taps: TapChoice | None = None,
+    ) -> None:
+        super().__init__(strength, taps)
+        self.padding = padding
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        total = step.logits.new_zeros((), dtype=torch.float32)
+        for link in chosen_links(step.network, self.taps):
+            if link.source is not None and link.target is not None:
+                total = total + self.measure(link)
+        return {"orthogonality": self.strength * total}
+
+    def measure(self, link: Link) -> Float[Tensor, ""]:
+        weight, layer = link.weight.float(), link.layer
+        if isinstance(layer, nn.Linear) or layer.kernel_size == (1, 1):
+            return matrix_orthogonality(weight)
+        padding = (1, 1) if self.padding == "script" else None
+        return kernel_orthogonality(weight, layer.stride, padding)  # type: ignore[arg-type]
