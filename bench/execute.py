@@ -22,7 +22,7 @@ from bench import registry
 from bench.data.base import DataMissing, Dataset, data_root
 from bench.probe import probe
 from bench.registry import UserError
-from bench.score import score_all, stale, stream_hash
+from bench.score import errors, score_all, stale, stream_hash
 from bench.sources import source_hashes
 from bench.state import State, restore, snapshot
 from bench.store import Corrupt, Run, Store
@@ -54,6 +54,7 @@ class Bench:
     device: str = "cpu"
     root: Path = field(default_factory=data_root)
     loaded: dict[str, tuple[Dataset, str]] = field(default_factory=dict)
+    identities: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def dataset(self, name: str, params: dict[str, Any]) -> tuple[Dataset, str]:
         """A dataset on the device, with its fingerprint. Raises DataMissing."""
@@ -64,7 +65,14 @@ class Bench:
         return self.loaded[key]
 
     def identity(self, cell: Cell) -> dict[str, Any]:
-        """All that determines a run's weights."""
+        """All that determines a run's weights; read once, so that editing a file while a suite
+        runs does not change what its runs are called."""
+        key = repr(cell)
+        if key not in self.identities:
+            self.identities[key] = self._identity(cell)
+        return self.identities[key]
+
+    def _identity(self, cell: Cell) -> dict[str, Any]:
         method = registry.get("methods", cell.method)
         build = registry.get("backbones", cell.backbone)
         files = [Path(__file__).with_name("train.py"), method.origin, registry.source_of(build)]
@@ -158,14 +166,16 @@ def run_cell(bench: Bench, cell: Cell, report: Report) -> None:
         if manifest["status"] == "failed":
             report(Event("failed", cell.name, manifest["reason"]))
             return
-        score_cell(bench, cell, run)
+        score_cell(bench, cell, run, report)
     except (KeyboardInterrupt, UserError):
         raise
     except Exception as error:
         run.folder.mkdir(parents=True, exist_ok=True)
         (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        record(bench, cell, run, State(0, {}, []), "failed", reason, final=False)
+        trained = run.manifest().get("status") == "done"
+        if not trained:
+            record(bench, cell, run, State(0, {}, []), "failed", reason, final=False)
         report(Event("failed", cell.name, f"{reason} (see {run.folder / 'error.txt'})"))
         return
     report(Event("done", cell.name, summary(run, cell)))
@@ -256,7 +266,7 @@ def record(
     )  # fmt: skip
 
 
-def score_cell(bench: Bench, cell: Cell, run: Run) -> None:
+def score_cell(bench: Bench, cell: Cell, run: Run, report: Report) -> None:
     """Scores what is not scored yet, or by metrics whose source has changed."""
     key = probe_key(cell)
     known = run.scores(key)
@@ -265,6 +275,8 @@ def score_cell(bench: Bench, cell: Cell, run: Run) -> None:
         scores = score_all(bench.probe(cell), known=known)
         run.save_scores(key, scores)
         run.finish({**run.manifest(), "score_seconds": time.perf_counter() - start})
+        for name, reason in errors(scores).items():
+            report(Event("note", cell.name, f"metric {name}: {reason}"))
 
 
 def summary(run: Run, cell: Cell) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -82,7 +83,11 @@ def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> S
 def score_all(
     probe: Probe, names: Iterable[str] = (), known: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """JSON-ready scores by metric, those of ``known`` whose key still holds taken over."""
+    """JSON-ready scores by metric, those of ``known`` whose key still holds taken over.
+
+    A metric that raises is kept without a key, with its error as the reason: the table shows
+    it, the other metrics stand, and the next run tries it again.
+    """
     known = known or {}
     out: dict[str, Any] = {}
     for name in sorted(names or METRICS):
@@ -90,9 +95,21 @@ def score_all(
         key = metric_key(item)
         if known.get(name, {}).get("key") == key:
             out[name] = known[name]
-        else:
+            continue
+        try:
             out[name] = {"key": key, "layers": [to_json(s) for s in score(item, probe)]}
+        except Exception as error:
+            reason = f"error: {type(error).__name__}: {' '.join(str(error).split())}"
+            failed = Score(name, "", np.array([np.nan]), reason=reason)
+            out[name] = {"key": "", "layers": [to_json(failed)], "trace": traceback.format_exc()}
     return out
+
+
+def errors(scores: Mapping[str, Any]) -> dict[str, str]:
+    """Metrics that raised, with the reason."""
+    return {
+        name: entry["layers"][0]["reason"] for name, entry in scores.items() if not entry["key"]
+    }
 
 
 def to_json(item: Score) -> dict[str, Any]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import torch
 
 from bench import registry
 from bench.execute import Bench, probe_key
-from bench.score import from_json
+from bench.oracle import oracle_layer
+from bench.probe import resolve
+from bench.score import from_json, score
 from bench.store import Corrupt
 from bench.suite import Cell, canonical
-from metrics.base import METRICS
+from metrics.base import METRICS, Probe, Score, scope
 
 COLUMNS = (
     "dataset", "backbone", "method", "label", "kind", "params", "seed", "layer", "metric",
@@ -25,18 +29,33 @@ def score_table(bench: Bench, cells: Sequence[Cell]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for cell in cells:
         rows += cell_rows(bench, cell)
+    rows += oracle_rows(bench, cells)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def cell_rows(bench: Bench, cell: Cell) -> list[dict[str, Any]]:
-    """A cell's rows of the table."""
+def base_row(cell: Cell) -> dict[str, Any]:
+    """A row of a cell before anything is known of its scores."""
     cls = registry.get("methods", cell.method)
-    base = {
+    return {
         "dataset": cell.dataset_label, "backbone": cell.backbone_label, "method": cell.method,
         "label": cls.label, "kind": cls.kind, "params": canonical(cell.given), "seed": cell.seed,
         "layer": "", "metric": "", "aspect": "", "value": float("nan"), "live": float("nan"),
         "undefined": 0, "count": 0, "status": "ok", "reason": "", "run": "",
     }  # fmt: skip
+
+
+def score_columns(item: Score) -> dict[str, Any]:
+    """The columns that say what a metric gave."""
+    return {
+        "layer": item.layer, "metric": item.metric, "aspect": METRICS[item.metric].aspect,
+        "value": item.value, "live": item.live, "undefined": item.undefined,
+        "count": len(item.values), "reason": item.reason,
+    }  # fmt: skip
+
+
+def cell_rows(bench: Bench, cell: Cell) -> list[dict[str, Any]]:
+    """A cell's rows of the table."""
+    base = base_row(cell)
     status, reason = bench.why_not(cell)
     if status:
         return [{**base, "status": status, "reason": reason}]
@@ -48,20 +67,45 @@ def cell_rows(bench: Bench, cell: Cell) -> list[dict[str, Any]]:
         manifest = {"status": "missing", "reason": f"unreadable: {error}"}
     scores = run.scores(probe_key(cell))
     if manifest.get("status") != "done" or not scores:
-        failed = manifest.get("status") == "failed"
-        return [
-            {
-                **base,
-                "status": "failed" if failed else "missing",
-                "reason": manifest.get("reason") or "not run yet",
-            }
-        ]
+        status = "failed" if manifest.get("status") == "failed" else "missing"
+        return [{**base, "status": status, "reason": manifest.get("reason") or "not run yet"}]
     return [
-        {
-            **base, "layer": score.layer, "metric": name, "aspect": METRICS[name].aspect,
-            "value": score.value, "live": score.live, "undefined": score.undefined,
-            "count": len(score.values), "reason": score.reason,
+        {**base, **score_columns(from_json(name, line))}
+        for name, entry in scores.items()
+        if name in METRICS
+        for line in entry["layers"]
+    ]
+
+
+def oracle_rows(bench: Bench, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """A null row a block whose units are the concept masks themselves: the ceiling of semantics.
+
+    Shown for every probed layer with a map, also where it fails the measurability gate.
+    """
+    rows = []
+    for cell in {(c.dataset_label, c.backbone_label): c for c in reversed(cells)}.values():
+        if bench.why_not(cell)[0]:
+            continue
+        network, _, data = bench.build(cell)
+        held = data.test.subset(torch.arange(min(cell.probe, len(data.test))))
+        layers = {
+            name: replace(oracle_layer(held.concepts, network.taps[name].shape[1:]), name=name)
+            for name in resolve(network, cell.layers)
+            if held.concepts is not None and network.taps[name].spatial
         }
-        for name, entry in scores.items() if name in METRICS
-        for score in (from_json(name, line) for line in entry["layers"])
-    ]  # fmt: skip
+        logits = torch.zeros(len(held), held.classes, device=held.labels.device)
+        images = held.normalise(held.images)
+        probe = Probe(
+            network, images, held.labels, logits, layers, held.concepts, frozenset(layers)
+        )
+        base = {
+            **base_row(cell), "method": "oracle", "label": "oracle (the masks themselves)",
+            "kind": "null", "params": "{}", "run": "",
+        }  # fmt: skip
+        rows += [
+            {**base, **score_columns(s)}
+            for item in METRICS.values()
+            if item.aspect in ("focus", "semantics") and scope(item.function) == "layer"
+            for s in score(item, probe)
+        ]
+    return rows

@@ -1,40 +1,24 @@
-"""A toy dataset whose classes a small network learns in seconds, with concept masks."""
+"""The toy dataset, registered the way a user's plugin file is."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-import torch
 
-from bench.data.base import Dataset, make_splits
-from metrics.base import Concepts
+from bench import registry
+from bench.data.base import Dataset
 
-
-def toy_dataset(images: int = 96, size: int = 16, classes: int = 3, channels: int = 1) -> Dataset:
-    """Class c is a bright square in column c, at a random height; its mask is the concept."""
-    generator = torch.Generator().manual_seed(0)
-
-    def part(count: int) -> tuple[torch.Tensor, torch.Tensor, Concepts]:
-        pixels = torch.randint(40, 90, (count, channels, size, size), generator=generator)
-        labels = torch.arange(count) % classes
-        tops = torch.randint(0, size - 4, (count,), generator=generator)
-        rows = torch.arange(size)
-        high = (rows >= tops[:, None]) & (rows < tops[:, None] + 4)
-        lefts = labels * (size // classes)
-        wide = (rows >= lefts[:, None]) & (rows < lefts[:, None] + 4)
-        square = high[:, :, None] & wide[:, None, :]
-        pixels = torch.where(square[:, None], 230, pixels).to(torch.uint8)
-        masks = square[:, None] & (labels[:, None] == torch.arange(classes))[..., None, None]
-        names = [f"square{c}" for c in range(classes)]
-        concepts = Concepts.pack(
-            masks, names, ["part"] * classes, [True] * classes, range(classes)
-        )
-        return pixels, labels, concepts
-
-    parts = {"train": part(images), "validation": part(48), "test": part(60)}
-    splits = make_splits(parts, classes)
-    return Dataset("toy", tuple("abcdefgh"[:classes]), **splits, shift=1)
+TOY = Path(__file__).with_name("toy_plugin.py")
 
 
 @pytest.fixture(scope="session")
-def toy() -> Dataset:
-    return toy_dataset()
+def toy_plugin() -> Path:
+    registry.load()
+    registry.load_plugin(TOY)
+    return TOY
+
+
+@pytest.fixture(scope="session")
+def toy(toy_plugin: Path) -> Dataset:
+    return registry.get("datasets", "toy")(Path())

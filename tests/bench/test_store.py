@@ -1,0 +1,84 @@
+"""Runs on disk: whole or not at all, and never silently wrong."""
+
+import pytest
+import torch
+
+from bench.registry import UserError
+from bench.state import State
+from bench.store import MANIFEST, TRAINING, WEIGHTS, Corrupt, Run, Store, digest
+
+STATE = State(2, {"network.w": torch.arange(6.0).reshape(2, 3)}, [{"loss": 0.1}], [0.5])
+
+
+def test_a_checkpoint_round_trips(tmp_path):
+    run = Run(tmp_path / "run")
+    assert run.state("cpu") is None
+    run.save_state(STATE)
+    back = run.state("cpu")
+    assert torch.equal(back.tensors["network.w"], STATE.tensors["network.w"])
+    assert (back.epoch, back.history, back.seconds) == (2, [{"loss": 0.1}], [0.5])
+
+
+def test_finishing_drops_the_checkpoint(tmp_path):
+    run = Run(tmp_path)
+    run.save_state(STATE)
+    run.save_weights(STATE.tensors)
+    run.finish({"status": "done"})
+    assert run.done() and not (tmp_path / TRAINING).exists()
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, TRAINING])
+def test_half_written_files_are_corrupt(tmp_path, name):
+    run = Run(tmp_path)
+    run.save_weights(STATE.tensors)
+    run.finish({"status": "done"})
+    run.save_state(STATE)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Corrupt, match=name):
+        run.state("cpu") if name == TRAINING else run.done()
+
+
+def test_a_pickle_is_never_loaded(tmp_path):
+    torch.save(STATE.tensors, tmp_path / WEIGHTS)
+    (tmp_path / MANIFEST).write_text('{"status": "done"}')
+    with pytest.raises(Corrupt):
+        Run(tmp_path).done()
+
+
+def test_the_digest_is_of_the_content_not_the_order():
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+
+
+def test_a_lock_is_held_by_one_worker(tmp_path):
+    first, second = Store(tmp_path), Store(tmp_path)
+    run = first.run("x", {})
+    with first.lock(run) as mine, second.lock(run) as theirs:
+        assert mine and not theirs
+    with second.lock(run) as theirs:
+        assert theirs
+
+
+def test_setting_aside_never_overwrites(tmp_path):
+    store = Store(tmp_path)
+    run = store.run("x", {})
+    for expected in (1, 2):
+        run.folder.mkdir()
+        assert store.set_aside(run).name == f"{run.name}.corrupt-{expected}"
+
+
+def test_runs_are_found_by_beginning_and_by_hash(tmp_path):
+    store = Store(tmp_path)
+    for name in ("a-s0", "a-s1"):
+        store.run(name, {}).finish({"status": "done"})
+    assert store.find("a-s1").name.startswith("a-s1")
+    with pytest.raises(UserError, match="fits 2 runs"):
+        store.find("a-")
+    with pytest.raises(UserError, match="no run 'b'"):
+        store.find("b")
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write runs"):
+        Store(tmp_path / "file" / "runs")
