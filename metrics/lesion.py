@@ -22,7 +22,6 @@ from metrics.modules import claimed_modules, membership, modules
 from metrics.similarity import layer_correlation, live_units
 
 GROUPS = 100  # random groups a module is compared with
-POINT = 0.01  # of accuracy: smaller mean drops are too noisy to divide by
 SAMPLE = 500  # images on which layers before the last are lesioned: each rerun costs more there
 CELLS = 2**23  # numbers held at once
 NAN = float("nan")
@@ -125,13 +124,15 @@ def importance(drops: Float[Tensor, "groups classes"]) -> Float[Tensor, "groups"
 def specificity(drops: Float[Tensor, "groups classes"]) -> Float[Tensor, "groups"]:
     """Range of the drops over classes divided by the size of their mean.
 
-    A mean below one point of accuracy counts as one point, so that a group without effect has a
-    specificity near 0, not one of noise over noise. NaN with fewer than two classes.
+    A mean below 1 / classes, which is what wiping out one class costs, counts as that: smaller
+    ones are dominated by noise and by classes that gain, and a group without effect would score
+    highest. So the loss of one class scores the number of classes. NaN with fewer than two.
     """
     present = drops[:, ~drops.isnan().all(0)]
     if present.shape[1] < 2:
         return drops.new_full((len(drops),), NAN)
-    return (present.amax(1) - present.amin(1)) / present.mean(1).abs().clamp(min=POINT)
+    least = 1 / present.shape[1]
+    return (present.amax(1) - present.amin(1)) / present.mean(1).abs().clamp(min=least)
 
 
 def percentile(
@@ -221,9 +222,9 @@ def lesion_importance_percentile(layer: Layer, probe: Probe) -> Float[Tensor, "m
 def lesion_specificity(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
     """How unevenly a module's lesion hits the classes: range of the drops / size of their mean.
 
-    0 when every class loses alike; large when few do, or when some lose what others gain. Means
-    below one point count as one point. It grows as groups get smaller, hence the percentile.
-    Source: Hod et al., range of the class changes normalised by their mean.
+    0 when every class loses alike; the number of classes when one is lost; more when others gain
+    by it. Means below 1 / classes count as that. Read the percentile: groups of one size compare.
+    Source: Hod et al., range of the class changes normalised by their mean; the floor is ours.
     """
     return _values(layer, probe, specificity)
 

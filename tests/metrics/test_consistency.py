@@ -1,0 +1,186 @@
+"""Agreement of partitions: scikit-learn's values, nulls, laws, matching between networks."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+
+from metrics import consistency
+from metrics.base import METRICS, Layer, as_values, scope
+from metrics.consistency import (
+    adjusted_information,
+    adjusted_rand,
+    agreement,
+    ari,
+    ari_null,
+    ari_null_high,
+    ari_null_low,
+    consistency_coverage,
+    contingency,
+    cross_correlation,
+    matched_agreement,
+    matched_correlation,
+)
+
+NAMES = [name for name, item in METRICS.items() if item.function.__module__ == consistency.__name__]
+
+
+def layers(noise, seed=0, sizes=(6, 6, 6), images=120):
+    """The same planted modules on two sets of images."""
+    generator = torch.Generator().manual_seed(seed)
+    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    halves = []
+    for _ in range(2):
+        source = torch.randn(images, len(sizes), 2, 2, generator=generator)
+        own = torch.randn(images, len(owner), 2, 2, generator=generator)
+        halves.append(Layer("x", (source[:, owner] + noise * own).relu()))
+    return halves
+
+
+def partitions(seed, units=40, modules=5):
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randint(modules, (units,), generator=generator)
+    moved = torch.rand(units, generator=generator) < 0.4
+    return first, torch.where(moved, torch.randint(modules, (units,), generator=generator), first)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ari_and_ami_are_scikit_learns(seed):
+    first, second = partitions(seed)
+    table = contingency(first, second)
+    assert float(adjusted_rand(table)) == pytest.approx(adjusted_rand_score(first, second))
+    expected = adjusted_mutual_info_score(first, second)
+    assert float(adjusted_information(table[None])[0]) == pytest.approx(expected)
+    values = agreement(first, second)
+    assert values["ari"] == pytest.approx(adjusted_rand_score(first, second))
+    assert values["ami"] == pytest.approx(expected)
+
+
+def test_the_null_is_that_of_permuted_labels():
+    first, second = partitions(0)
+    values = agreement(first, second)
+    generator = torch.Generator().manual_seed(9)
+    draws = [
+        adjusted_rand_score(first, second[torch.randperm(40, generator=generator)])
+        for _ in range(400)
+    ]
+    draws = torch.tensor(draws, dtype=torch.float64)
+    assert abs(values["ari_null"]) < 0.01
+    assert values["ari_null_low"] == pytest.approx(float(draws.quantile(0.025)), abs=0.02)
+    assert values["ari_null_high"] == pytest.approx(float(draws.quantile(0.975)), abs=0.02)
+    assert values["ari_null_low"] < values["ari_null"] < values["ari_null_high"] < values["ari"]
+
+
+def test_unassigned_units_are_left_out_of_both():
+    first, second = partitions(1)
+    first[:4], second[2:7] = -1, -1
+    values = agreement(first, second)
+    assert values["coverage"] == pytest.approx(33 / 40)
+    assert values["ari"] == pytest.approx(adjusted_rand_score(first[7:], second[7:]))
+
+
+def test_partitions_that_agree_by_necessity_are_undefined():
+    one = torch.zeros(6, dtype=torch.long)
+    assert math.isnan(agreement(one, one)["ari"])
+    assert math.isnan(agreement(one, one)["ami"])
+    assert math.isnan(agreement(torch.arange(6), torch.arange(6))["ari"])
+    assert agreement(one, torch.tensor([0, 0, 0, 1, 1, 1]))["ari"] == pytest.approx(0)
+    nothing = torch.full((6,), -1)
+    assert agreement(nothing, one)["coverage"] == 0
+    assert math.isnan(agreement(nothing, one)["ari"])
+
+
+def test_the_same_modules_on_other_images_agree_and_noise_takes_it_away():
+    first, second = layers(0.2)
+    assert ari(first, second) == 1
+    assert consistency_coverage(first, second) == 1
+    assert ari_null_low(first, second) < ari_null(first, second) < ari_null_high(first, second)
+
+    def mean(noise):
+        return sum(agreement_of(*layers(noise, seed)) for seed in range(5)) / 5
+
+    def agreement_of(first, second):
+        value = ari(first, second)
+        return value if value == value else 0.0
+
+    dose = [mean(noise) for noise in (0.2, 1.5, 3.0, 12.0)]
+    assert dose == sorted(dose, reverse=True)
+    assert abs(dose[-1]) < 0.3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_permuting_and_rescaling_units(name):
+    first, second = layers(1.2)
+    score = METRICS[name].function
+    order = torch.randperm(18, generator=torch.Generator().manual_seed(1))
+    scale = torch.logspace(-3, 3, 18)[:, None, None]
+    changed = [Layer("x", (half.activation * scale)[:, order]) for half in (first, second)]
+    assert score(*changed) == pytest.approx(score(first, second), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "activation",
+    [
+        torch.zeros(6, 4),
+        torch.full((6, 4), float("nan")),
+        torch.ones(6, 4),
+        torch.rand(6, 1, generator=torch.Generator().manual_seed(0)),
+        torch.rand(6, 2, generator=torch.Generator().manual_seed(0)),
+        torch.rand(1, 4, generator=torch.Generator().manual_seed(0)),
+    ],
+    ids=["dead", "nan", "constant", "one unit", "two units", "one image"],
+)
+def test_degenerate_layers_never_crash(name, activation):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value = METRICS[name].function(Layer("x", activation), Layer("x", activation.clone()))
+    assert len(as_values(value)) == 1
+
+
+def test_all_are_metrics_of_pairs_with_one_headline():
+    assert len(NAMES) == 9
+    assert all(scope(METRICS[name].function) == "pair" for name in NAMES)
+    assert [name for name in NAMES if METRICS[name].headline] == ["ari"]
+
+
+# ----------------------------------------------------------------- between networks
+
+
+def test_a_network_with_its_units_in_another_order_matches_itself():
+    layer, _ = layers(0.5)
+    order = torch.randperm(18, generator=torch.Generator().manual_seed(2))
+    other = Layer("x", layer.activation[:, order] * 3)
+    assert matched_correlation(layer, other) == pytest.approx(1)
+    values = matched_agreement(layer, other)
+    assert values["ari"] == 1
+    assert values["coverage"] == 1
+
+
+def test_matching_is_by_correlation_on_the_same_images():
+    layer, _ = layers(0.5)
+    other = Layer("x", layer.activation.flip(1))
+    rho = cross_correlation(layer, other)
+    stacked = torch.cat([layer.activation, other.activation], 1).movedim(1, 0).flatten(1)
+    torch.testing.assert_close(rho, torch.corrcoef(stacked.double())[:18, 18:])
+
+
+def test_unrelated_networks_match_at_the_level_of_chance():
+    first, second = layers(0.5, images=400)
+    assert matched_correlation(first, second) < 0.2
+    assert abs(matched_agreement(first, second)["ari"]) < 0.3
+
+
+def test_dead_units_match_with_correlation_zero():
+    layer, _ = layers(0.5)
+    other = layer.activation.clone()
+    other[:, :9] = 0
+    assert matched_correlation(layer, Layer("x", other)) == pytest.approx(0.5, abs=0.05)
+
+
+def test_other_images_cannot_be_matched():
+    layer, _ = layers(0.5)
+    with pytest.raises(ValueError, match="same images"):
+        cross_correlation(layer, layer.images(slice(0, 5)))
