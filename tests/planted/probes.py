@@ -8,7 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from bench.data.base import Dataset
+from bench.probe import probe
 from bench.taps import Network, Tap
+from methods.base import Method
 from metrics.base import Concepts, Layer, Probe
 
 #: Pixels along the side of one cell of a map.
@@ -92,3 +95,8 @@ def random_probe(
     masks = random_masks(images, concepts, CELL * size, generator)
     claimed = torch.arange(units) % 3 - (torch.arange(units) == units - 1).long()
     return make_probe(activation.relu(), labels, make_concepts(masks), classes, claimed, seed)
+
+
+def probe_planted(network: Network, data: Dataset) -> Probe:
+    """A planted network probed, at every Tap, on its data's test images."""
+    return probe(network.eval(), Method(), data.test, ["all"])

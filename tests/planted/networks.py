@@ -1,0 +1,173 @@
+"""Networks whose answer is known, by hand-set weights, and the data that they are known on.
+
+A plugin file: `legible run SUITE --plugin tests/planted/networks.py` makes the dataset ``planted``
+and the backbones ``planted_*`` available by name. Nothing has to be trained: the method
+``untrained`` leaves the weights as they are set here.
+
+Every image of ``planted`` shows one part, a square in a channel of its own; class c is part c.
+Units read channels, so what each of them detects is known.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bench.backbones.base import backbone
+from bench.data.base import Dataset, Split, dataset
+from bench.taps import Network, Tap
+from metrics.base import Concepts
+
+#: Pixels along the side of one cell of the planted maps.
+CELL = 4
+#: Members of a block of `planted_blocks`.
+MEMBERS = 4
+
+
+@dataset
+def planted(
+    root: Path,
+    parts: int = 12,
+    noise: int = 0,
+    side: int = 8,
+    aligned: bool = False,
+    size: int = 32,
+    train: int = 120,
+    validation: int = 60,
+    test: int = 240,
+    seed: int = 0,
+) -> Dataset:
+    """``parts`` channels, one for each part, and after them ``noise`` channels of random cells.
+
+    A part is a square of ``side`` pixels of value 255 anywhere in the image, on the cells' borders
+    when ``aligned``. Images are not standardised: the network gets values from 0 to 1.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def split(images: int) -> Split:
+        labels = torch.arange(images) % parts
+        step = CELL if aligned else 1
+        corner = step * torch.randint(
+            (size - side) // step + 1, (images, 2, 1), generator=generator
+        )
+        line = torch.arange(size)
+        inside = (line >= corner) & (line < corner + side)
+        square = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
+        shown = (labels[:, None] == torch.arange(parts))[..., None, None]
+        masks = square & shown
+        cells = torch.randint(
+            256, (images, noise, size // CELL, size // CELL), generator=generator
+        ).to(torch.uint8)
+        pixels = cells.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+        names = [f"part {k}" for k in range(parts)]
+        concepts = Concepts.pack(masks, names, ["part"] * parts, [True] * parts, range(parts))
+        channels = torch.cat([masks.to(torch.uint8) * 255, pixels], dim=1)
+        one = torch.ones(parts + noise)
+        return Split(channels, labels, parts, 0 * one, one, concepts)
+
+    return Dataset(
+        "planted",
+        tuple(f"class {c}" for c in range(parts)),
+        split(train),
+        split(validation),
+        split(test),
+        drawn=True,
+    )
+
+
+# ----------------------------------------------------------------- networks
+
+
+def reads(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+    """A convolution with these weights, (units, channels) or (units, channels, side, side)."""
+    weight = weight[..., None, None] if weight.ndim == 2 else weight
+    units, channels, side, _ = weight.shape
+    layer = nn.Conv2d(channels, units, side, padding=side // 2)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.zero_() if bias is None else layer.bias.copy_(bias)
+    return layer
+
+
+def dense(weight: Tensor) -> nn.Linear:
+    """A linear layer with these weights, (targets, units), and no bias."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.zero_()
+    return layer
+
+
+def build(image: tuple[int, int, int], first: nn.Module, *rest: nn.Module) -> Network:
+    """Maps of cells -> ``first`` -> ReLU -> Tap "parts" -> mean -> ``rest``."""
+    modules = nn.Sequential(
+        nn.AvgPool2d(CELL),
+        first,
+        nn.ReLU(),
+        Tap("parts"),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        *rest,
+    )
+    return Network(modules, list(modules), image)
+
+
+def selects(units: int, channels: int) -> Tensor:
+    """Weights (units, channels) that give unit u channel u."""
+    return torch.eye(units, channels)
+
+
+@backbone
+def planted_parts(image: tuple[int, int, int], classes: int, each: int = 1) -> Network:
+    """Unit u detects parts u, u + 1, ... u + each - 1 (counted round), and nothing else.
+
+    With ``each`` = 1 the head answers every image rightly.
+    """
+    detects = torch.stack([torch.eye(classes).roll(k, dims=1) for k in range(each)]).sum(0)
+    weight = detects @ selects(classes, image[0])
+    return build(image, reads(weight), dense(detects.T))
+
+
+@backbone
+def planted_faults(image: tuple[int, int, int], classes: int) -> Network:
+    """Unit c detects part c, but: unit 0 is dead, unit 1 a copy of unit 2, unit 3 constant."""
+    weight = selects(classes, image[0])
+    weight[0] = weight[3] = 0
+    weight[1] = weight[2]
+    bias = torch.zeros(classes)
+    bias[0], bias[3] = -1, 1
+    return build(image, reads(weight, bias), dense(torch.eye(classes)))
+
+
+@backbone
+def planted_blocks(image: tuple[int, int, int], classes: int) -> Network:
+    """``classes`` blocks of four units; a block's units share a part and feed their class alone.
+
+    Unit u of block b reads part b and a noise channel of its own, so the data need four noise
+    channels a part. Another layer of four units a block follows, wired within the blocks only.
+    """
+    units = MEMBERS * classes
+    if image[0] != classes + units:
+        raise ValueError(f"planted_blocks needs the dataset's noise = {units}")
+    blocks = torch.eye(classes).repeat_interleave(MEMBERS, dim=0)  # (units, classes)
+    first = torch.cat([blocks, 0.02 * torch.eye(units)], dim=1)
+    hidden = dense(blocks @ blocks.T + 0.5 * torch.eye(units))
+    return build(image, reads(first), hidden, nn.ReLU(), Tap("dense"), dense(blocks.T))
+
+
+@backbone
+def planted_localizer(
+    image: tuple[int, int, int], classes: int, down: int = 0, right: int = 0
+) -> Network:
+    """Unit c fires ``down`` cells below and ``right`` cells right of part c, nowhere else.
+
+    On data with ``aligned`` parts of one cell (``side`` = 4) it fires in one cell exactly. Parts
+    whose attention point lies outside the image get no answer.
+    """
+    reach = max(abs(down), abs(right))
+    weight = torch.zeros(classes, image[0], 2 * reach + 1, 2 * reach + 1)
+    unit = torch.arange(classes)
+    weight[unit, unit, reach - down, reach - right] = 1.0
+    return build(image, reads(weight), dense(torch.eye(classes)))
