@@ -112,7 +112,9 @@ class Board:
         for row in _distinct(self.table, ["method", "params", "label", "kind"]):
             found.setdefault(row[:2], Row(row[0], row[1], row[2] or row[0], row[3]))
         kinds = ["method", "control", "null"]
-        return sorted(found.values(), key=lambda r: (r.key != BASELINE, kinds.index(r.kind), r.key))
+        return sorted(found.values(), key=lambda row: (
+            row.key != BASELINE, kinds.index(row.kind), row.method, row.params != "{}", row.params,
+        ))  # fmt: skip
 
     @cached_property
     def baseline(self) -> Row | None:

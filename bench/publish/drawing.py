@@ -1,0 +1,127 @@
+"""What all figures share: one style on every machine, colours, safe text, and the same bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+
+from bench.publish.text import one_line
+
+#: Okabe and Ito's colours, told apart by the colour-blind; markers and dashes serve in grey.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*"]
+DASHES = ["-", "--", "-.", ":"]
+
+_STYLE: Any = {
+    str(key): value
+    for key, value in mpl.rcParamsDefault.items()
+    if not key.startswith(("backend", "interactive", "toolbar", "date."))
+} | {
+    "svg.hashsalt": "legible",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.0,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+}
+
+
+def save(draw: Callable[[], Figure], kind: Literal["svg", "png"] = "svg", dpi: int = 110) -> bytes:
+    """Draws in our style, whatever the machine's settings, and returns the file's bytes."""
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    with mpl.rc_context(_STYLE), io.BytesIO() as file:
+        figure = draw()
+        figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", metadata=metadata)
+        return file.getvalue()
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour and marker of the index-th row."""
+    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
+
+
+def drawable(text: object, limit: int = 60) -> str:
+    """One line of text as it is (no mathematics), characters without a glyph by their code."""
+    known = _glyphs()
+    shown = (c if ord(c) in known else f"U+{ord(c):04X}" for c in one_line(text, limit))
+    return "".join(shown).replace("$", r"\$")
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    path = font_manager.findfont("DejaVu Sans")
+    return frozenset(font_manager.get_font(path).get_charmap())
+
+
+def pixels(image: Float[np.ndarray, "channels height width"]) -> np.ndarray:
+    """An image in [0, 1] as imshow wants it, for one, two (the mean) or three channels."""
+    clipped = np.clip(np.nan_to_num(image), 0, 1)
+    return np.moveaxis(clipped, 0, -1) if len(clipped) == 3 else clipped.mean(0)
+
+
+def show(axis: Any, image: np.ndarray) -> None:
+    """An image on bare axes."""
+    axis.imshow(pixels(image), cmap="gray", vmin=0, vmax=1)
+    bare(axis)
+
+
+def bare(axis: Any) -> None:
+    """Axes without ticks and frame."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def outline(
+    axis: Any,
+    area: Float[np.ndarray, "rows columns"],
+    level: float,
+    shape: tuple[int, int],
+    colour: str = "#E69F00",
+    dash: str = "-",
+) -> None:
+    """The border of ``area > level``, bilinearly upsampled to an image's shape, over a dark line
+    so that it shows on any background; nothing where the border is nowhere."""
+    fine = upsample(np.nan_to_num(area), shape)
+    if not fine.min() <= level < fine.max():
+        return
+    for width, line in ((2.4, "#000000"), (1.2, colour)):
+        axis.contour(fine, [level], colors=[line], linewidths=width, linestyles=dash)
+
+
+def upsample(
+    area: Float[np.ndarray, "rows columns"], shape: tuple[int, int]
+) -> Float[np.ndarray, "height width"]:
+    """Bilinear, cell centres aligned as in `interpolate(align_corners=False)`."""
+    for axis, size in enumerate(shape):
+        cells = area.shape[axis]
+        at = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+        low = np.floor(at).astype(int)
+        high = np.minimum(low + 1, cells - 1)
+        weight = np.expand_dims(at - low, 1 - axis)
+        area = area.take(low, axis) * (1 - weight) + area.take(high, axis) * weight
+    return area
+
+
+def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Figure, list[Any]]:
+    """A figure with ``count`` panels in rows, and its axes."""
+    columns = min(max(count, 1), across)
+    rows = math.ceil(max(count, 1) / columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.remove()
+    return figure, axes[:count]

@@ -1,0 +1,258 @@
+"""Figures of what units and modules respond to, drawn from plain arrays.
+
+Images are in [0, 1], channels first. Maps are a unit's activation at the Tap, on its own grid.
+Whatever shows images of a dataset that asks for it carries ``credit``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from matplotlib.figure import Figure
+
+from bench.publish.drawing import DASHES, bare, drawable, look, outline, panels, show
+
+HEAT = "cividis"  # even steps of lightness: reads in grey and without red or green
+
+
+@dataclass(frozen=True, eq=False)
+class UnitExamples:
+    """The images that excite a unit most, strongest first, and the concept it matches best.
+
+    ``threshold`` bounds the unit's region (NetDissect's quantile); ``iou`` is NaN and ``concept``
+    empty where no concept is known.
+    """
+
+    unit: int
+    images: Float[np.ndarray, "top channels height width"]
+    maps: Float[np.ndarray, "top rows columns"]
+    threshold: float
+    concept: str = ""
+    iou: float = math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleEvidence:
+    """Correlation between units, the module of each (-1: none), and a picture of each unit: the
+    image that excites it most."""
+
+    correlation: Float[np.ndarray, "units units"]
+    labels: Int[np.ndarray, "units"]
+    images: Float[np.ndarray, "units channels height width"]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesions:
+    """Drop of each class's accuracy when a module is silenced (signed, in [-1, 1])."""
+
+    effects: Float[np.ndarray, "modules classes"]
+    classes: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class AttributionGrid:
+    """Attribution maps of some images by algorithm, with the mask of the class's concept."""
+
+    images: Float[np.ndarray, "images channels height width"]
+    masks: Bool[np.ndarray, "images height width"]
+    maps: Mapping[str, Float[np.ndarray, "images rows columns"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """One method's answer to images that all methods are shown: its strongest unit on each."""
+
+    images: Float[np.ndarray, "images channels height width"]
+    maps: Float[np.ndarray, "images rows columns"]
+    units: Int[np.ndarray, "images"]
+    concepts: Sequence[str]
+
+
+def gallery(examples: Sequence[UnitExamples], title: str = "", credit: str = "") -> Figure:
+    """A row a unit: its top images with the outline of its region, its concept and IoU."""
+    if not examples:
+        raise ValueError("a gallery needs at least one unit")
+    top = max(len(example.images) for example in examples)
+    figure = Figure(figsize=(1.6 + 1.05 * top, 1.15 * len(examples) + 0.5), layout="constrained")
+    axes = figure.subplots(len(examples), top, squeeze=False)
+    for row, example in zip(axes, examples, strict=True):
+        for axis in row[len(example.images) :]:
+            axis.remove()
+        for axis, image, area in zip(row, example.images, example.maps, strict=False):
+            show(axis, image)
+            outline(axis, area, example.threshold, (image.shape[1], image.shape[2]))
+        row[0].set_ylabel(_unit_name(example), rotation=0, ha="right", va="center", fontsize=8)
+    return finished(figure, title, credit)
+
+
+def _unit_name(example: UnitExamples) -> str:
+    concept = drawable(example.concept, 24) or "no concept"
+    matched = f"IoU {example.iou:.2f}" if math.isfinite(example.iou) else "IoU unknown"
+    return f"unit {example.unit}\n{concept}\n{matched}"
+
+
+def views(shown: Views, title: str = "", credit: str = "") -> Figure:
+    """The images, and below each the strongest unit's region at half its peak."""
+    figure = Figure(figsize=(1.05 * len(shown.images) + 0.4, 1.5), layout="constrained")
+    axes = figure.subplots(1, len(shown.images), squeeze=False)[0]
+    parts = zip(axes, shown.images, shown.maps, shown.units, shown.concepts, strict=True)
+    for axis, image, area, unit, concept in parts:
+        show(axis, image)
+        outline(axis, area, float(np.nan_to_num(area).max()) / 2, (image.shape[1], image.shape[2]))
+        axis.set_xlabel(f"unit {unit}\n{drawable(concept, 16)}", fontsize=7)
+    return finished(figure, title, credit)
+
+
+def module_matrix(evidence: ModuleEvidence, title: str = "") -> Figure:
+    """Correlations between units, ordered by module; lines part modules, unassigned units last."""
+    order, bounds = by_module(evidence.labels)
+    figure, (axis,) = panels(1, 4.2, 3.6)
+    ordered = evidence.correlation[np.ix_(order, order)]
+    picture = axis.imshow(ordered, cmap=HEAT, vmin=-1, vmax=1)
+    for bound in bounds[:-1]:
+        for line in (axis.axhline, axis.axvline):
+            line(bound - 0.5, color="white", linewidth=0.8)
+    axis.set_xlabel("unit, ordered by module")
+    axis.set_ylabel("unit, ordered by module")
+    figure.colorbar(picture, ax=axis, label="correlation of responses")
+    return finished(figure, title, "")
+
+
+def by_module(labels: Int[np.ndarray, "units"]) -> tuple[np.ndarray, list[int]]:
+    """Units ordered by module, largest first, unassigned last; and where each module ends."""
+    names, counts = np.unique(labels[labels >= 0], return_counts=True)
+    modules = [names[i] for i in np.argsort(-counts, kind="stable")]
+    groups = [np.flatnonzero(labels == name) for name in modules]
+    bounds = np.cumsum([len(group) for group in groups]).tolist()
+    rest = np.flatnonzero(labels < 0)
+    return np.concatenate([*groups, rest]).astype(int), bounds + [len(labels)] * bool(len(rest))
+
+
+def module_members(
+    evidence: ModuleEvidence, title: str = "", credit: str = "", most: int = 8, modules: int = 8
+) -> Figure:
+    """A row a module, largest first: the image that excites each of its first members most."""
+    labels = evidence.labels
+    names, counts = np.unique(labels[labels >= 0], return_counts=True)
+    if not len(names):
+        raise ValueError("there are no modules to draw")
+    chosen = names[np.argsort(-counts, kind="stable")][:modules]
+    figure = Figure(figsize=(1.2 + 0.8 * most, 0.95 * len(chosen) + 0.5), layout="constrained")
+    axes = figure.subplots(len(chosen), most, squeeze=False)
+    for row, module in zip(axes, chosen, strict=True):
+        members = np.flatnonzero(labels == module)
+        for axis in row[len(members) :]:
+            axis.remove()
+        for axis, unit in zip(row, members, strict=False):
+            show(axis, evidence.images[unit])
+            axis.set_xlabel(str(unit), fontsize=7)
+        name = f"module {module}\n{len(members)} units"
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+    return finished(figure, title, credit)
+
+
+def lesion_map(lesions: Lesions, title: str = "") -> Figure:
+    """Modules by classes, each cell with its number; zero is in the middle of the scale."""
+    effects = lesions.effects
+    modules, classes = effects.shape
+    limit = max(float(np.nanmax(np.abs(effects), initial=0.0)), 0.01)
+    figure, (axis,) = panels(1, 1.6 + 0.5 * classes, 1.1 + 0.32 * modules)
+    picture = axis.imshow(effects, cmap=HEAT, vmin=-limit, vmax=limit, aspect="auto")
+    for (i, j), effect in np.ndenumerate(effects):
+        if math.isfinite(effect):
+            colour = "black" if effect > 0.1 * limit else "white"
+            axis.text(j, i, f"{effect:.2f}", ha="center", va="center", fontsize=6, color=colour)
+    names = [drawable(name, 12) for name in lesions.classes]
+    axis.set_xticks(range(classes), names, rotation=60, ha="right")
+    axis.set_yticks(range(modules), [f"module {i}" for i in range(modules)])
+    figure.colorbar(picture, ax=axis, label="drop of accuracy")
+    return finished(figure, title, "")
+
+
+def focus_pair(
+    before: Float[np.ndarray, "rows columns"],
+    after: Float[np.ndarray, "rows columns"],
+    names: tuple[str, str] = ("plain", "method"),
+    title: str = "",
+) -> Figure:
+    """Two mean spots side by side on one scale (see `mean_spot`)."""
+    figure, axes = panels(2, 2.4, 2.4)
+    for axis, spot, name in zip(axes, (before, after), names, strict=True):
+        picture = axis.imshow(spot, cmap=HEAT, vmin=0, vmax=1)
+        axis.set_title(drawable(name))
+        bare(axis)
+    figure.colorbar(picture, ax=axes, label="share of the peak", shrink=0.8)
+    return finished(figure, title, "")
+
+
+def mean_spot(
+    maps: Float[np.ndarray, "images units rows columns"],
+) -> Float[np.ndarray, "height width"]:
+    """Activation around the peak: every map that is not all zero is moved so that its peak stands
+    in the middle and divided by the peak, and the moved maps are averaged where they overlap
+    (NaN where none does). Height and width are 2 rows - 1 and 2 columns - 1. A unit that fires
+    in one place gives a narrow spot."""
+    rows, columns = maps.shape[-2:]
+    flat = np.maximum(np.nan_to_num(maps), 0).reshape(-1, rows * columns)
+    flat = flat[flat.max(1, initial=0) > 0]
+    peak = flat.argmax(1)
+    share = flat / flat.max(1, keepdims=True, initial=1e-30)
+    at = np.arange(rows * columns)
+    down = at // columns - peak[:, None] // columns + rows - 1
+    right = at % columns - peak[:, None] % columns + columns - 1
+    where = (down * (2 * columns - 1) + right).ravel()
+    size = (2 * rows - 1) * (2 * columns - 1)
+    count = np.bincount(where, minlength=size)
+    total = np.bincount(where, share.ravel(), minlength=size)
+    mean = total / np.where(count > 0, count, np.nan)
+    return np.asarray(mean.reshape(2 * rows - 1, 2 * columns - 1))
+
+
+def attribution_grid(grid: AttributionGrid, title: str = "", credit: str = "") -> Figure:
+    """A row an image: the image with its mask's outline, then each algorithm's map, the same."""
+    count, columns = len(grid.images), len(grid.maps) + 1
+    figure = Figure(figsize=(1.15 * columns, 1.15 * count + 0.5), layout="constrained")
+    axes = figure.subplots(count, columns, squeeze=False)
+    for i, row in enumerate(axes):
+        shape = (grid.images.shape[2], grid.images.shape[3])
+        show(row[0], grid.images[i])
+        for axis, maps in zip(row[1:], grid.maps.values(), strict=True):
+            area = np.nan_to_num(maps[i])
+            limit = max(float(np.abs(area).max()), 1e-30)
+            axis.imshow(area, cmap=HEAT, vmin=-limit if area.min() < 0 else 0, vmax=limit,
+                        extent=(-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5))  # fmt: skip
+            bare(axis)
+        for axis in row:
+            outline(axis, grid.masks[i].astype(float), 0.5, shape)
+    for axis, name in zip(axes[0], ["image", *grid.maps], strict=True):
+        axis.set_title(drawable(name, 20), fontsize=7)
+    return finished(figure, title, credit)
+
+
+def curves(history: Mapping[str, Sequence[float]], title: str = "") -> Figure:
+    """Each loss term by epoch (from 1), on a logarithmic scale where all are positive."""
+    figure, (axis,) = panels(1, 5.0, 2.8)
+    for i, (name, values) in enumerate(history.items()):
+        style = look(i) | {"linestyle": DASHES[i % len(DASHES)], "markersize": 4}
+        axis.plot(range(1, len(values) + 1), values, label=drawable(name), linewidth=1.2, **style)
+    numbers = np.array([v for values in history.values() for v in values], dtype=float)
+    if len(numbers) and np.nanmin(numbers) > 0:
+        axis.set_yscale("log")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("loss term")
+    axis.legend(fontsize=7)
+    return finished(figure, title, "")
+
+
+def finished(figure: Figure, title: str, credit: str) -> Figure:
+    """Title above, credit below."""
+    if title:
+        figure.suptitle(drawable(title, 120), fontsize=9)
+    if credit:
+        figure.supxlabel(drawable(credit, 120), fontsize=6, color="#555555")
+    return figure

@@ -1,0 +1,152 @@
+"""Figures: the same bytes twice, no machine settings, safe text, known geometry."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from bench.publish import drawing, figures, pictures
+from bench.publish.drawing import drawable, save, upsample
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+@pytest.fixture
+def examples(rng):
+    images, maps = rng.random((2, 4, 1, 16, 16)), rng.random((2, 4, 4, 4))
+    return [pictures.UnitExamples(u, images[u], maps[u], 0.8, "氵 $x$", 0.3) for u in range(2)]
+
+
+@pytest.fixture
+def evidence(rng):
+    correlation = np.corrcoef(rng.random((9, 20)))
+    labels = np.array([1, 0, 1, -1, 0, 1, 2, -1, 1])
+    return pictures.ModuleEvidence(correlation, labels, rng.random((9, 3, 8, 8)))
+
+
+@pytest.fixture
+def drawings(board, rng, examples, evidence):
+    classes = ["a", "漢", "c"]
+    grid = pictures.AttributionGrid(
+        rng.random((2, 1, 16, 16)), rng.random((2, 16, 16)) > 0.8,
+        {"Saliency": rng.random((2, 16, 16)), "GradCam": rng.normal(size=(2, 4, 4))},
+    )  # fmt: skip
+    shown = pictures.Views(
+        rng.random((3, 1, 16, 16)), rng.random((3, 4, 4)), np.arange(3), ["a", "", "氵"]
+    )
+    effects = np.array([[0.1, -0.3, 0.0], [np.nan, 0.2, 0.1]])
+    return {
+        "gallery": partial(pictures.gallery, examples, "title", "KanjiVG, CC BY-SA 3.0"),
+        "views": partial(pictures.views, shown),
+        "matrix": partial(pictures.module_matrix, evidence, "title"),
+        "members": partial(pictures.module_members, evidence),
+        "lesions": partial(pictures.lesion_map, pictures.Lesions(effects, classes)),
+        "focus": partial(pictures.focus_pair, rng.random((7, 7)), rng.random((7, 7))),
+        "attribution": partial(pictures.attribution_grid, grid),
+        "curves": partial(pictures.curves, {"cross entropy": [2.0, 1.0], "focus": [0.5, 0.2]}),
+    } | {stem: draw for stem, _, draw in figures.available(board)}
+
+
+NAMES = ["gallery", "views", "matrix", "members", "lesions", "focus", "attribution", "curves",
+         "pareto-0", "pareto-1", "pareto-2", "profile"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_is_the_same_twice_whatever_the_settings(drawings, name):
+    first = save(drawings[name], "png")
+    with mpl.rc_context({"font.size": 20, "lines.linewidth": 9, "savefig.dpi": 30}):
+        assert save(drawings[name], "png") == first
+    assert first.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["pareto-0", "curves"])
+def test_vector_files_are_the_same_twice_and_undated(drawings, name):
+    text = save(drawings[name], "svg")
+    assert save(drawings[name], "svg") == text
+    assert b"<dc:date>" not in text
+    assert b"Matplotlib v" not in text
+
+
+def test_every_figure_of_the_table_is_listed(drawings):
+    assert set(NAMES) == set(drawings)
+
+
+def test_characters_without_a_glyph_show_their_code():
+    assert drawable("氵a$b") == r"U+6C35a\$b"
+    assert "\n" not in drawable("a\nb")
+
+
+def test_upsampling_is_torch_s(rng):
+    torch = pytest.importorskip("torch")
+    area = rng.random((3, 5))
+    want = torch.nn.functional.interpolate(
+        torch.from_numpy(area)[None, None], (11, 20), mode="bilinear", align_corners=False
+    )[0, 0]
+    np.testing.assert_allclose(upsample(area, (11, 20)), want.numpy())
+
+
+def test_an_outline_of_nothing_draws_nothing():
+    _, (axis,) = drawing.panels(1, 1.0, 1.0)
+    drawing.outline(axis, np.zeros((4, 4)), 0.0, (8, 8))
+    drawing.outline(axis, np.ones((4, 4)), 0.5, (8, 8))
+    assert not axis.collections
+    drawing.outline(axis, np.eye(4), 0.5, (8, 8))
+    assert axis.collections
+
+
+def test_modules_are_ordered_by_size_and_unassigned_units_come_last():
+    order, bounds = pictures.by_module(np.array([1, 0, 1, -1, 1]))
+    assert order.tolist() == [0, 2, 4, 1, 3]
+    assert bounds == [3, 4, 5]
+    assert pictures.by_module(np.array([-1, -1]))[0].tolist() == [0, 1]
+
+
+def test_the_mean_spot_of_points_is_a_point_wherever_they_are():
+    maps = np.zeros((3, 2, 4, 5))
+    maps[0, 0, 1, 2] = maps[1, 0, 3, 4] = maps[2, 1, 0, 0] = 7.0
+    spot = pictures.mean_spot(maps)
+    assert spot.shape == (7, 9)
+    assert spot[3, 4] == 1
+    assert np.nansum(spot) == 1
+
+
+def test_a_spread_out_unit_has_a_wider_mean_spot(rng):
+    y, x = np.mgrid[:9, :9]
+    peaks = [(2, 3), (6, 5)]
+
+    def blob(width):
+        return np.stack([np.exp(-((y - a) ** 2 + (x - b) ** 2) / width) for a, b in peaks])[None]
+
+    assert np.nanmean(pictures.mean_spot(blob(9.0))) > np.nanmean(pictures.mean_spot(blob(2.0)))
+
+
+def test_dead_units_have_no_mean_spot():
+    assert np.isnan(pictures.mean_spot(np.zeros((2, 2, 3, 3)))).all()
+
+
+def test_the_pareto_front_is_what_nothing_beats():
+    points = np.array([[1, 5], [2, 4], [1.5, 3], [3, 1], [np.nan, 9], [2, 4]], dtype=float)
+    assert figures.pareto_front(points) == [0, 1, 5, 3]
+
+
+def test_differences_are_in_units_of_the_spread_between_rows():
+    values = np.array([0.0, 1.0, 2.0]).reshape(1, 1, 3, 1)
+    got = figures.standardised(values)[0, 0, :, 0]
+    np.testing.assert_allclose(got, [1 / np.std([0, 1, 2]), 2 / np.std([0, 1, 2])])
+
+
+def test_what_cannot_be_drawn_says_so(board, evidence):
+    alone = dataclasses.replace(board, scores=board.scores[board.scores["metric"] == "iou"])
+    with pytest.raises(ValueError, match="no accuracy"):
+        figures.pareto(alone, alone.blocks[0])
+    with pytest.raises(ValueError, match="no modules"):
+        pictures.module_members(dataclasses.replace(evidence, labels=np.full(9, -1)))
+    with pytest.raises(ValueError, match="at least one unit"):
+        pictures.gallery([])
