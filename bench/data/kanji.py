@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.data import characters as selection
 from bench.data import strokes as drawing
 from bench.data import texture as backgrounds
 from bench.data.base import Dataset, dataset, make_splits
 from bench.data.cache import Made, cached
+from bench.data.characters import SPLITS, Plan, plan_characters
 from bench.data.checks import at_least, between
-from bench.data.strokes import Character, Component, distance, kanjivg_files, read_characters
+from bench.data.strokes import distance, kanjivg_files, read_characters
 from bench.data.texture import texture as textured
 from metrics.base import Concepts
 
 ATTRIBUTION = "KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0"
-SPLITS = {"train": 0.6, "validation": 0.15, "test": 0.25}  # share of each class's characters
-POSITIONS = ("left", "right", "top", "bottom", "middle")
-OTHERS = 12  # concepts that are components but no class
-FEWEST = 30  # characters a class needs of its own
-SMALLEST = 0.22  # a class component's shorter side, as a share of the canvas
 CHUNK = 64  # images drawn at once
 
 
@@ -43,6 +37,7 @@ def kanji(
     warp: float = 1.0,
     clutter: int = 3,
     texture: float = 1.0,
+    inverted: float = 0.5,
     seed: int = 0,
 ) -> Dataset:
     """Characters of KanjiVG, drawn with varied affine map, stroke width, contrast and background.
@@ -63,9 +58,10 @@ def kanji(
     between("warp", warp, 0, 2)
     between("clutter", clutter, 0, 50)
     between("texture", texture, 0, 3)
+    between("inverted", inverted, 0, 1)
     at_least("seed", seed, 0)
     options = {k: v for k, v in locals().items() if k not in ("root", "name", "count")}
-    sources = [drawing, backgrounds, sys.modules[__name__]]
+    sources = [selection, drawing, backgrounds, sys.modules[__name__]]
     key = {**options, "kanjivg": drawing.kanjivg_version()}
     files = kanjivg_files()
     tensors, notes = cached(root, "kanji", key, sources, lambda: _make(files, **options))
@@ -103,160 +99,6 @@ def _make(files: list[Path], **options: Any) -> Made:
         tensors.update({f"{split}.{name}": tensor for name, tensor in made.items()})
     notes = {"names": plan.names, "categories": plan.categories, "landmark": plan.landmark}
     return tensors, notes
-
-
-# ------------------------------------------------------------------ which characters, which concepts
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """The characters of each class and split, and for every stroke the concepts it belongs to."""
-
-    characters: list[Character]
-    members: dict[str, list[list[int]]]  # split -> class -> characters
-    strangers: list[int]  # characters of no class: clutter comes from them
-    names: list[str]
-    categories: list[str]
-    landmark: list[bool]
-    belongs: list[list[tuple[int, int]]]  # character -> pairs of stroke and concept
-
-
-def plan_characters(characters: list[Character], classes: int, seed: int) -> Plan:
-    """Classes are the most frequent components that stand in varied places."""
-    chosen = choose_classes(characters, classes)
-    defining = [class_component(c, chosen) for c in characters]
-    members = [
-        [i for i, d in enumerate(defining) if d is not None and d.element == element]
-        for element in chosen
-    ]
-    used = sorted(i for m in members for i in m)
-    drawn = [characters[i] for i in used]
-    others = _frequent([{p.element for p in c.components} for c in drawn], (0.02, 0.2), chosen)
-    kinds = _frequent([set(c.types) for c in drawn], (0.02, 0.5), ["", "６"])
-    components = [*chosen, *others[:OTHERS]]
-    names = components + kinds + list(POSITIONS)
-    index = {name: k for k, name in enumerate(names)}
-    belongs = [
-        _belongs(c, d, index) if d is not None else []
-        for c, d in zip(characters, defining, strict=True)
-    ]
-    most = [Counter(p.element for p in c.components) | Counter(c.types) for c in drawn]
-    once = [max(count[name] for count in most) <= 1 for name in names]
-    categories = ["component"] * len(components) + ["stroke"] * len(kinds)
-    strangers = [i for i, c in enumerate(characters) if not set(chosen) & _elements(c)]
-    return Plan(
-        characters,
-        _split(members, seed),
-        strangers,
-        names,
-        categories + ["position"] * len(POSITIONS),
-        once,
-        belongs,
-    )
-
-
-def choose_classes(characters: Sequence[Character], classes: int) -> list[str]:
-    """The most frequent components of three strokes or more whose place is no shortcut.
-
-    One is left out when it would leave a class fewer than FEWEST characters of its own: 貝 always
-    holds 目. Raises ValueError when there are not enough.
-    """
-    holders: dict[str, set[int]] = {}
-    places: dict[str, dict[int, str]] = {}
-    for i, character in enumerate(characters):
-        for component in character.components:
-            holders.setdefault(component.element, set()).add(i)
-        for component in _usable(character):
-            if len(component.strokes) >= 3:
-                places.setdefault(component.element, {})[i] = place(character, component)
-    chosen: list[str] = []
-    for element in sorted(places, key=lambda e: (-len(places[e]), e)):
-        together = [*chosen, element]
-        spread = Counter(places[element].values())
-        if max(spread.values()) <= 0.6 * spread.total() and all(
-            len(places[e].keys() - set().union(*(holders[o] for o in together if o != e))) >= FEWEST
-            for e in together
-        ):
-            chosen.append(element)
-        if len(chosen) == classes:
-            return chosen
-    raise ValueError(f"classes must be at most {len(chosen)}, not {classes}")
-
-
-def class_component(character: Character, chosen: Sequence[str]) -> Component | None:
-    """The one class component of a character; None when it has none, several or a tiny one."""
-    present = [p for p in character.components if p.element in chosen]
-    return present[0] if len(present) == 1 and present[0] in _usable(character) else None
-
-
-def place(character: Character, component: Component) -> str:
-    """Where the middle of a component lies in the canvas."""
-    right, down = _box(character, component).mean(0) - 0.5
-    if max(abs(right), abs(down)) < 0.1:
-        return "middle"
-    if abs(right) > abs(down):
-        return "right" if right > 0 else "left"
-    return "bottom" if down > 0 else "top"
-
-
-def _usable(character: Character) -> list[Component]:
-    """Components that occur once, are not the whole character and are large enough to be seen."""
-    count = Counter(p.element for p in character.components)
-    return [
-        p
-        for p in character.components
-        if count[p.element] == 1
-        and len(p.strokes) < len(character.types)
-        and np.ptp(_box(character, p), axis=0).min() >= SMALLEST
-    ]
-
-
-def _box(character: Character, component: Component) -> np.ndarray:
-    points = character.points[list(component.strokes)].reshape(-1, 2)
-    return np.stack([points.min(0), points.max(0)])
-
-
-def _elements(character: Character) -> set[str]:
-    return {p.element for p in character.components}
-
-
-def _frequent(
-    holdings: Sequence[set[str]], limits: tuple[float, float], without: Sequence[str]
-) -> list[str]:
-    """Names held by a share of the characters within limits, the most frequent first."""
-    count = Counter(name for names in holdings for name in names)
-    low, high = (limit * len(holdings) for limit in limits)
-    found = [name for name, n in count.items() if low <= n <= high and name not in without]
-    return sorted(found, key=lambda name: (-count[name], name))
-
-
-def _belongs(
-    character: Character, defining: Component, index: dict[str, int]
-) -> list[tuple[int, int]]:
-    """Pairs of stroke and concept: its components, its type, the defining component's place."""
-    pairs = [
-        (s, index[p.element]) for p in character.components if p.element in index for s in p.strokes
-    ]
-    pairs += [(s, index[kind]) for s, kind in enumerate(character.types) if kind in index]
-    pairs += [(s, index[place(character, defining)]) for s in defining.strokes]
-    return sorted(set(pairs))
-
-
-def _split(members: list[list[int]], seed: int) -> dict[str, list[list[int]]]:
-    """Deals each class's characters to the splits, in a seeded order."""
-    generator = np.random.default_rng(seed)
-    dealt: dict[str, list[list[int]]] = {name: [] for name in SPLITS}
-    ends = np.cumsum(list(SPLITS.values()))[:-1]
-    for characters in members:
-        order = generator.permutation(characters)
-        for name, part in zip(
-            SPLITS, np.split(order, (ends * len(order)).astype(int)), strict=True
-        ):
-            dealt[name].append(part.tolist())
-    return dealt
-
-
-# ------------------------------------------------------------------ drawing
 
 
 def _deal(
@@ -315,6 +157,7 @@ def _draw_chunk(
     warp: float,
     clutter: int,
     texture: float,
+    inverted: float,
     **_: Any,
 ) -> tuple[Tensor, Tensor]:
     rows, owner = _ranges(ink.start[which], ink.count[which])
@@ -322,14 +165,14 @@ def _draw_chunk(
     radius = size / 32 * (0.6 + 0.5 * torch.rand(len(which), 1, 1, generator=generator))
     points = size * ((ink.points[rows] - 0.5) @ turn[owner].mT + move[owner] + 0.5)
     away = distance(points, size)
-    touched = away <= radius[owner]
+    touched = away < radius[owner] + 0.5  # wherever there is any ink
     paint = _nearest(away, owner, len(which), radius)
     if clutter:
         stray, stray_owner = _stray(ink, len(which), clutter, turn, size, generator)
         strength = 0.5 + 0.5 * torch.rand(len(which), 1, 1, generator=generator)
         loose = _nearest(distance(stray, size), stray_owner, len(which), radius)
         paint = torch.maximum(paint, strength * loose)
-    images = _compose(paint, channels, texture, generator)
+    images = _compose(paint, channels, texture, inverted, generator)
     return images, _masks(ink, which, owner, touched)
 
 
@@ -337,7 +180,7 @@ def _affine(count: int, warp: float, generator: torch.Generator) -> tuple[Tensor
     """Matrices (rotation, scale, shear) and translations, in canvas sides."""
     draw = warp * (2 * torch.rand(6, count, generator=generator) - 1)
     angle, shear = 0.2 * draw[0], 0.15 * draw[1]
-    wide, high = 0.88 + 0.12 * draw[2], 0.88 + 0.12 * draw[3]
+    wide, high = 0.86 + 0.1 * draw[2], 0.86 + 0.1 * draw[3]
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([cos * wide, cos * shear - sin * high, sin * wide, sin * shear + cos * high])
     return turn.T.reshape(count, 2, 2), 0.06 * draw[4:].T.reshape(count, 1, 2)
@@ -373,11 +216,13 @@ def _masks(ink: _Ink, which: Tensor, owner: Tensor, touched: Tensor) -> Tensor:
     return Concepts.pack(masks, blank, blank, [False] * ink.concepts).packed
 
 
-def _compose(paint: Tensor, channels: int, texture: float, generator: torch.Generator) -> Tensor:
+def _compose(
+    paint: Tensor, channels: int, texture: float, inverted: float, generator: torch.Generator
+) -> Tensor:
     """Ink, darker or lighter than a textured ground, as uint8."""
     count, size = len(paint), paint.shape[-1]
     draw = torch.rand(4, count, channels, 1, 1, generator=generator)
-    sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < 0.5, -1.0, 1.0)
+    sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < inverted, -1.0, 1.0)
     level = 0.5 - sign * (0.05 + 0.15 * draw[0])
     ground = texture * (0.04 + 0.06 * draw[1]) * textured(count, size, generator)
     image = level + ground + sign * (0.25 + 0.2 * draw[2]) * paint[:, None]
