@@ -39,7 +39,7 @@ def lesions(
     on 500 images, always the same. Holds about ``cells`` numbers at a time. Raises ValueError for
     a layer off the network's trunk.
     """
-    keep = ~torch.cat([torch.zeros_like(groups[:1]), groups])
+    keep = ~torch.cat([groups.new_zeros(1, layer.units), groups])
     activation, labels = lesioned(layer, probe)
     right = torch.zeros(len(keep), probe.classes, dtype=torch.float64, device=keep.device)
     one_hot = nn.functional.one_hot(labels, probe.classes).double()
@@ -53,6 +53,7 @@ def lesions(
     return accuracy[:1] - accuracy[1:]
 
 
+@torch.no_grad()
 def rerun(
     layer: Layer,
     probe: Probe,
@@ -66,6 +67,7 @@ def rerun(
     return logits.unflatten(0, (len(keep), -1))
 
 
+@torch.no_grad()
 def lesioned(layer: Layer, probe: Probe) -> tuple[Float[Tensor, "images units *map"], Tensor]:
     """The activations to silence units of, and their images' labels.
 

@@ -1,0 +1,311 @@
+"""Lesions: against reruns one by one, on a planted network, laws, degenerate networks, speed."""
+
+import math
+import time
+import warnings
+
+import pytest
+import torch
+
+from bench.backbones.lenet5 import lenet5
+from metrics import lesion
+from metrics.base import METRICS, Layer, Probe, as_values
+from metrics.lesion import (
+    double_lesions,
+    importance,
+    lesion_importance,
+    lesion_specificity,
+    lesion_specificity_percentile,
+    lesioned,
+    lesions,
+    module_lesions,
+    percentile,
+    random_groups,
+    specificity,
+    unit_lesions,
+)
+from metrics.modules import modules
+from planted.probes import make_probe, random_probe
+
+NAMES = [name for name, item in METRICS.items() if item.function.__module__ == lesion.__name__]
+
+
+def serving(noise=0.0, per_class=4, classes=4, each=30, seed=0):
+    """Units in groups that each drive one class alone, and fire on its images alone."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(classes * each) % classes
+    owner = torch.arange(classes * per_class) // per_class
+    level = 1 + 0.3 * torch.rand(len(labels), 1, generator=generator)
+    own = torch.rand(len(labels), len(owner), generator=generator)
+    response = level * (labels[:, None] == owner) + noise * own + 0.02 * own
+    layer, probe = make_probe(response, labels, classes=classes, claimed=owner)
+    head = probe.network.taps["units"].outgoing[0].weight
+    with torch.no_grad():
+        head.weight.copy_((owner == torch.arange(classes)[:, None]).float())
+        head.bias.copy_(torch.tensor([0.5] + [0.0] * (classes - 1)))  # the answer without evidence
+        probe.logits.copy_(head(response))
+    return layer, probe
+
+
+def one_by_one(layer, probe, group):
+    """Drop of the accuracy by class, from whole reruns."""
+    silenced = layer.activation.clone()
+    silenced[:, group] = 0
+    with torch.no_grad():
+        before, after = (
+            probe.network.continue_from(layer.name, a).argmax(1) == probe.labels
+            for a in (layer.activation, silenced)
+        )
+    classes = range(probe.classes)
+    return torch.tensor(
+        [
+            (before[probe.labels == c].double().mean() - after[probe.labels == c].double().mean())
+            for c in classes
+        ]
+    )
+
+
+# ----------------------------------------------------------------- lesions
+
+
+def lenet_probe(tap, images=40):
+    network = lenet5((1, 16, 16), 4).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(0, 0.2, generator=generator)
+        pixels = torch.randn(images, 1, 16, 16, generator=generator)
+        out = network(pixels)
+    layer = Layer(tap, out.activations[tap])
+    labels = torch.randint(4, (images,), generator=generator)
+    return layer, Probe(network, pixels, labels, out.logits, {tap: layer})
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: random_probe(images=40, units=8),
+        lambda: lenet_probe("conv2"),
+        lambda: lenet_probe("fc2"),
+    ],
+    ids=["pooled", "conv2", "fc2"],
+)
+def test_lesions_are_reruns_without_the_units(build):
+    layer, probe = build()
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.rand(6, layer.units, generator=generator) < 0.4
+    expected = torch.stack([one_by_one(layer, probe, group) for group in groups])
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(lesions(layer, probe, groups), expected, atol=1e-12, rtol=0)
+    for cells in (1, 1000):
+        again = lesions(layer, probe, groups, cells=cells)
+        torch.testing.assert_close(again, expected, atol=1e-12, rtol=0)
+
+
+def test_only_means_are_rerun_where_the_head_pools():
+    layer, probe = random_probe(images=40, units=8)
+    activation, labels = lesioned(layer, probe)
+    assert activation.shape == (40, 8, 1, 1)
+    assert torch.equal(labels, probe.labels)
+
+
+def test_maps_stay_maps_where_a_transform_reads_positions():
+    layer, probe = random_probe(images=40, units=8)
+    probe.network.taps["units"].install(lambda x: x * (x > 1.0))
+    assert lesioned(layer, probe)[0].shape == layer.activation.shape
+    group = torch.arange(8)[None] < 3
+    expected = one_by_one(layer, probe, group[0])
+    torch.testing.assert_close(lesions(layer, probe, group)[0], expected, atol=1e-12, rtol=0)
+
+
+def test_layers_before_the_last_are_lesioned_on_a_fixed_sample(monkeypatch):
+    monkeypatch.setattr(lesion, "SAMPLE", 10)
+    layer, probe = lenet_probe("conv2")
+    activation, labels = lesioned(layer, probe)
+    assert len(activation) == len(labels) == 10
+    assert torch.equal(activation, lesioned(layer, probe)[0])
+    assert len(lesioned(*lenet_probe("fc2"))[0]) == 40
+
+
+def test_unit_lesions_of_a_network_that_reads_one_unit_a_class():
+    layer, probe = make_probe(torch.eye(3).repeat(5, 1), torch.arange(15) % 3)
+    head = probe.network.taps["units"].outgoing[0].weight
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(3))
+        head.bias.copy_(torch.tensor([0.1, 0.0, 0.0]))
+    # without its unit an image is taken for class 0, by the bias
+    expected = torch.diag(torch.tensor([0.0, 1, 1], dtype=torch.float64))
+    torch.testing.assert_close(unit_lesions(layer, probe), expected)
+
+
+def test_double_lesions_show_units_that_stand_in_for_each_other():
+    # units 0 and 1 each suffice for class 1; unit 2 is never needed; the bias answers class 0
+    rows = torch.tensor([[0.0, 0, 1], [1, 1, 1]]).repeat(6, 1)
+    layer, probe = make_probe(rows, torch.arange(12) % 2)
+    head = probe.network.taps["units"].outgoing[0].weight
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[0.0, 0, 0], [1, 1, 0]]))
+        head.bias.copy_(torch.tensor([0.5, 0]))
+    beyond = double_lesions(layer, probe)
+    assert beyond[0, 1] == beyond[1, 0] == 0.5
+    assert beyond[0, 2] == beyond[1, 2] == 0
+    assert beyond.diagonal().isnan().all()
+
+
+def test_an_inhibiting_module_has_signed_effects():
+    # one unit suppresses class 1 on its own images: without it class 1 gains, class 0 loses
+    rows = torch.ones(20, 1)
+    layer, probe = make_probe(rows, torch.arange(20) % 2)
+    head = probe.network.taps["units"].outgoing[0].weight
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[0.0], [-1.0]]))
+        head.bias.copy_(torch.tensor([0.0, 0.5]))
+    assert unit_lesions(layer, probe).tolist() == [[1.0, -1.0]]
+
+
+def test_a_class_without_images_is_left_out():
+    layer, probe = make_probe(torch.rand(10, 4), torch.arange(10) % 2, classes=3)
+    drops = unit_lesions(layer, probe)
+    assert drops[:, 2].isnan().all()
+    assert not importance(drops).isnan().any()
+    assert not specificity(drops).isnan().any()
+
+
+# ----------------------------------------------------------------- scores
+
+
+def test_specificity_and_percentile_by_hand():
+    drops = torch.tensor([[1.0, 0, 0, 0], [0.4, 0.4, 0.4, 0.4], [0, 0, 0, 0], [0.5, -0.5, 0, 0]])
+    assert specificity(drops).tolist() == pytest.approx([4, 0, 0, 4])
+    assert specificity(drops[:, :1]).isnan().all()
+    null = torch.tensor([[1.0, 2, 3, 4], [5, 5, 5, 5]])
+    assert percentile(torch.tensor([3.0, 5]), null).tolist() == [0.625, 0.5]
+    assert percentile(torch.tensor([math.nan, 5]), null)[0].isnan()
+
+
+def test_modules_that_serve_one_class_each_are_specific():
+    layer, probe = serving()
+    assert len(modules(layer).unique()) == 4
+    values = lesion_specificity(layer, probe)
+    assert sorted(values.tolist()) == pytest.approx([0, 4, 4, 4])  # the bias stands in for class 0
+    assert (lesion_specificity_percentile(layer, probe).sort().values[1:] > 0.95).all()
+    claimed = METRICS["claimed_lesion_specificity_percentile"].function(layer, probe)
+    assert (claimed.sort().values[1:] > 0.95).all()
+
+
+def test_specificity_falls_to_its_null_as_the_claim_is_shuffled():
+    def mean(share, seeds=4):
+        total = 0.0
+        for seed in range(seeds):
+            layer, probe = serving(seed=seed)
+            generator = torch.Generator().manual_seed(seed)
+            moved = torch.randperm(16, generator=generator)[: int(share * 16)]
+            layer.claimed[moved] = layer.claimed[moved][
+                torch.randperm(len(moved), generator=generator)
+            ]
+            score = METRICS["claimed_lesion_specificity_percentile"].function
+            total += float(score(layer, probe).mean()) / seeds
+        return total
+
+    dose = [mean(share) for share in (0.0, 0.4, 0.7, 1.0)]
+    assert dose == sorted(dose, reverse=True)
+    assert dose[0] > 0.7 > 0.62 > dose[-1] > 0.38
+
+
+def test_random_groups_have_the_sizes_and_hold_live_units_only():
+    layer, probe = random_probe(units=10)
+    layer.activation[:, 3] = 0
+    sizes = torch.tensor([2, 5, 9])
+    groups = random_groups(layer, sizes, probe.generator("x"), draws=30)
+    assert groups.shape == (3, 30, 10)
+    assert torch.equal(groups.sum(2), sizes[:, None].expand(3, 30))
+    assert not groups[..., 3].any()
+    assert len(groups[0].unique(dim=0)) > 10
+
+
+# ----------------------------------------------------------------- laws
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_permuting_and_rescaling_units(name):
+    layer, probe = random_probe(images=60, units=9, seed=3)
+    score = METRICS[name].function
+    plain = as_values(score(layer, probe))
+    head = probe.network.taps["units"].outgoing[0].weight
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(1))
+    scale = 2.0 ** torch.arange(-4, 5)
+    with torch.no_grad():
+        head.weight.copy_((head.weight / scale)[:, order])
+    changed = (layer.activation * scale[:, None, None])[:, order]
+    again = as_values(score(Layer("units", changed, layer.claimed[order]), probe))
+    assert sorted(again) == pytest.approx(sorted(plain), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_answer_twice_and_nothing_changed(name):
+    layer, probe = random_probe(images=40)
+    before, weights = layer.activation.clone(), [p.clone() for p in probe.network.parameters()]
+    first = as_values(METRICS[name].function(layer, probe))
+    other, _ = random_probe(images=40)
+    assert as_values(METRICS[name].function(other, probe)) == pytest.approx(first, abs=0)
+    assert torch.equal(layer.activation, before)
+    assert all(map(torch.equal, probe.network.parameters(), weights))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "activation",
+    [
+        torch.zeros(9, 4),
+        torch.full((9, 4), float("nan")),
+        torch.ones(9, 4, 2, 2),
+        torch.rand(9, 1, generator=torch.Generator().manual_seed(0)),
+        torch.rand(9, 2, generator=torch.Generator().manual_seed(0)),
+        torch.rand(1, 4, generator=torch.Generator().manual_seed(0)),
+    ],
+    ids=["dead", "nan", "constant", "one unit", "two units", "one image"],
+)
+@pytest.mark.parametrize("classes", [1, 3])
+def test_degenerate_layers_never_crash(name, activation, classes):
+    labels = torch.arange(len(activation)) % classes
+    _, probe = make_probe(activation.nan_to_num(), labels, classes=classes)
+    layer = Layer("units", activation, torch.arange(activation.shape[1]) % 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = as_values(METRICS[name].function(layer, probe))
+    assert len(values) >= 1
+
+
+def test_without_modules_and_with_one_class_nothing_is_defined():
+    layer, probe = make_probe(torch.zeros(9, 4), torch.arange(9) % 3)
+    assert lesion_importance(layer, probe).isnan().tolist() == [True]
+    layer, probe = make_probe(torch.rand(9, 1).expand(9, 4).contiguous(), torch.zeros(9).long())
+    assert lesion_specificity_percentile(layer, probe).isnan().all()
+
+
+def test_one_module_of_all_units_is_as_specific_as_any():
+    x = torch.rand(30, 1, generator=torch.Generator().manual_seed(0)).expand(30, 4)
+    layer, probe = make_probe(x.contiguous(), torch.arange(30) % 3)
+    assert lesion_specificity_percentile(layer, probe).tolist() == [0.5]
+
+
+def test_the_headline():
+    headlines = [name for name in NAMES if METRICS[name].headline]
+    assert headlines == ["lesion_specificity_percentile"]
+
+
+# ----------------------------------------------------------------- speed
+
+
+@pytest.mark.slow
+def test_all_lesions_of_128_units_over_2000_images_take_seconds():
+    layer, probe = random_probe(images=2000, units=128, classes=10, size=8, concepts=1)
+    start = time.process_time()
+    unit_lesions(layer, probe)
+    assert time.process_time() - start < 5
+    start = time.process_time()
+    partition = torch.arange(128) % 10
+    drops, null = module_lesions(layer, probe, partition)
+    assert null.shape == (10, 100, 10)
+    assert math.isfinite(float(drops.sum()))
+    assert time.process_time() - start < 20
