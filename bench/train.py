@@ -168,7 +168,7 @@ class Loop:
             self.network, images, labels, indices, logits,
             Float32(out.activations), Float32(out.transformed),
             epoch, number / self.total,
-            partial(self.second_view, indices, augment),
+            partial(self.second_view, indices, number),
         )  # fmt: skip
         terms = {"cross_entropy": functional.cross_entropy(logits, labels)}
         terms |= self.method.penalty(step)
@@ -199,7 +199,9 @@ class Loop:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return self.network(images)
 
-    def second_view(self, indices: Tensor, augment: torch.Generator) -> Output:
+    def second_view(self, indices: Tensor, number: int) -> Output:
+        # draws of its own, so that the first views stay paired with plain training's
+        augment = self.generator("second view", number)
         with frozen_statistics(self.network):
             return self.forward(self.view(indices, augment))
 

@@ -13,7 +13,8 @@ import torch
 from bench.backbones.vgg import vgg
 from bench.data.base import Dataset, make_splits
 from bench.state import State, restore, snapshot
-from bench.train import Recipe, attach, initialise, train
+from bench.taps import Network
+from bench.train import Recipe, attach, frozen_statistics, initialise, train
 from methods.base import METHODS, Step
 
 #: A trained toy network: network, method, state.

@@ -1,0 +1,197 @@
+"""BIMT's cost and swaps against loops."""
+
+import copy
+
+import pytest
+import torch
+
+from bench.backbones.lenet5 import lenet5
+from bench.backbones.mlp import mlp
+from bench.backbones.resnet18 import resnet18
+from bench.backbones.vgg import vgg
+from methods._wiring import links
+from methods.bimt import Bimt, grid, relocate
+
+
+def attached(network, toy, **params):
+    method = Bimt(1.0, **params)
+    method.attach(network, toy.train)
+    return method
+
+
+def place(slot, units, layout="sheet"):
+    height, width = {6: (2, 3), 8: (2, 4), 4: (2, 2), 5: (1, 5), 120: (10, 12), 84: (7, 12),
+                     16: (4, 4)}[units]  # fmt: skip
+    if layout == "line":
+        height, width = 1, units
+    return (slot // width + 0.5) / height, (slot % width + 0.5) / width
+
+
+def length_of(a, b):
+    return abs(a[0] - b[0]) + abs(a[1] - b[1])
+
+
+def test_cost_of_dense_layers_by_loops(step_on, toy):
+    network = mlp((1, 16, 16), 3, hidden=(6, 4))
+    method = attached(network, toy)
+    method.slot0.copy_(torch.tensor([5, 0, 3, 1, 2, 4]))
+    first, second, head = (
+        getattr(network.backbone, n).weight.detach().double() for n in ("fc1", "fc2", "head")
+    )
+    slots = method.slot0.tolist()
+    total = 0.0
+    for i in range(6):
+        for j in range(256):
+            pixel = (j // 16 + 0.5) / 16, (j % 16 + 0.5) / 16
+            d = length_of(place(slots[i], 6), pixel)
+            total += float(first[i, j].abs()) * (2 * d + 0.5) / (6 * 256)
+    for i in range(4):
+        for j in range(6):
+            d = length_of(place(i, 4), place(slots[j], 6))
+            total += float(second[i, j].abs()) * (2 * d + 0.5) / 24
+    total += 0.5 * float(head.abs().mean())
+    state = network.state_dict()
+    biases = sum(0.5 * float(b.abs().mean()) for name, b in state.items() if "bias" in name)
+    terms = method.penalty(step_on(network))
+    assert abs(terms["wires"].item() - total) < 1e-5
+    assert abs(terms["biases"].item() - biases) < 1e-6
+
+
+def test_convolutions_count_kernels_and_maps_by_channel(step_on, toy):
+    network = lenet5((1, 16, 16), 3)
+    method = attached(network, toy, layout="line", length=1.0, wire=0.1)
+    total = 0.0
+    for name, inputs in (("conv1", None), ("conv2", 6), ("fc1", 16), ("fc2", 120), ("head", None)):
+        weight = getattr(network.backbone, name).weight.detach().double().abs().flatten(1)
+        units = len(weight)
+        channels = inputs or {"conv1": 1, "head": 84}[name]
+        cells = weight.shape[1] // channels
+        cost = 0.0
+        for i in range(units):
+            row = weight[i].tolist()
+            for c, value in enumerate(row):
+                d = 0.0
+                if inputs:
+                    d = length_of(place(i, units, "line"), place(c // cells, inputs, "line"))
+                cost += value * (d + 0.1)
+        total += cost / (units * channels)
+    assert abs(method.penalty(step_on(network))["wires"].item() - total) < 1e-5
+
+
+def test_gradient_is_the_length_times_the_sign(step_on, toy):
+    network = mlp((1, 16, 16), 3, hidden=(6, 4))
+    method = attached(network, toy)
+    method.penalty(step_on(network))["wires"].backward()
+    weight = network.backbone.fc2.weight
+    distance = torch.tensor([[length_of(place(i, 4), place(j, 6)) for j in range(6)]
+                             for i in range(4)])  # fmt: skip
+    expected = weight.detach().sign() * (2 * distance + 0.5) / 24
+    torch.testing.assert_close(weight.grad, expected)
+
+
+def test_rescaled_filters_do_not_evade_the_cost(step_on, toy):
+    network = vgg((1, 16, 16), 3, width=4, depth=1)
+    step = step_on(network)
+    kinds = {kind: attached(network, toy, batchnorm=kind) for kind in ("folded", "raw")}
+    before = {kind: method.penalty(step)["wires"] for kind, method in kinds.items()}
+    with torch.no_grad():
+        for link in links(network)[:-1]:
+            link.layer.weight /= 10
+    after = {kind: method.penalty(step)["wires"] for kind, method in kinds.items()}
+    torch.testing.assert_close(after["folded"], before["folded"])
+    assert after["raw"] < 0.5 * before["raw"]
+
+
+def test_relocation_tries_every_partner():
+    generator = torch.Generator().manual_seed(0)
+    cost = torch.rand(7, 7, generator=generator)
+    slot, order = torch.randperm(7, generator=generator), torch.tensor([3, 0, 6])
+
+    def total(slots):
+        return sum(float(cost[u, p]) for u, p in enumerate(slots))
+
+    expected = slot.tolist()
+    for i in order.tolist():
+        options = []
+        for j in range(7):
+            tried = copy.copy(expected)
+            tried[i], tried[j] = tried[j], tried[i]
+            options.append((total(tried), j, tried))
+        expected = min(options)[2]
+    got = relocate(cost, slot, order)
+    assert got.tolist() == expected
+    assert total(got.tolist()) < total(slot.tolist())
+    assert sorted(got.tolist()) == list(range(7))
+
+
+@pytest.mark.parametrize("backbone", [mlp, resnet18, lenet5])
+def test_a_swap_changes_the_cost_by_what_was_foreseen(step_on, toy, backbone):
+    net = {mlp: {"hidden": (6, 4)}, resnet18: {"width": 4, "stages": 2}, lenet5: {}}[backbone]
+    network = backbone((1, 16, 16), 3, **net)
+    method = attached(network, toy)
+    step = step_on(network)
+    tap = list(network.taps)[1]
+    cost, _ = method.place_costs(tap, network)
+    slot = method.slot(tap, network)
+    before = method.penalty(step)["wires"]
+    foreseen = cost[0, slot[2]] + cost[2, slot[0]] - cost[0, slot[0]] - cost[2, slot[2]]
+    slot[torch.tensor([0, 2])] = slot[torch.tensor([2, 0])]
+    after = method.penalty(step)["wires"]
+    torch.testing.assert_close(after - before, foreseen, atol=1e-5, rtol=1e-3)
+
+
+def test_an_epoch_start_shortens_the_wires_and_touches_no_weight(step_on, toy):
+    network = lenet5((1, 16, 16), 3)
+    method = attached(network, toy)
+    step = step_on(network)
+    weights = [p.clone() for p in network.parameters()]
+    before = method.penalty(step)["wires"]
+    method.start_epoch(network, toy.train, 0)
+    assert method.penalty(step)["wires"] < before - 1e-4
+    assert all(torch.equal(a, b) for a, b in zip(weights, network.parameters(), strict=True))
+    still = attached(network, toy, swap_every=2)
+    still.start_epoch(network, toy.train, 1)
+    assert still.slot0.tolist() == list(range(6))
+
+
+def test_swapping_places_is_swapping_weights(step_on, toy):
+    network = mlp((1, 16, 16), 3, hidden=(6, 4))
+    method = attached(network, toy)
+    other = copy.deepcopy(network)
+    method.slot0[torch.tensor([1, 4])] = torch.tensor([4, 1])
+    with torch.no_grad():
+        for layer in (
+            other.backbone.fc1.weight,
+            other.backbone.fc1.bias,
+            other.backbone.fc2.weight.T,
+        ):
+            layer[[1, 4]] = layer[[4, 1]]
+    swapped = attached(other, toy).penalty(step_on(other))["wires"]
+    torch.testing.assert_close(method.penalty(step_on(network))["wires"], swapped)
+    images = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network(images).logits, other(images).logits)
+
+
+def test_places_and_schedules():
+    assert grid(1, 2).tolist() == [[0.5, 0.25], [0.5, 0.75]]
+    assert [Bimt(schedule="mnist").factor(p) for p in (0.0, 0.3, 0.5)] == [1, 10, 100]
+    assert [Bimt(schedule="tasks").factor(p) for p in (0.0, 0.3, 0.8)] == [1, 10, 1]
+    assert Bimt().factor(0.9) == 1
+    with pytest.raises(ValueError, match="at least 0"):
+        Bimt(length=-1.0)
+
+
+def test_training_shortens_the_wires(fit, toy):
+    def wires(fitted, step=None):
+        method = attached(fitted.network, toy)
+        return sum(
+            (method.edges(link, fitted.network) * method.distance(link, fitted.network)).mean()
+            for link in links(fitted.network)
+        )
+
+    assert wires(fit("bimt", {"strength": 1.0})) < wires(fit("plain"))
+
+
+@pytest.mark.parametrize("params", [{}, {"batchnorm": "raw", "layout": "line"}])
+def test_laws(check_laws, params):
+    check_laws("bimt", params)
