@@ -123,11 +123,11 @@ class Concepts:
         width = masks.shape[-1]
         padded = nn.functional.pad(masks, (0, -width % 8)).to(torch.uint8)
         bits = padded.unflatten(-1, (-1, 8))
-        weights = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=masks.device)
-        packed = (bits * weights).sum(-1, dtype=torch.uint8)
-        return cls(
-            tuple(names), tuple(categories), tuple(landmark), packed, width, tuple(of_class)
+        weights = torch.tensor(
+            [128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=masks.device
         )
+        packed = (bits * weights).sum(-1, dtype=torch.uint8)
+        return cls(tuple(names), tuple(categories), tuple(landmark), packed, width, tuple(of_class))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -190,8 +190,15 @@ class Layer:
     @property
     def pooled(self) -> Float[Tensor, "images units"]:
         """Mean over positions of max(activation, 0)."""
-        return remember(self, "pooled", lambda: self.activation.clamp(min=0).flatten(2).mean(2)
-                        if self.activation.ndim > 2 else self.activation.clamp(min=0))
+        return remember(
+            self,
+            "pooled",
+            lambda: (
+                self.activation.clamp(min=0).flatten(2).mean(2)
+                if self.activation.ndim > 2
+                else self.activation.clamp(min=0)
+            ),
+        )
 
     @property
     def dead(self) -> Bool[Tensor, "units"]:
@@ -331,16 +338,29 @@ def metric(
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__
-        origin = inspect.getsourcefile(function) or function.__module__
+        origin = inspect.getsourcefile(inspect.unwrap(function)) or function.__module__
         if name in METRICS and METRICS[name].origin != origin:
-            raise ValueError(f"metric '{name}' is defined in {METRICS[name].origin} and in {origin}")
+            raise ValueError(
+                f"metric '{name}' is defined in {METRICS[name].origin} and in {origin}"
+            )
         if aspect not in ASPECTS:
             raise ValueError(f"metric '{name}': unknown aspect '{aspect}', one of {ASPECTS}")
         if unknown := set(needs) - set(NEEDS):
-            raise ValueError(f"metric '{name}': unknown needs {sorted(unknown)}, known {list(NEEDS)}")
+            raise ValueError(
+                f"metric '{name}': unknown needs {sorted(unknown)}, known {list(NEEDS)}"
+            )
         METRICS[name] = Metric(
-            name, function, aspect, better, per, null, frozenset(needs), headline,
-            title or name.replace("_", " "), limits, origin,
+            name,
+            function,
+            aspect,
+            better,
+            per,
+            null,
+            frozenset(needs),
+            headline,
+            title or name.replace("_", " "),
+            limits,
+            origin,
         )
         return function
 
@@ -405,7 +425,9 @@ def scope(function: Callable[..., Any]) -> Literal["layer", "network", "pair"]:
     """What a metric looks at, read from its first argument's name."""
     first = next(iter(inspect.signature(function).parameters))
     names: dict[str, Literal["layer", "network", "pair"]] = {
-        "layer": "layer", "network": "network", "first": "pair",
+        "layer": "layer",
+        "network": "network",
+        "first": "pair",
     }
     if first not in names:
         raise ValueError(
