@@ -24,6 +24,7 @@ class Dictionary(Method):
 
     kind = "null"
     parent = "plain"
+    needs = frozenset({"spatial"})
     acts_on = "last_spatial"
 
     def __init__(self, atoms: int | None = None, taps: TapChoice | None = None) -> None:

@@ -66,6 +66,7 @@ class Tdann(Method):
     neighbourhood: number of channels of a random neighbourhood, at least 3; all by default.
     """
 
+    needs = frozenset({"spatial"})
     acts_on = "spatial"
     search = {"strength": (0.03, 0.1, 0.3, 1.0)}
 
