@@ -53,6 +53,10 @@ class Data(Protocol):
         """Indices and normalised, unaugmented images, in order."""
         ...
 
+    def normalise(self, images: Tensor) -> Float[Tensor, "batch channels height width"]:
+        """uint8 images as the network gets them."""
+        ...
+
 
 @dataclass(frozen=True)
 class Step:
@@ -161,6 +165,10 @@ class Method(nn.Module):
         """The modules the method itself claims, by Tap: a label a unit, -1 for none."""
         return {}
 
+    def used_concepts(self) -> tuple[str, ...]:
+        """Names of the concepts it was trained on: it must not be scored on them."""
+        return ()
+
     # ------------------------------------------------------------- help
 
     def install(
@@ -205,11 +213,16 @@ UNMET: dict[str, tuple[Callable[[NetworkLike, Data], bool], str]] = {
         "needs a last Tap that is linear up to the logits",
     ),
     "concepts": (lambda network, data: data.concepts is not None, "needs concept masks"),
+    "norm": (
+        lambda network, data: any(t.spatial and t.norm is not None for t in network.taps.values()),
+        "needs a normalisation before a Tap with a map",
+    ),
 }
 
 
-def unmet(method: type[Method], network: NetworkLike, data: Data) -> str:
-    """The reason why a method cannot run here; empty if it can."""
+def unmet(method: type[Method] | Method, network: NetworkLike, data: Data) -> str:
+    """The reason why a method cannot run here; empty if it can. With given parameters it may
+    need less than the class declares."""
     for need in sorted(method.needs):
         holds, reason = UNMET[need]
         if not holds(network, data):

@@ -1,0 +1,305 @@
+"""Whitening, the Cayley step and the concept directions on fixed tensors, and the laws."""
+
+import pytest
+import torch
+
+from bench.backbones.resnet18 import resnet18
+from bench.backbones.vgg import vgg
+from bench.data.base import Dataset, make_splits
+from bench.state import State
+from bench.train import Recipe, attach, initialise, train
+from methods._whitening import Whitening, inverse_root
+from methods.base import unmet
+from methods.concept_whitening import (
+    ConceptWhitening,
+    cayley_step,
+    chosen_concepts,
+    concept_direction,
+    present,
+)
+from metrics.base import Concepts
+
+
+@pytest.fixture(scope="module")
+def shapes() -> Dataset:
+    """48 noisy images with bright corners; each corner is a concept, the first three a class."""
+    generator = torch.Generator().manual_seed(0)
+    names = ("nw", "ne", "sw", "se", "frame")
+    parts = {}
+    for split, count in (("train", 48), ("validation", 24), ("test", 24)):
+        images = torch.randint(0, 100, (count, 1, 16, 16), generator=generator)
+        masks = torch.zeros(count, 5, 16, 16, dtype=torch.bool)
+        labels = torch.arange(count) % 3
+        shown = torch.rand(count, 4, generator=generator) < 0.3
+        shown[torch.arange(count), labels] = True
+        for k in range(4):
+            y, x = 8 * (k // 2) + 2, 8 * (k % 2) + 2
+            masks[shown[:, k], k, y : y + 4, x : x + 4] = True
+        masks[:, 4, 0] = True
+        images += 120 * masks[:, :4].any(1, keepdim=True)
+        concepts = Concepts.pack(masks, names, ["corner"] * 5, [True] * 5, (0, 1, 2))
+        parts[split] = (images.to(torch.uint8), labels, concepts)
+    return Dataset("shapes", ("a", "b", "c"), **make_splits(parts, 3), shift=1)
+
+
+def run(data, params=None, epochs=2, name=ConceptWhitening, build=None, **kwargs):
+    recipe = {"batch": 16, "lr": 3e-3, **kwargs.pop("recipe", {})}
+    build = build or (lambda: vgg(data.image, 3, width=4))
+    network = initialise(build, 0, "cpu")
+    method = attach(name(**(params or {})), network, data.train, 0)
+    state = train(network, method, data, Recipe(epochs=epochs, **recipe), 0, **kwargs)
+    return network, method, state
+
+
+def ill_conditioned(units, power, dtype=torch.float32):
+    """A covariance with eigenvalues i^-power in random directions."""
+    generator = torch.Generator().manual_seed(0)
+    q, _ = torch.linalg.qr(torch.randn(units, units, generator=generator, dtype=torch.float64))
+    values = torch.arange(1, units + 1, dtype=torch.float64) ** -power
+    return ((q * values) @ q.T).to(dtype)
+
+
+# ------------------------------------------------------------------ whitening
+
+
+def test_inverse_root_is_that_of_the_eigenvalues():
+    for form, power, iterations in (("coupled", 1.5, 30), ("official", 0.3, 12)):
+        covariance = ill_conditioned(24, power, torch.float64)
+        values, axes = torch.linalg.eigh(covariance)
+        expected = (axes * values.rsqrt()) @ axes.T
+        root = inverse_root(covariance, iterations, form)
+        torch.testing.assert_close(root, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_stable_iteration_whitens_in_float32_where_the_codes_explodes():
+    """Eigenvalues i^-1.5 of 64 channels: the code's case of T = 10."""
+    covariance = ill_conditioned(64, 1.5)
+    eye = torch.eye(64)
+    stable = inverse_root(covariance, 20)
+    torch.testing.assert_close(stable @ covariance @ stable, eye, atol=1e-3, rtol=0)
+    official = inverse_root(covariance, 12, "official")
+    assert not (official @ covariance @ official - eye).abs().max() < 10
+
+
+@pytest.mark.parametrize(("form", "iterations"), [("coupled", 12), ("official", 5)])
+def test_gradient_through_the_layer_matches_finite_differences(form, iterations):
+    generator = torch.Generator().manual_seed(1)
+    layer = Whitening(torch.nn.BatchNorm2d(3), 3, 1.0, iterations, form, 0.05).double()
+    x = torch.randn(4, 3, 2, 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, (x,))
+
+
+def test_outputs_are_white_then_rotated_and_evaluation_uses_running_values():
+    generator = torch.Generator().manual_seed(2)
+    layer = Whitening(torch.nn.BatchNorm2d(8), 8, 1.0, 25, "coupled", 0.5)
+    mix = torch.randn(8, 8, generator=generator)
+    x = torch.einsum("dc,bchw->bdhw", mix, torch.randn(64, 8, 5, 5, generator=generator)) + 3
+    q, _ = torch.linalg.qr(torch.randn(8, 8, generator=generator))
+    layer.rotation.copy_(q)
+    for _ in range(12):
+        out = layer(x).detach()
+    samples = out.movedim(1, 0).flatten(1)
+    torch.testing.assert_close(samples.mean(1), torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(samples.cov(correction=0), torch.eye(8), atol=1e-3, rtol=0)
+    before = {k: v.clone() for k, v in layer.state_dict().items()}
+    layer.eval()
+    torch.testing.assert_close(layer(x).detach(), out, atol=2e-2, rtol=0)
+    white = torch.einsum("dc,bchw->bdhw", q, layer.whitened(x))
+    torch.testing.assert_close(layer(x).detach(), white, atol=1e-4, rtol=0)
+    assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items())
+
+
+# ------------------------------------------------------------------ rotation
+
+
+def test_a_cayley_step_keeps_orthogonality_and_descends():
+    generator = torch.Generator().manual_seed(3)
+    rotation, _ = torch.linalg.qr(torch.randn(9, 9, generator=generator))
+    gradient = torch.zeros(9, 9)
+    gradient[:3] = torch.randn(3, 9, generator=generator)
+    start = (gradient * rotation).sum()
+    stepped = cayley_step(rotation, gradient)
+    torch.testing.assert_close(stepped @ stepped.T, torch.eye(9), atol=1e-5, rtol=0)
+    assert (gradient * stepped).sum() < start - 0.1
+
+
+def test_the_step_meets_armijo_and_wolfe():
+    """On two axes the curve is a rotation by 2 atan(t a / 2), and the objective a cosine."""
+    rotation, gradient = torch.eye(2), torch.tensor([[0.0, 2.0], [0.0, 0.0]])
+    stepped = cayley_step(rotation, gradient).double()
+    angle = torch.atan2(stepped[0, 1], stepped[0, 0])  # <G, R> = 2 sin(angle), a = 2
+    t = (angle.abs() / 2).tan()  # t a / 2 = t
+    slope, value = -4.0, 2 * angle.sin()
+    derivative = 2 * angle.cos() * (-2 / (1 + t**2))
+    assert value <= 1e-4 * t * slope + 1e-6
+    assert derivative >= 0.9 * slope - 1e-6
+
+
+def test_no_gradient_no_turn():
+    rotation = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(4)))[0]
+    torch.testing.assert_close(cayley_step(rotation, torch.zeros(5, 5)), rotation)
+
+
+def test_steps_turn_axes_to_the_concepts():
+    q, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(5)))
+    rotation, gradient = torch.eye(6), torch.zeros(6, 6)
+    gradient[:2] = -q[:2]
+    for _ in range(60):
+        rotation = cayley_step(rotation, gradient)
+    torch.testing.assert_close(rotation[:2], q[:2], atol=1e-2, rtol=0)
+
+
+# ------------------------------------------------------------------ directions
+
+
+def slow_direction(whitened, rotation, activation, selection):
+    """Window by window, concept by concept."""
+    concepts, images, units, height, width = whitened.shape
+    out = torch.zeros(concepts, units, dtype=whitened.dtype)
+    windows = [((0, height), (0, width))]
+    if activation == "pool_max":
+        windows = [
+            ((y, y + 3), (x, x + 3))
+            for y in range(0, height - 2, 3)
+            for x in range(0, width - 2, 3)
+        ]
+    for j in range(concepts):
+        for m in range(images):
+            z = whitened[j, m]
+            turned = (rotation @ z.flatten(1)).view_as(z)
+            for c in range(units):
+                axis = turned[c if selection == "official" else j]
+                picked = []
+                for (y0, y1), (x0, x1) in windows:
+                    if activation == "mean":
+                        picked += z[c].flatten().tolist()
+                    else:
+                        best = axis[y0:y1, x0:x1].flatten().argmax().item()
+                        picked.append(z[c, y0:y1, x0:x1].flatten()[best].item())
+                out[j, c] += sum(picked) / len(picked) / images
+    return out
+
+
+@pytest.mark.parametrize("selection", ["own", "official"])
+@pytest.mark.parametrize("activation", ["pool_max", "max", "mean"])
+def test_direction(activation, selection):
+    generator = torch.Generator().manual_seed(6)
+    whitened = torch.randn(2, 3, 4, 7, 8, generator=generator, dtype=torch.float64)
+    rotation, _ = torch.linalg.qr(torch.randn(4, 4, generator=generator, dtype=torch.float64))
+    ours = concept_direction(whitened, rotation, activation, selection)
+    expected = slow_direction(whitened, rotation, activation, selection)
+    torch.testing.assert_close(ours, expected)
+
+
+def test_the_codes_selection_differs_and_is_not_the_activations_gradient():
+    """d (mean over positions picked by axis j of R_j z) / d R_j is the mean of z there."""
+    generator = torch.Generator().manual_seed(7)
+    whitened = torch.randn(1, 3, 4, 6, 6, generator=generator, dtype=torch.float64)
+    rotation = torch.eye(4, dtype=torch.float64).requires_grad_()
+    axis = torch.einsum("c,mchw->mhw", rotation[0], whitened[0])
+    pooled = torch.nn.functional.max_pool2d(axis[:, None], 3, 3).mean()
+    gradient = torch.autograd.grad(pooled, rotation)[0][0]
+    own, official = (
+        concept_direction(whitened, rotation.detach(), "pool_max", s)[0]
+        for s in ("own", "official")
+    )
+    torch.testing.assert_close(own, gradient)
+    assert (official - own).abs().max() > 0.1
+
+
+# ------------------------------------------------------------------ the method
+
+
+def test_concepts_are_named_or_drawn_from_those_that_vary(shapes):
+    concepts = shapes.train.concepts
+    assert torch.equal(present(concepts), concepts.masks().flatten(2).any(2))
+    generator = torch.Generator().manual_seed(0)
+    drawn = chosen_concepts(concepts, 0.5, 16, generator)
+    assert len(drawn) == 2 and 4 not in drawn, "'frame' is in every image"
+    assert chosen_concepts(concepts, 1.0, 16, generator) == [0, 1, 2, 3]
+    assert len(chosen_concepts(concepts, 1.0, 3, generator)) == 3
+    assert chosen_concepts(concepts, ["se", "nw"], 16, generator) == [3, 0]
+    with pytest.raises(ValueError, match="did you mean 'frame'"):
+        chosen_concepts(concepts, ["fram"], 16, generator)
+
+
+def test_axes_learn_the_concepts_and_the_used_ones_are_told(shapes):
+    """A concept that no class needs: the first axis tells it best of all."""
+    network, method, _ = run(shapes, {"concepts": ["se"], "every": 1}, epochs=10)
+    assert method.used_concepts() == ("se",)
+    layer = network.taps["conv6"].norm
+    torch.testing.assert_close(layer.rotation @ layer.rotation.T, torch.eye(16), atol=1e-4, rtol=0)
+    kept = []
+    handle = layer.register_forward_hook(lambda module, args, out: kept.append(out.detach()))
+    network(shapes.train.normalise(shapes.train.images))
+    handle.remove()
+    axes = torch.nn.functional.max_pool2d(kept[0], 3, 3).mean((2, 3))
+    shown = present(shapes.train.concepts)[:, 3]
+    area = (axes[shown][:, None] > axes[~shown]).float().mean((0, 1))
+    assert area[0] > 0.8 and area[0] > area[1:].max() - 0.02
+
+
+def test_concept_images_show_their_concept(shapes):
+    _, method, _ = run(shapes, {"concepts": ["ne", "sw"], "images": 5}, epochs=1)
+    every = shapes.train.normalise(shapes.train.images)
+    shown = present(shapes.train.concepts)
+    for j, k in enumerate((1, 2)):
+        for image in method.concept_images[j]:
+            rows = (every == image).flatten(1).all(1)
+            assert rows.any() and shown[rows, k].all()
+
+
+def test_whitening_alone_needs_no_concepts(toy, shapes):
+    network, method, _ = run(toy, {"concepts": 0.0})
+    assert method.used_concepts() == ()
+    layer = network.taps["conv6"].norm
+    assert torch.equal(layer.rotation, torch.eye(16))
+    assert unmet(method, network, toy.train) == ""
+    assert unmet(ConceptWhitening, network, toy.train) == "needs concept masks"
+    with pytest.raises(ValueError, match="concept masks"):
+        run(toy, {}, epochs=0)
+
+
+def test_the_last_tap_with_a_norm_of_its_own_is_taken(shapes):
+    build = lambda: resnet18(shapes.image, 3, width=4, stages=1)  # noqa: E731
+    network, method, _ = run(shapes, epochs=1, build=build)
+    assert method.taps == ["layer1.1.inner"]
+    assert isinstance(network.backbone.layer1[1].bn1, Whitening)
+
+
+def plain_names(state):
+    prefix = "network.backbone.norm6."
+    return {k.replace(prefix + "norm.", prefix): v for k, v in state.tensors.items()}
+
+
+def test_strength_zero_is_plain_up_to_the_replaced_norms_name(shapes):
+    from methods.plain import Plain
+
+    plain = run(shapes, name=Plain)[2].tensors
+    weights = [k for k in plain if k.startswith("network.")]
+    none = plain_names(run(shapes, {"strength": 0.0, "every": 1})[2])
+    assert [k for k in weights if not torch.equal(plain[k], none[k])] == []
+    little = plain_names(run(shapes, {"strength": 1e-8, "every": 1})[2])
+    for k in weights:
+        torch.testing.assert_close(little[k], plain[k], atol=1e-3, rtol=1e-3)
+
+
+def test_resume_equals_the_uninterrupted_run(shapes):
+    states: list[State] = []
+    whole = run(shapes, {"every": 2}, epochs=3, after_epoch=states.append)[2]
+    resumed = run(shapes, {"every": 2}, epochs=3, resume=states[0])[2]
+    assert all(v.isfinite().all() for v in whole.tensors.values() if v.is_floating_point())
+    assert [k for k in whole.tensors if not torch.equal(whole.tensors[k], resumed.tensors[k])] == []
+
+
+def test_bf16_trains(shapes):
+    state = run(shapes, recipe={"precision": "bf16"})[2]
+    assert all(v.isfinite().all() for v in state.tensors.values() if v.is_floating_point())
+
+
+def test_parameters_are_checked(shapes):
+    for params, word in (({"concepts": 2.0}, "concepts"), ({"every": 0}, "every")):
+        with pytest.raises(ValueError, match=word):
+            ConceptWhitening(**params)
+    with pytest.raises(ValueError, match="exactly one Tap"):
+        run(shapes, {"taps": ["conv1", "conv2"]}, epochs=0)
