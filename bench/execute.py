@@ -6,7 +6,6 @@ import datetime
 import functools
 import json
 import platform
-import shutil
 import subprocess
 import time
 import traceback
@@ -20,6 +19,7 @@ import torch
 
 from bench import registry
 from bench.data.base import DataMissing, Dataset, data_root
+from bench.plugins import Part, keep_sources, used
 from bench.probe import probe
 from bench.registry import UserError
 from bench.score import errors, score_all, stale, stream_hash
@@ -126,7 +126,7 @@ class Bench:
         except DataMissing as error:
             return "missing", str(error)
         builder = registry.get("backbones", cell.backbone)
-        method = registry.get("methods", cell.method)
+        method = registry.make_method(cell.method, cell.params)
         try:
             with torch.random.fork_rng(devices=[]):
                 network = builder(data.image, len(data.class_names), **cell.net)
@@ -141,6 +141,13 @@ def parent_of(cell: Cell) -> Cell:
     name = registry.get("methods", cell.method).parent
     params = registry.parameters(registry.get("methods", name), {})
     return replace(cell, method=name, params=params, given={})
+
+
+def parts_of(cell: Cell) -> list[Part]:
+    """What a run is made of, each of which may be a plugin."""
+    parent = registry.get("methods", cell.method).parent
+    methods = [("methods", name) for name in (cell.method, parent) if name]
+    return [*methods, ("datasets", cell.dataset), ("backbones", cell.backbone)]
 
 
 def probe_key(cell: Cell) -> str:
@@ -238,12 +245,8 @@ def record(
     final: bool = True,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Writes the manifest: identity, history, versions, hardware, plugin origin."""
-    method = registry.get("methods", cell.method)
-    plugin = registry.PLUGINS.get(cell.method, "")
-    if Path(plugin).is_file():
-        run.folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(plugin, run.folder / "plugin.py")
+    """Writes the manifest: identity, history, versions, hardware; keeps the plugins' sources."""
+    keep_sources(parts_of(cell), run.folder / "plugins")
     run.finish(
         {
             "status": status,
@@ -258,7 +261,7 @@ def record(
             "identity": bench.identity(cell),
             "history": state.history,
             "seconds": state.seconds,
-            "origin": plugin or method.origin.rpartition("/")[2],
+            "plugins": used(parts_of(cell)),
             "environment": environment(bench.device),
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             **(extra or {}),
@@ -274,7 +277,10 @@ def score_cell(bench: Bench, cell: Cell, run: Run, report: Report) -> None:
         start = time.perf_counter()
         scores = score_all(bench.probe(cell), known=known)
         run.save_scores(key, scores)
-        run.finish({**run.manifest(), "score_seconds": time.perf_counter() - start})
+        parts = [*parts_of(cell), *(("metrics", name) for name in METRICS)]
+        keep_sources(parts, run.folder / "plugins")
+        took = time.perf_counter() - start
+        run.finish({**run.manifest(), "score_seconds": took, "plugins": used(parts)})
         for name, reason in errors(scores).items():
             report(Event("note", cell.name, f"metric {name}: {reason}"))
 

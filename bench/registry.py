@@ -10,6 +10,7 @@ import pkgutil
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from bench.data.base import DATASETS
 from methods.base import METHODS, nearest
 from metrics.base import METRICS
 
-KINDS: dict[str, Mapping[str, Any]] = {
+KINDS: dict[str, dict[str, Any]] = {
     "methods": METHODS,
     "metrics": METRICS,
     "datasets": DATASETS,
@@ -35,8 +36,19 @@ _FOLDERS = {
 }
 #: What could not be imported, with the reason: listed, and no hindrance to the rest.
 FAILED: dict[str, str] = {}
-#: Where each plugin came from: a file's path, or a distribution and its version.
-PLUGINS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Where a plugin came from: a distribution and its version, or a file (version: empty)."""
+
+    origin: str
+    version: str = ""
+
+
+#: By module: an entry point's top package, or the name a plugin file was imported under.
+PLUGINS: dict[str, Plugin] = {}
+_FILES = "legible_plugin"
 
 
 class UserError(Exception):
@@ -50,42 +62,72 @@ def load(kinds: Iterable[str] = tuple(KINDS), plugins: Iterable[Path | str] = ()
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             _guarded(module.name, functools.partial(importlib.import_module, module.name))
         for point in entry_points(group=f"legible.{kind}"):
-            _guarded(point.name, point.load)
             if point.dist is not None:
-                PLUGINS[point.name] = f"{point.dist.name} {point.dist.version}"
+                plugin = Plugin(point.dist.name, point.dist.version)
+                PLUGINS[point.module.partition(".")[0]] = plugin
+            _guarded(point.name, point.load)
     for file in plugins:
         load_plugin(Path(file))
 
 
-def load_plugin(path: Path) -> None:
-    """Imports one plugin file. Raises UserError when it is missing or cannot be imported."""
+def load_plugin(path: Path) -> list[tuple[str, str]]:
+    """Imports one plugin file and returns kind and name of all it registers.
+
+    A file that has changed since is imported again. Raises UserError when it is missing or cannot
+    be imported; nothing of it is then registered.
+    """
     path = path.expanduser().resolve()
     if path.suffix != ".py" or not path.is_file():
         raise UserError(f"no plugin file {path}: give the path of a .py file")
-    name = f"legible_plugin.{path.stem}"
-    loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__file__ == str(path):
-        return
+    name = f"{_FILES}.{path.stem}"
+    seen = sys.modules.get(name)
+    stamp = path.stat().st_mtime_ns
+    if seen is None or seen.__file__ != str(path) or vars(seen).get("_stamp") != stamp:
+        _import(name, path)
+        vars(sys.modules[name])["_stamp"] = stamp
+        PLUGINS[name] = Plugin(str(path))
+    return [(k, n) for k, known in KINDS.items() for n in known if source(k, n) == path]
+
+
+def _import(name: str, path: Path) -> None:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    before = {kind: dict(known) for kind, known in KINDS.items()}
+    seen = sys.modules.get(name)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        # not exec_module: bytecode is keyed by whole seconds, and would hide a quick edit
+        exec(compile(path.read_bytes(), path, "exec"), vars(sys.modules[name]))
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
+        if seen is not None:
+            sys.modules[name] = seen
+        for kind, known in KINDS.items():
+            known.clear()
+            known.update(before[kind])
         raise UserError(f"plugin {path}: {_one_line(error)}") from error
-    PLUGINS[path.stem] = str(path)
+
+
+def plugin_of(kind: str, name: str) -> Plugin | None:
+    """Where a registered thing came from; None for what is built in."""
+    item = KINDS[kind][name]
+    module = getattr(item, "function", item).__module__
+    return PLUGINS.get(module) or PLUGINS.get(module.partition(".")[0])
+
+
+def source(kind: str, name: str) -> Path:
+    """The file a registered thing is defined in."""
+    item = KINDS[kind][name]
+    return Path(getattr(item, "origin", None) or source_of(item))
 
 
 def _guarded(name: str, action: Callable[[], Any]) -> None:
     try:
         action()
-    except ValueError as error:  # a name collision must not pass in silence
-        if " is defined in " in str(error):
-            raise UserError(str(error)) from error
-        FAILED[name] = _one_line(error)
-    except Exception as error:
+        FAILED.pop(name, None)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ValueError) and " is defined in " in str(error):
+            raise UserError(str(error)) from error  # a name collision must not pass in silence
         FAILED[name] = _one_line(error)
 
 

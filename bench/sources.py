@@ -13,36 +13,59 @@ PACKAGES = ("bench", "methods", "metrics")
 
 
 def source_hashes(files: Iterable[Path | str]) -> dict[str, str]:
-    """Module name (or plugin file name) -> hash, for the files and all of ours they import.
+    """Module name (or plugin file name) -> hash, for the files and what they import of ours, and
+    of their own package.
 
     Comments, docstrings and formatting do not count.
     """
-    found: dict[str, str] = {}
+    return {name: _read(*_version(path))[0] for name, path in source_files(files).items()}
+
+
+def source_files(files: Iterable[Path | str]) -> dict[str, Path]:
+    """Module name (or plugin file name) -> path, imports followed as in `source_hashes`."""
+    found: dict[str, Path] = {}
     todo = [Path(file).resolve() for file in files]
     while todo:
         path = todo.pop()
         name = module_name(path)
         if name not in found:
-            digest, imports = _read(path, path.stat().st_mtime_ns)
-            found[name] = digest
-            todo += [Path(p) for p in imports]
+            found[name] = path
+            todo += [Path(p) for p in _read(*_version(path))[1]]
     return dict(sorted(found.items()))
 
 
-def module_name(path: Path) -> str:
-    """``methods.sync`` for a file of ours, the file's name for any other."""
-    parts = list(path.with_suffix("").parts)
+def is_ours(path: Path) -> bool:
+    """Whether a file is part of this distribution, and no plugin."""
     root = Path(__file__).resolve().parent.parent
-    if path.is_relative_to(root) and path.relative_to(root).parts[0] in PACKAGES:
-        parts = list(path.relative_to(root).with_suffix("").parts)
-        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    return path.name
+    return path.is_relative_to(root) and path.relative_to(root).parts[0] in PACKAGES
+
+
+def module_name(path: Path) -> str:
+    """``methods.sync`` for a file in a package, the file's name for any other."""
+    package = package_of(path)
+    if not package or (package[0] in PACKAGES and not is_ours(path)):
+        return path.name
+    return ".".join(package if path.stem == "__init__" else [*package, path.stem])
+
+
+def package_of(path: Path) -> list[str]:
+    """The packages a file stands in, the outermost first: folders with an __init__.py."""
+    folder, parts = path.parent, []
+    while (folder / "__init__.py").is_file():
+        parts.append(folder.name)
+        folder = folder.parent
+    return parts[::-1]
+
+
+def _version(path: Path) -> tuple[Path, int]:
+    return path, path.stat().st_mtime_ns
 
 
 @functools.cache
 def _read(path: Path, modified: int) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports = tuple(sorted({file for name in _imported(tree) if (file := _file(name))}))
+    names = _imported(tree, package_of(path))
+    imports = tuple(sorted({file for name in names if (file := _file(name))}))
     for node in ast.walk(tree):
         _drop_docstring(node)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imports
@@ -59,21 +82,24 @@ def _drop_docstring(node: ast.AST) -> None:
             node.body = node.body[1:] or [ast.Pass()]
 
 
-def _imported(tree: ast.AST) -> set[str]:
+def _imported(tree: ast.AST, package: list[str]) -> set[str]:
+    """Full names of what is imported of ours, or of the file's own package."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.partition(".")[0] in PACKAGES}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    roots = {*PACKAGES, *package[:1]}
+    return {name for name in names if name.partition(".")[0] in roots}
 
 
 @functools.cache
 def _file(module: str) -> str | None:
     try:
         spec = find_spec(module)
-    except ModuleNotFoundError:
+    except Exception:  # what looks like a module may be a name inside one
         return None
-    return spec.origin if spec and spec.origin else None
+    return spec.origin if spec and spec.origin and spec.origin.endswith(".py") else None

@@ -1,0 +1,105 @@
+"""`legible check`: holds a plugin to the laws of its kind, on toy data, on one CPU core.
+
+from bench.check import check, checks, render
+print(render(check("my_method.py")))
+
+@pytest.mark.parametrize("law", checks("my_method.py"), ids=str)
+def test_my_method(law):
+    law()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import registry
+from bench.check import backbones, datasets, description, evaluation, metrics, steps, training
+from bench.check.law import LAWS, Case, Law, Outcome, Status, spoken
+from bench.check.subject import MethodSubject
+from bench.registry import UserError
+
+__all__ = ["Case", "Outcome", "check", "checks", "failed", "render"]
+
+_ORDER = (description, training, steps, evaluation)
+_SUBJECTS: dict[str, Callable[..., Any]] = {
+    "methods": MethodSubject,
+    "metrics": metrics.MetricSubject,
+    "datasets": datasets.DatasetSubject,
+    "backbones": backbones.BackboneSubject,
+}
+
+
+def check(target: str | Path, **params: Any) -> list[Outcome]:
+    """Every law for everything that a plugin file registers, or for one registered name.
+
+    ``params`` replace a method's defaults. Raises UserError for a name or file that is not there;
+    a file that is there but cannot be imported, or registers nothing, is a failed outcome.
+    """
+    try:
+        cases = checks(target, **params)
+    except UserError as error:
+        if Path(target).suffix != ".py" or not Path(target).is_file():
+            raise
+        return [Outcome(Path(target).name, "registers", "fail", str(error))]
+    return [case.outcome() for case in cases]
+
+
+def checks(target: str | Path, **params: Any) -> list[Case]:
+    """The laws that apply, not yet tried. Raises UserError where there is nothing to try."""
+    return [
+        Case(kind, subject, name)
+        for kind, subject in ((k, _SUBJECTS[k](n, params)) for k, n in _found(target))
+        for name in _in_order(LAWS[kind])
+    ]
+
+
+def _in_order(laws: Mapping[str, Law]) -> list[str]:
+    """What a method says of itself comes first, then training, then evaluation."""
+    places = {module.__name__: place for place, module in enumerate(_ORDER)}
+    return sorted(laws, key=lambda name: places.get(laws[name].holds.__module__, 0))
+
+
+def _found(target: str | Path) -> list[tuple[str, str]]:
+    """Kind and name of what a file registers, or of the first thing with that name."""
+    registry.load()
+    if Path(target).suffix == ".py":
+        found = registry.load_plugin(Path(target))
+        if not found:
+            raise UserError(f"{target} registers nothing: decorate a class with @register (or a "
+                            "function with @metric, @dataset or @backbone)")  # fmt: skip
+        return found
+    for kind, known in registry.KINDS.items():
+        if target in known:
+            return [(kind, str(target))]
+    registry.get("methods", str(target))  # raises, with the nearest name
+    raise AssertionError
+
+
+def failed(outcomes: Sequence[Outcome]) -> bool:
+    """Whether any law is broken."""
+    return any(outcome.status == "fail" for outcome in outcomes)
+
+
+def render(outcomes: Sequence[Outcome], width: int = 100) -> str:
+    """A table in plain text, a line a law, and a last line that sums up."""
+    import textwrap
+
+    lines: list[str] = []
+    name = max((len(outcome.check) for outcome in outcomes), default=0)
+    for i, outcome in enumerate(outcomes):
+        if not i or outcome.subject != outcomes[i - 1].subject:
+            lines += ["", outcome.subject] if i else [outcome.subject]
+        head = f"  {outcome.status:4}  {spoken(outcome.check):{name}}  "
+        lines.append(
+            textwrap.fill(
+                outcome.reason, max(width, len(head) + 30), initial_indent=head,
+                subsequent_indent=" " * len(head), break_long_words=False,
+            ).rstrip()
+            or head.rstrip()
+        )  # fmt: skip
+    count: dict[Status, int] = {"pass": 0, "fail": 0, "skip": 0}
+    for outcome in outcomes:
+        count[outcome.status] += 1
+    return "\n".join([*lines, "", ", ".join(f"{n} {status}" for status, n in count.items())])

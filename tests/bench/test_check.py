@@ -1,0 +1,290 @@
+"""Methods that break one law each: the check must name that law, and no other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent, indent
+from typing import Any
+from unittest import SkipTest
+
+import numpy as np
+import pytest
+import torch
+
+from bench import registry
+from bench.check import Case, check, checks, failed, render
+from bench.check.law import LAWS, Outcome
+from bench.check.subject import MethodSubject
+from bench.check.toy import toy_data
+from bench.registry import UserError
+
+HEAD = '''
+import random
+import numpy as np
+import torch
+from torch import nn
+from methods.base import Method, register
+
+SEEN = []
+
+@register
+class Broken(Method):
+    """Breaks one law.
+
+    Equation: L = CE + s * mean |a|.
+    Paper: none. Repository: none. Differences: none.
+    """
+
+    acts_on = "last"
+'''
+
+L1 = """
+def penalty(self, step):
+    return {"l1": self.strength * step.activations[self.taps[0]].abs().mean()}
+"""
+
+ATTACH = "def attach(self, network, data):\n    super().attach(network, data)\n"
+
+#: The law that breaks -> the ways in which it is broken here, as the class's body.
+BROKEN: dict[str, dict[str, str]] = {
+    "declarations_hold": {
+        "unknown_need": L1 + "needs = frozenset({'maps'})",
+        "refused_search": L1 + "search = {'strength': (1.0, -1.0)}",
+    },
+    "parameters_are_checked": {
+        "negative_strength": """
+            def __init__(self, strength: float = 1.0):
+                super().__init__(1.0)
+                self.strength = strength
+
+            def penalty(self, step):
+                return {"l1": self.strength * step.activations[self.taps[0]].abs().mean()}
+        """,
+        "any_parameter": """
+            def __init__(self, strength: float = 1.0, **rest):
+                super().__init__(strength)
+        """,
+        "untyped": """
+            def __init__(self, strength: float = 1.0, gamma=2):
+                super().__init__(strength)
+        """,
+    },
+    "attaches": {
+        "holds_the_head": ATTACH + "    self.head = network.taps[self.taps[0]].outgoing[0].weight",
+    },
+    "trains": {
+        "infinite": 'def penalty(self, step): return {"inf": step.logits.sum() * float("inf")}',
+        "no_dict": "def penalty(self, step): return self.strength * step.logits.mean()",
+        "no_scalar": 'def penalty(self, step): return {"x": self.strength * step.logits}',
+        "hides": 'def penalty(self, step): return {"cross_entropy": step.logits.mean()}',
+        "typo": 'def penalty(self, step): return {"x": step.activation.mean()}',
+    },
+    "needs_are_declared": {
+        "maps_unsaid": """
+            acts_on = "last_spatial"
+
+            def penalty(self, step):
+                return {"row": self.strength * step.activations[self.taps[0]][..., 0, :].mean()}
+        """,
+        "concepts_unsaid": L1 + ATTACH + "    len(data.concepts)",
+    },
+    "strength_0_is_plain": {
+        "unscaled": 'def penalty(self, step): return {"l1": step.activations[self.taps[0]].mean()}',
+
+        "nan_at_zero": """
+            def penalty(self, step):
+                s = torch.tensor(self.strength)
+                return {"x": s * (s.log() - 1).abs() * step.activations[self.taps[0]].mean()
+                        if self.taps else s * step.logits.mean()}
+        """,
+        "extra_forward": L1 + ATTACH + "    pass\n" + """
+def start_epoch(self, network, data, epoch):
+    network(next(data.batches())[1])
+        """,
+    },
+    "strength_1e_8_is_near_plain": {
+        "short_cut": """
+            def penalty(self, step):
+                on = float(self.strength > 0)
+                return {"l1": on * step.activations[self.taps[0]].mean()}
+        """,
+    },
+    "same_seed_same_weights": {
+        "own_seed": L1 + """
+def start_epoch(self, network, data, epoch):
+    self.generator.seed()
+
+def after_step(self, step):
+    for p in step.network.parameters():
+        p.add_(self.strength * 1e-3 * torch.rand((), generator=self.generator))
+        """,
+    },
+    "resume_is_exact": {
+        "plain_attribute": """
+            seen = 0.0
+            def penalty(self, step):
+                self.seen = self.seen + 1.0
+                l1 = step.activations[self.taps[0]].abs().mean()
+                return {"l1": self.strength * self.seen * l1}
+        """,
+    },
+    "training_lowers_the_loss": {
+        "wrong_sign": """
+            def penalty(self, step):
+                wrong = nn.functional.cross_entropy(step.logits, step.labels)
+                return {"anti": -3 * self.strength * wrong.clamp(max=10)}
+        """,
+    },
+    "gradient_reaches_the_network": {
+        "detached": """
+            def penalty(self, step):
+                return {"l1": self.strength * step.activations[self.taps[0]].detach().mean()}
+        """,
+        "no_effect": ATTACH
+                     + "    self.install(network, self.taps[0], lambda x: x)",
+    },
+    "dead_and_constant_units_stay_finite": {
+        "root_of_zero": """
+            def penalty(self, step):
+                a = step.activations[self.taps[0]].flatten(1)
+                return {"std": self.strength * (a - a.mean(0)).square().sum(0).sqrt().mean()}
+        """,
+    },
+    "draws_no_global_random_number": {
+        "global_noise": """
+            def penalty(self, step):
+                a = step.activations[self.taps[0]]
+                return {"noise": self.strength * (a * torch.rand(len(a)).view(
+                    -1, *[1] * (a.ndim - 1))).mean()}
+        """,
+        "global_numpy": L1.replace("self.strength *", "self.strength * np.random.rand() *"),
+        "global_attach": L1 + ATTACH + '    self.register_buffer("noise", torch.rand(3))',
+    },
+    "changes_nothing_in_place": {
+        "halves_activations": L1.replace(
+            "    return", "    step.activations[self.taps[0]].data.mul_(0.5)\n    return"
+        ).replace("l1\": ", "l1\": 0.01 * "),
+        "halves_at_evaluation": L1 + ATTACH
+        + "    network.taps[self.taps[0]].install(lambda x: x if self.training else x.mul_(0.5))",
+        "clamps_in_penalty": """
+            def penalty(self, step):
+                for p in step.network.parameters():
+                    p.data.mul_(1 - 1e-3 * self.strength)
+                return {"x": self.strength * step.logits.square().mean()}
+        """,
+    },
+    "bf16_works": {
+        "singular_values": ATTACH
+        + "    self.install(network, self.taps[0],"
+          " lambda x: x * (1 + torch.linalg.matrix_norm(x.flatten(1), 2).detach() * 0.01)"
+          " if self.training else x)",
+    },
+    "evaluation_reads_no_label": {
+        "last_labels": L1.replace("    return", "    self.labels = step.labels\n    return")
+        + ATTACH + "    self.labels = None\n"
+        + "    self.install(network, list(network.taps)[-1], self.mark)\n"
+        + """
+def mark(self, x):
+    return x if self.training or self.labels is None else x + 0 * self.labels.sum()
+        """,
+    },
+    "evaluation_sees_one_image_at_a_time": {
+        "batch_mean": ATTACH
+        + "    self.install(network, self.taps[0], lambda x: x - 0.5 * x.mean(0, keepdim=True))",
+    },
+    "evaluation_changes_nothing": {
+        "counts": ATTACH + """
+    self.register_buffer("seen", torch.zeros(()))
+    self.install(network, self.taps[0], self.count)
+
+def count(self, x):
+    if not self.training:
+        self.seen += 1
+    return 0.5 * x
+        """,
+        "draws": L1 + """
+def partition(self, network):
+    torch.rand(3, generator=self.generator)
+    return {}
+        """,
+    },
+    "saved_and_loaded_is_the_same": {
+        "plain_tensor": L1 + ATTACH + """
+    self.scale = 1.0
+    network.taps[self.taps[0]].install(lambda x: self.scale * x)
+
+def after_training(self, network, data):
+    self.scale = 2.0
+        """,
+        "grows": L1 + """
+def after_training(self, network, data):
+    self.register_buffer("late", torch.zeros(3))
+        """,
+    },
+    "moves_to_other_dtypes_and_devices": {
+        "constant": ATTACH + """
+    self.mix = torch.eye(network.taps[self.taps[0]].units) * 0.5
+    self.install(network, self.taps[0],
+                 lambda x: torch.einsum("ij,bj...->bi...", self.mix, x))
+        """,
+    },
+    "leaves_no_hook": {
+        "forward_hook": L1 + ATTACH
+        + "    network.taps[self.taps[-1]].point.register_forward_hook(lambda *a: None)"
+          " if self.taps else None",
+        "gradient_hook": L1 + ATTACH
+        + "    next(network.parameters()).register_hook(lambda grad: grad)",
+    },
+    "claimed_modules_are_a_partition": {
+        "too_few": L1 + "def partition(self, network): return {'conv2': torch.zeros(3).long()}",
+        "no_tap": L1 + "def partition(self, network): return {'conv9': torch.zeros(8).long()}",
+        "fractions": L1 + "def partition(self, network): return {'conv2': torch.zeros(8)}",
+        "below": L1 + "def partition(self, network): return {'conv2': torch.full((8,), -2)}",
+    },
+}  # fmt: skip
+CASES = [(law, name) for law, ways in BROKEN.items() for name in ways]
+
+
+@pytest.fixture
+def write(tmp_path: Path, kept_registry: None) -> Callable[[str, str], Path]:
+    """Writes a method's file from its class body."""
+
+    def method(name: str, body: str, head: str = HEAD) -> Path:
+        path = tmp_path / f"{name}.py"
+        path.write_text(head + indent(dedent(body), "    "))
+        return path
+
+    return method
+
+
+@pytest.fixture
+def kept_registry() -> Iterator[None]:
+    """Forgets what a test registers."""
+    registry.load()
+    known = {kind: dict(items) for kind, items in registry.KINDS.items()}
+    yield
+    for kind, items in registry.KINDS.items():
+        items.clear()
+        items.update(known[kind])
+
+
+def broken(outcomes: list[Outcome]) -> dict[str, str]:
+    return {o.check: o.reason for o in outcomes if o.status == "fail"}
+
+
+@pytest.mark.parametrize(("law", "name"), CASES)
+def test_each_law_can_be_broken_alone(law: str, name: str, write: Any) -> None:
+    outcomes = check(write(name, BROKEN[law][name]))
+    found = broken(outcomes)
+    assert set(found) == {law}, found
+    assert len(found[law]) > 20  # says what to do
+    assert failed(outcomes)
+
+
+def test_every_law_of_methods_is_broken_once() -> None:
+    """But those that only remark, and the two that the tests below break."""
+    others = {"waits_for_no_device", "integrated_gradients_add_up", "registers",
+              "docstring_says_what_it_is"}  # fmt: skip
+    assert set(BROKEN) | others == set(LAWS["methods"])
