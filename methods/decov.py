@@ -42,6 +42,7 @@ class DeCov(Method):
     scale: "covariance" as in the paper, or "correlation".
     """
 
+    acts_on = "last"
     trains_on = frozenset({"effective_rank"})
     search = {"strength": (0.03, 0.1, 0.3, 1.0)}
 

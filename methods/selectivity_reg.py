@@ -41,13 +41,14 @@ class SelectivityReg(Method):
     Paper: Leavitt & Morcos, "Selectivity considered harmful: evaluating the causal impact of
     class selectivity in DNNs", 2020 (arXiv 2003.01262).
     Repository: none was read; the formula is the paper's as remembered (methods.md, section 5).
-    Differences: at the last map by default, where the benchmark looks, and not at every layer.
+    Differences: at the last Tap by default, where the benchmark looks, and not at every layer.
     Class means are of the batch: with few images a class they are noisy, and SI biased upwards.
 
     direction: "more" selectivity, or "less" (the paper's main experiment).
     """
 
     kind = "control"
+    acts_on = "last"
     trains_on = frozenset({"class_selectivity"})
     search = {"strength": (0.1, 0.3, 1.0, 3.0)}
 
