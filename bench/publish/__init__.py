@@ -7,15 +7,21 @@ from typing import Any
 import pandas as pd
 
 from bench.publish.board import Board
+from bench.publish.documents import FORMATS, documents
+from bench.publish.html import Picture, render_html
 from bench.publish.markdown import render
 from bench.publish.scores import COLUMNS, SCHEMA_VERSION, read_scores, schema, tidy, write_scores
 
 __all__ = [
     "COLUMNS",
+    "FORMATS",
     "SCHEMA_VERSION",
     "Board",
+    "Picture",
+    "documents",
     "leaderboard",
     "read_scores",
+    "render_html",
     "schema",
     "tidy",
     "write_scores",

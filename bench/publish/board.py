@@ -92,7 +92,8 @@ class Board:
     remarks: Mapping[str, str] = field(default_factory=dict)
     photographs: Collection[str] = ()
     attributions: Sequence[str] = ()
-    figures: Sequence[tuple[str, str]] = ()  # file below the README, caption
+    figures: Sequence[tuple[str, str]] = ()  # shown: file below the README, caption
+    gallery: Sequence[tuple[str, str]] = ()  # linked: file below the README, caption
     docs: str = "../../docs/metrics.md"
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
 

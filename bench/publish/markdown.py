@@ -62,12 +62,15 @@ def seeds_note(board: Board) -> list[str]:
 
 
 def figures_section(board: Board) -> list[str]:
-    """Each figure with its caption."""
-    if not board.figures:
-        return []
-    pictures = [f"![{escape(caption)}]({quote(path)})\n\n<sub>{escape(caption)}</sub>"
-                for path, caption in board.figures]  # fmt: skip
-    return ["## Pictures", *pictures]
+    """Each figure with its caption, and links to the pictures of single methods."""
+    shown = [f"![{escape(caption)}]({quote(path)})\n\n<sub>{escape(caption)}</sub>"
+             for path, caption in board.figures]  # fmt: skip
+    parts = ["## Pictures", *shown]
+    if board.gallery:
+        links = [f"- [{escape(caption)}]({quote(path)})" for path, caption in board.gallery]
+        summary = "<details><summary>Units, modules and training curves of each method</summary>"
+        parts += [summary, "\n".join(links), "</details>"]
+    return parts if len(parts) > 1 else []
 
 
 COSTS = {

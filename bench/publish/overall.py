@@ -102,10 +102,10 @@ def _against_plain(
         return "—"
     digits = decimals(differences.mean[:, 0])
     i = rows.index(row)
-    return signed(differences, i, 0, digits) + _fewer_blocks(differences, i, 0, notes)
+    return signed(differences, i, 0, digits) + fewer_blocks(differences, i, 0, notes)
 
 
-def _fewer_blocks(differences: Interval, row: int, column: int, notes: Notes) -> str:
+def fewer_blocks(differences: Interval, row: int, column: int, notes: Notes) -> str:
     """A footnote where a row has values in fewer blocks than others."""
     n, most = int(differences.n[row, column]), int(np.max(differences.n[:, column]))
     return notes.mark([f"over {n} of {most} blocks"] if 0 < n < most else [])
@@ -136,7 +136,7 @@ def difference_table(
     def line(row: Row) -> list[str]:
         i = rows.index(row)
         digits = [decimals(interval.mean[:, c]) for c in range(len(names))]
-        cells = [signed(interval, i, c, digits[c]) + _fewer_blocks(interval, i, c, notes)
+        cells = [signed(interval, i, c, digits[c]) + fewer_blocks(interval, i, c, notes)
                  for c in range(len(names))]  # fmt: skip
         return [row_name(board, row, notes), *cells]
 

@@ -1,0 +1,87 @@
+"""The leaderboard as one self-contained HTML file (templates/report.html.j2, .css, .js).
+
+It opens from disk without a network, runs one script that its Content-Security-Policy names by
+hash, and every text in it is escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from bench.publish.board import Block, Board, Row
+from bench.publish.entries import cost_tables, failures, overall_table, row_id, section
+from bench.publish.standings import Standings
+from bench.publish.text import one_line, settings
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture of one row on one block; the same ``kind`` of two rows can be laid side by side."""
+
+    block: Block
+    row: tuple[str, str]  # method and params
+    kind: Literal[
+        "units", "views", "modules", "members", "lesions", "focus", "attribution", "curves"
+    ]
+    alt: str
+    data: bytes
+    mime: Literal["image/png", "image/svg+xml"] = "image/png"
+
+    @property
+    def source(self) -> str:
+        return f"data:{self.mime};base64,{base64.b64encode(self.data).decode()}"
+
+
+def render_html(
+    board: Board,
+    pictures: Sequence[Picture] = (),
+    figures: Sequence[tuple[str, bytes, str]] = (),
+) -> str:
+    """The report. ``figures`` are (caption, bytes, MIME type) shown below the overall table."""
+    standings = Standings(board)
+    style, script = ((TEMPLATES / name).read_text("utf-8") for name in ("report.css", "report.js"))
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("report.html.j2").render(
+        board=board, style=Markup(style), script=Markup(script),  # our own files, not data
+        policy=policy(style, script), photographs=sorted(_photographs(board)),
+        overall=overall_table(standings),
+        sections=[section(board, block, number) for number, block in enumerate(board.blocks)],
+        costs=cost_tables(board), failures=failures(board), rows=_identified(board),
+        pictures=[(p, row_id(board, p.row), board.blocks.index(p.block)) for p in pictures],
+        figures=[(caption, f"data:{mime};base64,{base64.b64encode(data).decode()}")
+                 for caption, data, mime in figures],
+        one_line=one_line,
+    ) + "\n"  # fmt: skip
+
+
+def policy(style: str, script: str) -> str:
+    """A Content-Security-Policy: this style, this script, embedded images, and no network."""
+    style_hash, script_hash = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (style, script)
+    )
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; "
+        f"script-src 'sha256-{script_hash}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _photographs(board: Board) -> set[str]:
+    return {block.dataset for block in board.blocks} & set(board.photographs)
+
+
+def _identified(board: Board) -> list[tuple[str, Row, str]]:
+    return [(row_id(board, row.key), row, settings(row.params)) for row in board.rows]

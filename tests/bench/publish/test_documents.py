@@ -1,0 +1,68 @@
+"""A whole publication: complete, linked, and the same bytes twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from bench.publish import Picture, documents, write_scores
+from bench.publish.documents import picture_path
+from bench.publish.formats import as_csv, as_json
+from bench.publish.scores import check_rows
+
+
+@pytest.fixture(scope="module")
+def pictures(board):
+    return [Picture(board.blocks[0], row.key, "units", row.label, b"png") for row in board.rows]
+
+
+@pytest.fixture(scope="module")
+def files(board, pictures):
+    return documents(board, pictures)
+
+
+def test_publishing_twice_gives_the_same_bytes(board, pictures, files):
+    again = dataclasses.replace(board, scores=board.scores.sample(frac=1, random_state=1))
+    assert documents(again, pictures) == files
+
+
+def test_every_picture_is_linked_and_every_link_has_its_file(files):
+    linked = set(re.findall(r"\]\((figures/[^)]+)\)", files["README.md"].decode()))
+    assert linked == {name for name in files if name.startswith("figures/")}
+
+
+def test_formats_are_chosen_and_unknown_ones_refused(board):
+    assert {"scores.csv", "report.html"}.isdisjoint(documents(board, formats=["json"]))
+    with pytest.raises(ValueError, match="no format 'pdf'"):
+        documents(board, formats=["pdf"])
+
+
+def test_file_names_are_plain_and_distinct(board):
+    names = [
+        picture_path(board, Picture(block, row.key, kind, "", b""))
+        for block in board.blocks for row in board.rows for kind in ("units", "curves")
+    ]  # fmt: skip
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"figures/[a-z0-9-]+\.png", name) for name in names)
+
+
+def test_csv_is_the_score_file(board, tmp_path):
+    write_scores(board.scores, tmp_path / "scores.csv")
+    assert as_csv(board).encode() == (tmp_path / "scores.csv").read_bytes()
+
+
+def test_json_is_strict_and_follows_the_schema(board):
+    def refuse(name):
+        raise AssertionError(name)
+
+    value = json.loads(as_json(board), parse_constant=refuse)
+    check_rows(value["scores"])
+    assert value["schema_version"] == 1
+    overall = {r["method"] + r["params"]: r["tier"] for r in value["ranks"] if r["of"] == "overall"}
+    assert overall["bean{}"] == 0
+    assert min(tier for tier in overall.values() if tier) == 1
+    assert np.array(value["agreement"]["spearman"]).shape == (4, 4)

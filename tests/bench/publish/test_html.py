@@ -1,0 +1,203 @@
+"""The HTML report: self-contained, escaped, and usable in a real browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from bench.publish import Picture, documents
+from bench.publish.drawing import save
+from bench.publish.html import render_html
+from bench.publish.pictures import curves
+
+EVIL = '"><img src=x onerror="window.hit=1"><script>window.hit=1</script>{{ 7*7 }}'
+ENTER, ESCAPE, TAB = "\ue007", "\ue00c", "\ue004"
+
+
+@pytest.fixture(scope="module")
+def pictures(board):
+    data = save(lambda: curves({"cross entropy": [2.0, 1.0]}), "png")
+    return [
+        Picture(block, row.key, "curves", f"Curves of {row.label}", data)
+        for block in board.blocks
+        for row in board.rows[:3]
+    ]
+
+
+@pytest.fixture(scope="module")
+def page(board, pictures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_bytes(documents(board, pictures)["report.html"])
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with runpy.run_path(str(Path(__file__).with_name("browser.py")))["Browser"]() as opened:
+        yield opened
+
+
+# ------------------------------------------------------------- the file
+
+
+def test_the_report_is_the_same_twice(board, pictures):
+    assert render_html(board, pictures) == render_html(board, pictures)
+
+
+def test_the_report_needs_nothing_from_outside(board, pictures):
+    text = render_html(board, pictures)
+    sources = re.findall(r'(?:src|href|action)\s*=\s*"([^"]{0,30})', text)
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+    assert "default-src &#39;none&#39;" in text
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_nothing_is_dropped(board):
+    text = render_html(board)
+    for row in board.rows:
+        assert row.label in text
+    assert "needs a dense | layer with &lt;b&gt;weights&lt;/b&gt;" in text
+    assert "drawn characters and synthetic scenes" in text
+
+
+def test_hostile_text_is_escaped_everywhere(board, hostile):
+    text = render_html(hostile)
+    assert text.count("<script>") == render_html(board).count("<script>") == 1
+    assert "<img src=x" not in text
+    assert "{{ 7*7 }}" in text
+
+
+@pytest.fixture(scope="module")
+def hostile(board):
+    evil = EVIL.replace("\n", " ")
+    scores = board.scores.assign(
+        label=evil, reason=board.scores["reason"].map(lambda r: r and evil)
+    )
+    return dataclasses.replace(
+        board, scores=scores, title=evil, marks={"bean": evil}, remarks={"iou": evil},
+        provenance={"command": evil, evil: evil}, attributions=[evil],
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------- in the browser
+
+NAMES = "return [...document.querySelectorAll('#overall-table tbody tr')].map(r => r.firstElementChild.dataset.key.trim())"  # noqa: E501
+SHOWN = "return [...document.querySelectorAll('{}')].filter(e => e.offsetParent !== null).length"
+
+
+@pytest.mark.parametrize("width, dark", [(1280, False), (390, False), (390, True), (800, True)])
+def test_it_loads_without_errors_and_fits(browser, page, width, dark):
+    browser.open(page, width, 800, dark)
+    assert browser.errors() == []
+    assert browser.js("return document.documentElement.scrollWidth") <= width
+    assert browser.js("return document.title") == "Synthetic <leaderboard>"
+    light = browser.js("return getComputedStyle(document.body).backgroundColor")
+    assert (light == "rgb(255, 255, 255)") != dark
+    assert len(browser.screenshot()) > 5000
+
+
+def test_a_click_sorts_and_another_turns_the_order(browser, page):
+    browser.open(page)
+    head = "#overall-table thead th:nth-child(3) .sort"  # mean rank
+    browser.click(head)
+    up = browser.js(NAMES)
+    browser.click(head)
+    down = browser.js(NAMES)
+    assert up[-1] == down[-1] == "bean"  # unranked: last either way
+    assert up[:-1] == down[:-1][::-1]
+    state = "return document.querySelector('#overall-table thead th:nth-child(3)').ariaSort"
+    assert browser.js(state) == "descending"
+    assert browser.errors() == []
+
+
+def test_the_keyboard_sorts_opens_and_closes(browser, page):
+    browser.open(page)
+    browser.js("document.querySelector('#overall-table .sort').focus()")
+    browser.press(ENTER)
+    names = browser.js(NAMES)
+    assert names == sorted(names, key=str.lower)
+    browser.js("document.querySelector('#overall-table .open').focus()")
+    browser.press(ENTER)
+    assert browser.js("return document.getElementById('detail').open")
+    browser.press(ESCAPE)
+    assert not browser.js("return document.getElementById('detail').open")
+    assert browser.js("return document.activeElement.className") == "open"
+
+
+def test_filters_hide_rows_blocks_and_columns(browser, page):
+    browser.open(page)
+    assert browser.js("return document.getElementById('count').textContent") == "7 shown"
+    browser.js("document.getElementById('search').focus()")
+    browser.press(*"sync")
+    assert browser.js("return document.getElementById('count').textContent") == "2 shown"
+    assert browser.js(SHOWN.format("#overall-table tbody tr")) == 2
+    browser.open(page)
+    browser.click("#apart")
+    assert browser.js("return document.getElementById('count').textContent") == "4 shown"
+    choose = "const s = document.getElementById('{}'); s.value = '{}'; s.dispatchEvent(new Event('input'))"  # noqa: E501
+    browser.js(choose.format("block", "1"))
+    assert browser.js(SHOWN.format("section.block")) == 1
+    before = browser.js(SHOWN.format("#block1-1 thead th"))
+    browser.js(choose.format("aspect", "focus"))
+    assert browser.js(SHOWN.format("#block1-1 thead th")) == 3 < before
+    assert browser.js(SHOWN.format("#overall-table thead th")) == 4
+    assert browser.errors() == []
+
+
+def test_a_method_opens_its_pictures_and_numbers(browser, page):
+    browser.open(page)
+    browser.click("#overall-table tbody tr:nth-child(1) .open")
+    assert browser.js("return document.getElementById('detail-head').textContent") == (
+        "sync (reconstruction) strength=2.0"
+    )
+    browser.open(page)
+    browser.click("#overall-table tbody tr:nth-child(3) .open")  # plain
+    loaded = "return [...document.querySelectorAll('#detail-body img')].filter(i => i.src).length"
+    assert browser.js(loaded) == 3
+    assert "0.500 ± 0.008" in browser.js("return document.getElementById('detail-body').innerText")
+    browser.click("#close")
+    assert browser.errors() == []
+
+
+def test_two_methods_stand_side_by_side(browser, page):
+    browser.open(page, 1280)
+    left, right = browser.js(
+        "return [...document.querySelectorAll('#pair > div')].map(d => d.getBoundingClientRect().x)"
+    )
+    assert left < right
+    heads = "return [...document.querySelectorAll('#pair h3')].map(h => h.textContent.trim())"
+    assert browser.js(heads) == ["plain", "bean"]
+    assert browser.js(SHOWN.format("#pair img")) == 2
+    browser.open(page, 390)
+    xs = (
+        "return [...document.querySelectorAll('#pair > div')].map(d => d.getBoundingClientRect().x)"
+    )
+    assert len(set(browser.js(xs))) == 1
+
+
+def test_a_metric_s_card_shows_on_keyboard_focus_and_goes_on_escape(browser, page):
+    browser.open(page)
+    browser.js("document.querySelector('#block0-1 thead th:nth-child(2) .sort').focus()")
+    browser.press(TAB)
+    card = "const c = document.activeElement.closest('th').querySelector('.card'); return getComputedStyle(c).display + c.textContent"  # noqa: E501
+    shown = browser.js(card)
+    assert shown.startswith("block")
+    assert "Spread of a unit's activation." in shown
+    browser.press(ESCAPE)
+    assert browser.js(card).startswith("none")
+
+
+def test_hostile_text_runs_nothing(browser, hostile, tmp_path):
+    path = tmp_path / "hostile.html"
+    path.write_text(render_html(hostile), encoding="utf-8")
+    browser.open(path.as_uri())
+    browser.click("#overall-table .open")
+    assert browser.js("return window.hit === undefined")
+    assert browser.js("return document.querySelectorAll('img').length") == 0
+    assert browser.errors() == []
