@@ -70,7 +70,7 @@ def _seed_noise(
     residual = np.where(np.isfinite(flat), flat - mean[:, None], 0)
     unit = residual / np.sqrt(np.maximum(n * (n - 1), 1))[:, None]
     normal = generator.standard_normal((draws, flat.shape[0] * flat.shape[1]))
-    return normal @ unit.reshape(-1, flat.shape[2])
+    return normal @ unit.reshape(normal.shape[1], flat.shape[2])
 
 
 def _tails(

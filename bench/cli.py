@@ -184,11 +184,9 @@ def main() -> None:
 
 def _explained(error: Exception) -> tuple[str, int]:
     """What to print for an exception; anything unexpected is raised again."""
-    import click
-
-    if isinstance(error, click.exceptions.Abort):
+    if isinstance(error, typer.Abort):
         return "stopped; the same command continues where this one was", 130
-    if isinstance(error, click.ClickException):
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own errors
         return error.format_message(), error.exit_code
     registry: Any = sys.modules.get("bench.registry")
     if registry is not None and isinstance(error, registry.UserError):

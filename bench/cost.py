@@ -162,4 +162,4 @@ def measured(
 def times(bench: Bench, cell: Cell) -> tuple[float, float]:
     """Seconds of training and of scoring as recorded (under whatever else ran)."""
     manifest = bench.run_of(cell).manifest()
-    return sum(manifest.get("seconds", [])), manifest.get("score_seconds", 0.0)
+    return float(sum(manifest.get("seconds", []))), float(manifest.get("score_seconds", 0.0))

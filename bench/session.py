@@ -22,7 +22,7 @@ from bench.registry import UserError
 from bench.store import Corrupt, Store
 from bench.suite import Cell
 
-CONSOLE = Console(highlight=False)
+CONSOLE = Console(highlight=False, soft_wrap=True)
 
 
 def open_bench(device: str, plugins: Sequence[Path], runs: Path, root: Path | None) -> Bench:

@@ -1,0 +1,225 @@
+"""The commands from end to end, on a toy suite, the way a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench import cli
+
+TINY = """
+title = "Tiny"
+seeds = [0, 1]
+probe = 40
+plugins = ["{plugin}"]
+methods = ["plain", "sync", "untrained", "plain_rotated", "bean"]
+[recipe]
+epochs = 2
+batch = 16
+[[blocks]]
+dataset = "toy"
+backbone = "vgg"
+net = {{width = 4, stages = 2}}
+"""
+
+
+@pytest.fixture
+def legible(monkeypatch, capsys):
+    """``legible(*args)`` -> (exit code, stdout, stderr), in this process."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["legible", *map(str, args)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as leave:
+            code = leave.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, toy_plugin):
+    """A folder with a tiny suite in it, run once."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "tiny.toml").write_text(TINY.format(plugin=toy_plugin))
+    command = [sys.executable, "-m", "bench.cli", "run", "tiny.toml", "--jobs", "2"]
+    done = subprocess.run(
+        [*command, "--device", "cpu"], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+@pytest.fixture
+def here(workplace, monkeypatch):
+    monkeypatch.chdir(workplace[0])
+    return workplace[0]
+
+
+@pytest.mark.slow
+class TestAfterARun:
+    def test_progress_is_plain_lines_with_time_left(self, workplace):
+        lines = [line for line in workplace[1].splitlines() if line.startswith("[")]
+        assert len(lines) == 10 and "accuracy" in lines[0] and "left" in lines[0]
+
+    def test_every_run_is_complete(self, here):
+        folders = [p for p in Path("runs").iterdir() if p.name.startswith("toy")]
+        assert len(folders) == 10
+        for folder in folders:
+            manifest = json.loads((folder / "manifest.json").read_text())
+            assert manifest["status"] == "done"
+            assert manifest["environment"]["torch"] and manifest["identity"]["fingerprint"]
+            assert (folder / "network.safetensors").exists()
+            assert not (folder / "training.safetensors").exists()
+
+    def test_a_second_run_has_nothing_to_do(self, here, legible):
+        code, out, _ = legible("run", "tiny.toml", "--device", "cpu")
+        assert code == 0 and "0 of 10 cells to run (10 done)" in out
+
+    def test_publishing_twice_gives_the_same_bytes(self, here, legible):
+        assert legible("publish", "tiny.toml", "--device", "cpu")[0] == 0
+        first = {p: p.read_bytes() for p in Path("results/tiny").rglob("*") if p.is_file()}
+        assert {"README.md", "scores.csv", "cost.csv"} <= {p.name for p in first}
+        assert legible("publish", "tiny.toml", "--device", "cpu")[0] == 0
+        assert all(p.read_bytes() == old for p, old in first.items())
+
+    def test_rerunning_gives_the_same_scores(self, here, legible):
+        legible("publish", "tiny.toml", "--device", "cpu", "--no-cost")
+        old = Path("results/tiny/scores.csv").read_bytes()
+        code, *_ = legible("run", "tiny.toml", "--device", "cpu", "--runs", "again", "--jobs", "1")
+        assert code == 0
+        legible("publish", "tiny.toml", "--device", "cpu", "--no-cost", "--runs", "again",
+                "--results", "other")  # fmt: skip
+        assert Path("other/tiny/scores.csv").read_bytes() == old
+
+    def test_null_rows_are_what_they_say(self, here, legible):
+        legible("publish", "tiny.toml", "--device", "cpu", "--no-cost")
+        scores = pd.read_csv("results/tiny/scores.csv")
+        accuracy = scores[scores.metric == "accuracy"].set_index(["method", "seed"]).value
+        for seed in (0, 1):
+            assert accuracy["plain_rotated", seed] == pytest.approx(accuracy["plain", seed])
+        assert "oracle" in set(scores.method)
+
+    def test_why_says_up_to_date_and_names_a_change(self, here, legible):
+        code, out, _ = legible("why", "toy-vgg(width=4,stages=2)-sync-s0", "--device", "cpu",
+                               "--plugin", TOY)  # fmt: skip
+        assert code == 0 and "up to date" in out
+        run = next(p for p in Path("runs").iterdir() if "sync-s0" in p.name)
+        manifest = json.loads((run / "manifest.json").read_text())
+        manifest["identity"]["recipe"]["lr"] = 7.0
+        (run / "manifest.json").write_text(json.dumps(manifest))
+        code, out, _ = legible("why", run, "--device", "cpu", "--plugin", TOY)
+        assert code == 0 and "recipe.lr: 7.0 -> 0.002" in out
+
+    def test_show_draws_units(self, here, legible):
+        code, out, err = legible("show", "toy-vgg(width=4,stages=2)-plain-s0", "--units", "0,2",
+                                 "--out", "units.png", "--device", "cpu", "--plugin", TOY)  # fmt: skip
+        assert code == 0, err
+        assert Path("units.png").read_bytes()[:4] == b"\x89PNG"
+        code, _, err = legible("show", "toy-vgg(width=4,stages=2)-plain-s0", "--units", "99",
+                               "--device", "cpu", "--plugin", TOY)  # fmt: skip
+        assert code == 2 and "units 0 to" in err
+
+    def test_a_half_written_run_is_set_aside_named_and_redone(self, here, legible):
+        run = next(p for p in Path("runs").iterdir() if "bean-s1" in p.name)
+        (run / "manifest.json").write_text('{"status": "do')
+        code, out, _ = legible("run", "tiny.toml", "--device", "cpu", "--jobs", "1")
+        assert code == 0 and "set aside" in out and "corrupt-1" in out
+        assert json.loads((run / "manifest.json").read_text())["status"] == "done"
+
+
+TOY = Path(__file__).with_name("toy_plugin.py")
+
+
+def test_help_is_quick_and_imports_no_torch():
+    script = "import sys, bench.cli; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_dry_run_shows_what_is_missing_and_trains_nothing(tmp_path, legible, toy_plugin):
+    text = TINY.format(plugin=toy_plugin) + "data = {missing = true}\n"
+    (tmp_path / "gone.toml").write_text(text)
+    code, out, _ = legible("run", tmp_path / "gone.toml", "--dry-run", "--device", "cpu",
+                           "--runs", tmp_path / "runs")  # fmt: skip
+    assert code == 0 and "10 missing" in out and "made, not fetched" in " ".join(out.split())
+    assert not list((tmp_path / "runs").glob("toy*"))
+
+
+def test_a_method_that_cannot_run_is_skipped_with_its_reason(tmp_path, legible, toy_plugin):
+    text = TINY.format(plugin=toy_plugin).replace('"vgg"', '"mlp"')
+    text = text.replace("net = {width = 4, stages = 2}", "net = {hidden = [8]}")
+    (tmp_path / "flat.toml").write_text(text)
+    _, out, _ = legible("run", tmp_path / "flat.toml", "--dry-run", "--device", "cpu",
+                        "--runs", tmp_path / "runs")  # fmt: skip
+    assert "needs a Tap with a map" in " ".join(out.split()) and "2 skipped" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["run", "quik"], "no suite 'quik'; did you mean 'quick'?"),
+        (["run", "quick", "--device", "gpu"], "use auto, cpu or cuda"),
+        (["run", "quick", "--seeds", "a"], "whole numbers"),
+        (["run", "quick", "--methods", "snyc"], "did you mean 'sync'?"),
+        (["run", "quick", "--datasets", "kanij"], "did you mean 'kanji'?"),
+        (["run", "quick", "--plugin", "nowhere.py"], "no plugin file"),
+        (["run", "quick", "--jobs", "-1", "--datasets", "toy"], "the suite has no dataset"),
+        (["run", "quick", "--slurm", "gpu", "--methods", "x"], "the suite has no method"),
+        (["list", "method"], "did you mean 'methods'?"),
+        (["why", "nothing"], "no run 'nothing'"),
+        (["frobnicate"], "No such command"),
+        (["run"], "Missing argument"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(tmp_path, monkeypatch, legible, args, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = legible(*args)
+    assert code == 2 and message in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["methods", "metrics", "datasets", "backbones", "suites"])
+def test_lists(legible, kind):
+    code, out, _ = legible("list", kind)
+    assert code == 0 and len(out.splitlines()) >= 1
+
+
+def test_results_that_cannot_be_written_are_one_line(tmp_path, monkeypatch, legible, toy_plugin):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(TINY.format(plugin=toy_plugin))
+    (tmp_path / "results").write_text("a file, not a folder")
+    code, _, err = legible("publish", "tiny.toml", "--device", "cpu", "--no-cost")
+    assert code == 2 and "cannot write to results" in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_the_next_run_continues(tmp_path, toy_plugin):
+    text = TINY.format(plugin=toy_plugin).replace("epochs = 2", "epochs = 400")
+    (tmp_path / "long.toml").write_text(text)
+    command = [sys.executable, "-m", "bench.cli", "run", "long.toml", "--methods", "plain",
+               "--device", "cpu", "--jobs", "1"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    restored = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - CI may ignore it
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        env=environment, preexec_fn=lambda: restored,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/training.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command continues" in err
+    assert "Traceback" not in err
+    assert list(tmp_path.glob("runs/*/training.safetensors"))
