@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import torch
@@ -34,23 +35,25 @@ def pruning_curve(
     is not finite, and everywhere without such weights.
     """
 
-    def compute() -> Tensor:
-        pruned = copy.deepcopy(network)
-        weights = [layer.weight.data for layer in _layers(pruned, which)]
-        if not weights or not len(probe.labels):
-            return torch.full((1 + len(SPARSITIES),), NAN)
-        order = torch.cat([weight.flatten() for weight in weights]).abs().argsort(stable=True)
-        accuracies = [_accuracy(pruned, probe, chunk)]
-        for sparsity in SPARSITIES:
-            gone = torch.zeros_like(order, dtype=torch.bool)
-            gone[order[: round(sparsity * len(order))]] = True
-            parts = gone.split([weight.numel() for weight in weights])
-            for weight, part in zip(weights, parts, strict=True):
-                weight.masked_fill_(part.view_as(weight), 0.0)
-            accuracies.append(_accuracy(pruned, probe, chunk))
-        return torch.tensor(accuracies)
+    return remember(probe, ("pruning", which), lambda: _curve(network, probe, which, chunk))
 
-    return remember(probe, ("pruning", which), compute)
+
+def _curve(network: NetworkLike, probe: Probe, which: Which, chunk: int) -> Tensor:
+    pruned = copy.deepcopy(network)
+    weights = [layer.weight.data for layer in _layers(pruned, which)]
+    if not weights or not len(probe.labels):
+        return torch.full((1 + len(SPARSITIES),), NAN)
+    order = torch.cat([weight.flatten() for weight in weights]).abs().argsort(stable=True)
+    run, inputs = _way_on(pruned, probe, which)
+    accuracies = [_accuracy([probe.logits], probe)]
+    for sparsity in SPARSITIES:
+        gone = torch.zeros_like(order, dtype=torch.bool)
+        gone[order[: round(sparsity * len(order))]] = True
+        parts = gone.split([weight.numel() for weight in weights])
+        for weight, part in zip(weights, parts, strict=True):
+            weight.masked_fill_(part.view_as(weight), 0.0)
+        accuracies.append(_accuracy([run(part) for part in inputs.split(chunk)], probe))
+    return torch.tensor(accuracies)
 
 
 def _layers(network: NetworkLike, which: Which) -> Iterator[nn.Linear | nn.Conv2d]:
@@ -59,11 +62,32 @@ def _layers(network: NetworkLike, which: Which) -> Iterator[nn.Linear | nn.Conv2
     return (module for module in network.modules() if isinstance(module, kinds))
 
 
-def _accuracy(network: NetworkLike, probe: Probe, chunk: int) -> float:
-    logits = torch.cat([network(images).logits for images in probe.images.split(chunk)])
-    if not logits.isfinite().all():
+def _accuracy(logits: list[Tensor], probe: Probe) -> float:
+    answers = torch.cat(logits)
+    if not answers.isfinite().all():
         return NAN
-    return float((logits.argmax(1) == probe.labels).double().mean())
+    return float((answers.argmax(1) == probe.labels).double().mean())
+
+
+def _way_on(
+    network: NetworkLike, probe: Probe, which: Which
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """How logits are computed, and from what: the images, or, for dense weights, the activation
+    of a probed layer that no dense weight comes before."""
+    for name, layer in probe.layers.items() if which == "dense" else ():
+        if _untouched(network, layer, probe):
+            return partial(network.continue_from, name), layer.activation
+    return lambda images: network(images).logits, probe.images
+
+
+def _untouched(network: NetworkLike, layer: Layer, probe: Probe) -> bool:
+    """Whether a layer stays as it is without any dense weight, tried on a few images."""
+    without = copy.deepcopy(network)
+    for dense in _layers(without, "dense"):
+        dense.weight.data.zero_()
+    few = without(probe.images[:8]).activations[layer.name]
+    on_trunk = getattr(network.taps[layer.name], "on_trunk", False)
+    return on_trunk and torch.allclose(few, layer.activation[:8], rtol=1e-4, atol=1e-5)
 
 
 def _area(curve: Float[Tensor, "sparsities"]) -> float:

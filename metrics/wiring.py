@@ -109,6 +109,7 @@ def weight_ncut(layer: Layer, probe: Probe) -> float:
 
     Edges are L1 norms of kernels with BatchNorm folded in, isolated nodes removed (Filan et al.,
     who take the whole network; here it is one layer's way out). Undefined with 4 nodes or fewer.
+    Scaling a unit against its outgoing weights changes it: it reads weights alone.
     """
     return float(_cuts(layer, probe)[0])
 

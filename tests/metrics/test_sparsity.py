@@ -1,6 +1,7 @@
 """Pruning: on a network whose weights are known, without touching the network."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,6 +24,26 @@ from metrics.sparsity import (
 from planted.probes import make_probe
 
 NAMES = [n for n, item in METRICS.items() if item.function.__module__ == "metrics.sparsity"]
+
+
+def drawn(build):
+    """A network with weights from a generator of its own, probed on random images."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build((1, 28, 28), 5).eval()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(60, 1, 28, 28, generator=generator)
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.normal_(generator=generator)
+        logits = network(images).logits
+        # about as many answers of each class, so that every change of the logits shows
+        *_, head = (layer for layer in network.modules() if isinstance(layer, nn.Linear))
+        head.bias -= logits.median(0).values
+        out = network(images)
+    layers = {name: Layer(name, a) for name, a in out.activations.items()}
+    return Probe(network, images, out.logits.argmax(1), out.logits, layers)
 
 
 def ranked():
@@ -59,36 +80,40 @@ def test_accuracy_falls_with_the_weights_that_matter():
 
 @pytest.mark.parametrize("build", [lenet5, vgg])
 def test_dense_weights_apart_from_all_and_the_network_is_left_alone(build):
-    network = build((1, 28, 28), 5).eval()
-    images = torch.randn(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        logits = network(images).logits
-    before = {k: v.clone() for k, v in network.state_dict().items()}
-    probe = Probe(network, images, logits.argmax(1), logits, {})
-    dense, everything = (pruning_curve(network, probe, which) for which in ("dense", "all"))
+    probe = drawn(build)
+    before = {k: v.clone() for k, v in probe.network.state_dict().items()}
+    dense, everything = (pruning_curve(probe.network, probe, which) for which in ("dense", "all"))
     assert dense[0] == everything[0] == 1
+    assert dense[-1] < 1 and everything[-1] < 1
     assert not torch.equal(dense, everything)
-    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
-    other = Probe(network, images, logits.argmax(1), logits, {})
-    torch.testing.assert_close(pruning_curve(network, other, "all", chunk=3), everything)
+    assert all(torch.equal(v, before[k]) for k, v in probe.network.state_dict().items())
+    probe.memo.clear()
+    torch.testing.assert_close(pruning_curve(probe.network, probe, "all", chunk=7), everything)
+
+
+@pytest.mark.parametrize("build", [lenet5, vgg])
+def test_dense_weights_are_pruned_behind_a_probed_activation(build):
+    probe = drawn(build)
+    values = pruning_curve(probe.network, probe, "dense")
+    assert len(values.unique()) > 2
+    dense = {k: v for k, v in probe.layers.items() if k.startswith("fc")}
+    for layers in ({}, dense):  # none probed; only some that stand behind dense weights
+        other = replace(probe, layers=layers, memo={})
+        torch.testing.assert_close(pruning_curve(probe.network, other, "dense"), values)
 
 
 def test_pruning_equals_zeroing_the_weights_by_hand():
-    network = lenet5((1, 28, 28), 5).eval()
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(40, 1, 28, 28, generator=generator)
-    labels = torch.randint(5, (40,), generator=generator)
+    probe = drawn(lenet5)
+    curve = pruning_curve(probe.network, probe, "dense")
+    layers = [m for m in probe.network.modules() if isinstance(m, nn.Linear)]
+    sizes = torch.cat([m.weight.detach().abs().flatten() for m in layers])
     with torch.no_grad():
-        probe = Probe(network, images, labels, network(images).logits, {})
-        curve = pruning_curve(network, probe, "dense")
-        layers = [m for m in network.modules() if isinstance(m, nn.Linear)]
-        sizes = torch.cat([m.weight.abs().flatten() for m in layers])
         for sparsity, accuracy in zip(SPARSITIES, curve[1:], strict=True):
             bound = sizes.sort().values[round(sparsity * len(sizes)) - 1]
             for m in layers:
                 m.weight[m.weight.abs() <= bound] = 0
-            by_hand = (network(images).logits.argmax(1) == labels).float().mean()
-            assert float(accuracy) == pytest.approx(float(by_hand))
+            right = probe.network(probe.images).logits.argmax(1) == probe.labels
+            assert float(accuracy) == pytest.approx(float(right.float().mean()))
 
 
 def test_the_area_is_the_mean_height_of_the_curve():
