@@ -14,7 +14,7 @@ from bench.check.toy import NETWORKS, RECIPE, toy_data
 from bench.state import State
 from bench.store import Run
 from bench.train import Diverged
-from methods.base import Method, Step
+from methods.base import Method, Step, nearest
 
 SGD = RECIPE.model_copy(update={"optimizer": "sgd", "lr": 0.05})
 
@@ -79,7 +79,7 @@ def strength_0_is_plain(subject: MethodSubject) -> None:
 
 
 @law("methods", "trains", "strength_0_is_plain")
-def strength_1e_8_is_near_plain(subject: MethodSubject) -> str:
+def tiny_strength_is_near_plain(subject: MethodSubject) -> str:
     """Strength 0 is no special case: just above it, hardly anything changes (SGD)."""
     subject.must_train()
     _exempt(subject)
@@ -173,3 +173,21 @@ def needs_are_declared(subject: MethodSubject) -> str:
                     "what is missing in `needs`"
                 ) from error
     return "; ".join(refused)
+
+
+@law("methods", "trains")
+def names_the_concepts_it_used(subject: MethodSubject) -> str:
+    """used_concepts tells which masks it saw, so that it is not scored on them."""
+    if "concepts" not in subject.make().needs:
+        raise Skip("needs no concept masks")
+    trained = subject.trained
+    concepts = trained.data.train.concepts
+    known = concepts.names if concepts else ()
+    used = trained.method.used_concepts()
+    for name in used:
+        if name not in known:
+            raise Broken(f"used_concepts: no concept '{name}'{nearest(name, known)}")
+    if not used:
+        raise Broken("needs concept masks but names none in used_concepts: return the names of "
+                     "those it was trained on, so that it is not scored on them")  # fmt: skip
+    return ", ".join(used)
