@@ -399,7 +399,14 @@ class Score:
 
 
 def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
-    """The first declared need that is not met, as a reason; empty when all are."""
+    """What keeps a metric from being measured, as a reason; empty when nothing does.
+
+    No images, masks of other images, or the first declared need that is not met.
+    """
+    if len(probe.labels) < (2 if item.per == "pair" else 1):
+        return f"too few images ({len(probe.labels)})"
+    if item.needs & {"concepts", "landmarks"} and (reason := _misfit(probe)):
+        return reason
     tap = probe.network.taps.get(layer.name) if layer is not None else None
     concepts = probe.concepts
     met = {
@@ -412,6 +419,17 @@ def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
         "weights": tap is not None and any(edge.weight is not None for edge in tap.outgoing),
     }
     return next((NEEDS[need] for need in NEEDS if need in item.needs and not met[need]), "")
+
+
+def _misfit(probe: Probe) -> str:
+    """Why the concept masks cannot be those of the probed images, if so."""
+    if probe.concepts is None:
+        return ""
+    count, _, height, _ = probe.concepts.packed.shape
+    masks = (count, height, probe.concepts.width)
+    images = (len(probe.images), *probe.images.shape[2:])
+    sizes = [" x ".join(map(str, size)) for size in (masks, images)]
+    return "" if masks == images else f"concept masks of {sizes[0]} for images of {sizes[1]}"
 
 
 def as_values(result: Any) -> Float[np.ndarray, "values"]:

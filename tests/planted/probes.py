@@ -97,6 +97,30 @@ def random_probe(
     return make_probe(activation.relu(), labels, make_concepts(masks), classes, claimed, seed)
 
 
+def scenes(
+    images: int = 480, parts: int = 24, others: int = 3, seed: int = 0
+) -> tuple[Layer, Probe]:
+    """Images of several parts, of uneven brightness; unit k detects part k and nothing else.
+
+    Image n shows part n mod parts, its class, and ``others`` more, each an 8-pixel square
+    anywhere in 32 pixels; a unit's activation is its part's coverage times its brightness.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(images) % parts
+    order = torch.rand(images, parts, generator=generator)
+    order[torch.arange(images), labels] = 2.0
+    shown = order >= order.topk(others + 1, dim=1).values[:, -1:]
+    corner = torch.randint(25, (images, parts, 2, 1), generator=generator)
+    line = torch.arange(32)
+    inside = (line >= corner) & (line < corner + 8)
+    masks = inside[:, :, 0, :, None] & inside[:, :, 1, None, :] & shown[:, :, None, None]
+    brightness = 0.5 + torch.rand(images, parts, 1, 1, generator=generator)
+    activation = nn.functional.adaptive_avg_pool2d(masks.float(), 32 // CELL) * brightness
+    names = [f"part {k}" for k in range(parts)]
+    concepts = Concepts.pack(masks, names, ["part"] * parts, [True] * parts, range(parts))
+    return make_probe(activation, labels, concepts)
+
+
 def probe_planted(network: Network, data: Dataset) -> Probe:
     """A planted network probed, at every Tap, on its data's test images."""
     return probe(network.eval(), Method(), data.test, ["all"])
