@@ -10,6 +10,8 @@ from metrics.base import Layer, Probe, metric, remember
 
 #: Nearest neighbours of the mutual information estimate, scikit-learn's default.
 NEIGHBOURS = 3
+#: Responses that the estimate works on at a time.
+CELLS = 2**19
 
 # ----------------------------------------------------------------- class means
 
@@ -79,17 +81,20 @@ def mutual_information(
     finite.
     """
     classes = int(labels.max()) + 1 if classes is None else classes
+    parts = features.double().split(max(1, CELLS // max(len(features), 1)), dim=1)
+    return torch.cat([_information_with_classes(part, labels, classes) for part in parts])
+
+
+def _information_with_classes(
+    features: Float[Tensor, "images units"], labels: Int[Tensor, "images"], classes: int
+) -> Float[Tensor, "units classes"]:
     images, units = features.shape
-    result = features.new_full((units, classes), float("nan"), dtype=torch.float64)
-    if images < 4:
-        return result
-    x, order = features.double().T.contiguous().sort(dim=1)
-    digamma = torch.digamma(torch.arange(images + 1, dtype=torch.float64, device=x.device))
-    for c in range(classes):
-        inside = labels[order] == c
-        count = int(inside[0].sum())
+    result = features.new_full((units, classes), float("nan"))
+    x, order = features.T.contiguous().sort(dim=1)
+    digamma = torch.digamma(torch.arange(images + 1, dtype=x.dtype, device=x.device))
+    for c, count in enumerate(torch.bincount(labels, minlength=classes).tolist()):
         if 2 <= count <= images - 2:
-            result[:, c] = _one_against_rest(x, inside, count, digamma)
+            result[:, c] = _one_against_rest(x, labels[order] == c, count, digamma)
     result[~features.isfinite().all(0)] = float("nan")
     return result
 
