@@ -1,0 +1,112 @@
+"""Pictures of planted networks show what was planted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench import registry
+from bench.probe import probe
+from bench.publish.board import Block
+from bench.publish.evidence import examine, loss_terms, pictures_of, spread_units
+from methods.base import METHODS
+
+PLANTED = Path(__file__).parents[2] / "planted" / "networks.py"
+PARTS = 4
+
+
+@pytest.fixture(scope="module")
+def planted():
+    registry.load()
+    registry.load_plugin(PLANTED)
+    return registry.get("datasets", "planted")(Path(), parts=PARTS, noise=4 * PARTS, test=80)
+
+
+@pytest.fixture(scope="module")
+def gathered(planted):
+    def of(backbone):
+        network = registry.get("backbones", backbone)(planted.image, PARTS)
+        probed = probe(network, METHODS["plain"](), planted.test, ["all"])
+        images = planted.test.images[:, :3].float() / 255
+        return examine(probed, images, planted.class_names), probed
+
+    return of
+
+
+def test_a_unit_s_examples_show_its_part(gathered, planted):
+    evidence, _ = gathered("planted_parts")
+    assert sorted(example.unit for example in evidence.units) == list(range(PARTS))
+    for example in evidence.units:
+        assert example.concept == f"part {example.unit}"
+        assert example.iou > 0.3
+        peaks = example.maps.reshape(len(example.maps), -1).max(1)
+        assert (np.diff(peaks) <= 1e-6).all()
+    ious = [example.iou for example in evidence.units]
+    assert ious == sorted(ious, reverse=True)
+
+
+def test_the_view_of_an_image_is_the_unit_of_its_class(gathered):
+    evidence, _ = gathered("planted_parts")
+    assert evidence.views.units.tolist() == list(range(PARTS))
+    assert list(evidence.views.concepts) == [f"part {k}" for k in range(PARTS)]
+
+
+def test_a_lesion_of_a_planted_block_costs_its_own_class_alone(gathered):
+    evidence, _ = gathered("planted_blocks")
+    effects = evidence.lesions.effects
+    assert effects.shape == (PARTS, PARTS)
+    assert sorted(effects.argmax(1).tolist()) == list(range(PARTS))
+    assert (np.sort(effects, 1)[:, -1] > 0.9).all()
+    assert (np.sort(effects, 1)[:, :-1] < 0.1).all()
+
+
+def test_dead_units_are_not_shown(gathered):
+    evidence, probed = gathered("planted_faults")
+    dead = set(probed.layers["parts"].dead.nonzero()[:, 0].tolist())
+    assert dead == {0}
+    assert dead.isdisjoint(example.unit for example in evidence.units)
+    assert np.isfinite(evidence.modules.correlation).all()
+
+
+def test_every_picture_can_be_drawn_twice_alike(gathered):
+    evidence, _ = gathered("planted_blocks")
+    history = [{"epoch": 1, "cross_entropy": 2.0, "focus": 0.1}, {"epoch": 2, "cross_entropy": 1.0}]
+    arguments = (
+        evidence,
+        Block("planted", "net"),
+        ("plain", "{}"),
+        "plain",
+        history,
+        evidence,
+        "me",
+    )
+    drawn = pictures_of(*arguments)
+    kinds = {picture.kind for picture in drawn}
+    assert kinds == {"views", "units", "modules", "members", "lesions", "focus", "curves"}
+    assert [p.data for p in pictures_of(*arguments)] == [p.data for p in drawn]
+    assert all(picture.data.startswith(b"\x89PNG") for picture in drawn)
+
+
+def test_a_dead_layer_has_no_pictures(gathered):
+    _, probed = gathered("planted_parts")
+    probed.layers["parts"].activation.zero_()
+    probed.layers["parts"].memo.clear()
+    evidence = examine(probed, torch.zeros(len(probed.labels), 1, 8, 8), ["a"] * PARTS)
+    assert pictures_of(evidence, Block("planted", "net"), ("plain", "{}"), "plain") == []
+
+
+def test_units_are_spread_from_best_to_worst():
+    score = torch.tensor([0.1, 0.9, float("nan"), 0.5, 0.3])
+    live = torch.tensor([True, True, True, True, False])
+    assert spread_units(score, live, 4).tolist() == [1, 3, 0, 2]
+    assert spread_units(score, live, 1).tolist() == [1]
+    assert spread_units(score, torch.zeros(5, dtype=torch.bool)).tolist() == []
+
+
+def test_only_loss_terms_are_drawn():
+    line = {"epoch": 1, "accuracy": 0.5, "loss": 3.0, "cross_entropy": 2.0, "focus": 1.0}
+    assert loss_terms([line]) == {"cross_entropy": [2.0], "focus": [1.0]}
+    assert loss_terms([]) == {}
