@@ -67,11 +67,17 @@ def run(
 def list_(
     kind: Annotated[str, typer.Argument(help="methods, metrics, datasets, backbones or suites")],
     plugin: Plugins = None,
+    cards: Annotated[
+        bool, typer.Option("--cards", help="Of metrics: everything, as markdown")
+    ] = False,
 ) -> None:
     """List what is there, plugins included, with what could not be imported and why."""
     from bench import session
 
-    session.show_list(kind, plugin or [])
+    if cards and kind == "metrics":
+        session.show_cards(plugin or [])
+    else:
+        session.show_list(kind, plugin or [])
 
 
 @app.command(epilog="Example: legible publish quick   (writes results/quick/README.md)")
@@ -126,6 +132,32 @@ def show(
 
     numbers = _numbers("units", units)
     print(session.show(_bench(device, plugin, runs, data_root), run, numbers, layer, out))
+
+
+@app.command(epilog="Example: legible check my_method.py")
+def check(
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A plugin file or a name")],
+) -> None:
+    """Hold a plugin to the laws: pass, fail or skip, with a reason a line."""
+    from bench.check import check as examine
+    from bench.check import failed, render
+
+    outcomes = examine(what)
+    print(render(outcomes))
+    if failed(outcomes):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: legible new method my_method")
+def new(
+    kind: Annotated[str, typer.Argument(help="method, metric or dataset")],
+    name: Annotated[str, typer.Argument(help="Its name, and the file's")],
+    folder: Annotated[Path, typer.Option(help="Where the file goes")] = Path(),
+) -> None:
+    """Write a commented starting file that passes `legible check` as it stands."""
+    from bench.new import new as write
+
+    print(write(kind, name, folder))
 
 
 # ----------------------------------------------------------------- help for the above

@@ -11,7 +11,7 @@ from bench.data.base import Split
 from bench.oracle import measurable
 from bench.taps import Network
 from methods.base import Method, select_taps
-from metrics.base import Layer, Probe
+from metrics.base import Concepts, Layer, Probe
 
 
 @torch.no_grad()
@@ -40,10 +40,11 @@ def probe(
         for name in names:
             kept[name].append(out.activations[name].contiguous())
     claimed = method.partition(network)
+    concepts = unused_concepts(split.concepts, method)
     probed = {name: Layer(name, torch.cat(kept[name]), claimed.get(name)) for name in names}
     return Probe(
         network, torch.cat(images), split.labels, torch.cat(logits), probed,
-        split.concepts, gate(network, split, names), seed,
+        concepts, gate(network, concepts, names), seed,
     )  # fmt: skip
 
 
@@ -56,12 +57,20 @@ def resolve(network: Network, layers: Sequence[str]) -> list[str]:
     return [name for name in network.taps if name in chosen]
 
 
-def gate(network: Network, split: Split, names: Sequence[str]) -> frozenset[str]:
+def unused_concepts(concepts: Concepts | None, method: Method) -> Concepts | None:
+    """The concepts a method was not trained on: no method is scored on what it was given."""
+    used = set(method.used_concepts())
+    if concepts is None or not used:
+        return concepts
+    return concepts.select([k for k, name in enumerate(concepts.names) if name not in used])
+
+
+def gate(network: Network, concepts: Concepts | None, names: Sequence[str]) -> frozenset[str]:
     """The layers whose maps are fine enough for these concept masks: those an oracle passes."""
-    if split.concepts is None:
+    if concepts is None:
         return frozenset()
     passed = {
-        shape: measurable(split.concepts, shape)[0]
+        shape: measurable(concepts, shape)[0]
         for shape in {network.taps[name].shape[1:] for name in names if network.taps[name].spatial}
     }
     return frozenset(name for name in names if passed.get(network.taps[name].shape[1:], False))

@@ -54,7 +54,7 @@ def plan(bench: Bench, cells: Sequence[Cell]) -> list[tuple[Cell, str, str]]:
     known: dict[tuple[Any, ...], tuple[str, str]] = {}
     out = []
     for cell in cells:
-        key = (cell.dataset_label, cell.backbone_label, cell.method)
+        key = (cell.dataset_label, cell.backbone_label, cell.method, suites.canonical(cell.given))
         if key not in known:
             known[key] = bench.why_not(cell)
         status, reason = known[key]
@@ -193,6 +193,14 @@ def show_list(kind: str, plugins: Sequence[Path]) -> None:
     CONSOLE.print(table)
     for name, reason in sorted(registry.FAILED.items()):
         CONSOLE.print(f"{name}: cannot be imported: {reason}", markup=False)
+
+
+def show_cards(plugins: Sequence[Path]) -> None:
+    """Prints every metric's card as markdown."""
+    from bench.cards import cards
+
+    registry.load(["metrics"], plugins)
+    print(cards(), end="")
 
 
 def describe(kind: str, item: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from methods.base import Method, Step, TapChoice, register
@@ -25,5 +26,5 @@ class ActivationL1(Method):
         super().__init__(strength, taps)
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
-        total = sum(step.activations[tap].abs().mean() for tap in self.taps)
-        return {"l1": self.strength * total}
+        means = [step.activations[tap].abs().mean() for tap in self.taps]
+        return {"l1": self.strength * torch.stack(means).sum()}

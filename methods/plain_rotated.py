@@ -33,6 +33,7 @@ class PlainRotated(Method):
     parent = "plain"
     acts_on = "last"
     needs = frozenset({"linear_head"})
+    rotation: Tensor
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)

@@ -149,7 +149,7 @@ class Sync(Method):
 
     label = "sync (reconstruction)"
     needs = frozenset({"spatial"})
-    trains_on = frozenset({"focus_dispersion", "within_between"})
+    trains_on = frozenset({"focus_dispersion", "within_between", "order_parameter"})
     search = {"strength": (0.1, 0.3, 1.0, 3.0)}
 
     def __init__(

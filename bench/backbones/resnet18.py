@@ -21,6 +21,12 @@ class Block(BasicBlock, Wired):
     Same state_dict keys as torchvision's and bit-equal outputs.
     """
 
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    bn2: nn.BatchNorm2d
+    downsample: nn.Sequential | None
+
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         del self.relu
@@ -37,7 +43,8 @@ class Block(BasicBlock, Wired):
         first = Edge(self.conv1, path, self.bn1)
         if self.downsample is None:
             return (first, Edge(None, path))
-        return (first, Edge(self.downsample[0], path, self.downsample[1]))
+        conv, norm = self.downsample
+        return (first, Edge(conv, path, norm))  # type: ignore[arg-type]
 
     def wire(self) -> None:
         self.inner.outgoing = (Edge(self.conv2, nn.Sequential(), self.bn2),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class Dataset:
 
 
 def make_splits(
-    parts: dict[str, tuple[Tensor, Tensor, Concepts | None]], classes: int
+    parts: Mapping[str, tuple[Tensor, Tensor, Concepts | None]], classes: int
 ) -> dict[str, Split]:
     """Splits normalised by the training images' mean and standard deviation by channel."""
     pixels = parts["train"][0].to(torch.float32) / 255
@@ -134,8 +134,7 @@ def dataset(load: Callable[..., Dataset]) -> Callable[..., Dataset]:
     origin = inspect.getsourcefile(load) or load.__module__
     known: Any = DATASETS.get(load.__name__)
     if known is not None and inspect.getsourcefile(known) != origin:
-        raise ValueError(
-            f"dataset '{load.__name__}' is defined in {inspect.getsourcefile(known)} and in {origin}"
-        )
+        first = inspect.getsourcefile(known)
+        raise ValueError(f"dataset '{load.__name__}' is defined in {first} and in {origin}")
     DATASETS[load.__name__] = load
     return load

@@ -124,7 +124,7 @@ class TestAfterARun:
         assert code == 0 and "recipe.lr: 7.0 -> 0.002" in out
 
     def test_show_draws_units(self, here, legible):
-        code, out, err = legible("show", "toy-vgg(width=4,stages=2)-plain-s0", "--units", "0,2",
+        code, _, err = legible("show", "toy-vgg(width=4,stages=2)-plain-s0", "--units", "0,2",
                                  "--out", "units.png", "--device", "cpu", "--plugin", TOY)  # fmt: skip
         assert code == 0, err
         assert Path("units.png").read_bytes()[:4] == b"\x89PNG"

@@ -137,4 +137,6 @@ def test_a_second_view_leaves_batchnorm_alone(toy):
         network(torch.rand(8, *toy.image))
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     network(torch.rand(8, *toy.image))
-    assert not torch.equal(network.backbone.norm1.running_mean, before["backbone.norm1.running_mean"])
+    assert not torch.equal(
+        network.backbone.norm1.running_mean, before["backbone.norm1.running_mean"]
+    )

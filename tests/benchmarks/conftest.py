@@ -33,7 +33,9 @@ def compare(benchmark) -> Callable[..., float]:
         benchmark.pedantic(ours, rounds=1)
         ratio = statistics.median(ratios)
         benchmark.extra_info["peer / ours"] = round(ratio, 2)
-        print(f"\n{benchmark.name}: {ratio:.2f} x the peer's speed ({min(ratios):.2f}-{max(ratios):.2f})")
+        print(
+            f"\n{benchmark.name}: {ratio:.2f} x the peer's speed ({min(ratios):.2f}-{max(ratios):.2f})"
+        )
         return ratio
 
     return run

@@ -99,7 +99,6 @@ def test_step_against_a_plain_step(compare, method):
     loops = [our_loop(build, data, name) for name in (method, "plain")]
     rows = torch.arange(128)
     steps = [
-        lambda loop=loop: loop.step(rows, loop.generator("augmentation", 0), 0, 0)
-        for loop in loops
+        lambda loop=loop: loop.step(rows, loop.generator("augmentation", 0), 0, 0) for loop in loops
     ]
     assert compare(*steps, rounds=40) > 0
