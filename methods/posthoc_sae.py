@@ -35,12 +35,12 @@ class PosthocSae(Dictionary):
     threshold: Tensor
     decoder: Tensor
     centre: Tensor
-    search = {"l1": (0.01, 0.03, 0.1)}
+    search = {"l1": (0.03, 0.1, 0.3)}
 
     def __init__(
         self,
         atoms: int | None = None,
-        l1: float = 0.03,
+        l1: float = 0.1,
         steps: int = 1000,
         lr: float = 3e-3,
         taps: TapChoice | None = None,

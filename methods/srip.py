@@ -72,7 +72,7 @@ class Srip(Method):
     """
 
     acts_on = "all"
-    search = {"strength": (0.001, 0.01, 0.1)}
+    search = {"strength": (0.01, 0.03, 0.1, 0.3)}
 
     def __init__(
         self,

@@ -58,7 +58,8 @@ class Tdann(Method):
     so the sheet orders channels only. Its random neighbourhoods of the tissue become the
     channels nearest to a random one, or, by default, the whole small sheet. Pairs with a unit
     that does not respond are left out (they count as uncorrelated there). Cross-entropy is the
-    task's, not the paper's contrastive loss.
+    task's, not the paper's contrastive loss. Acts on the last map by default, where the original
+    has several layers.
 
     strength: the same for every layer; the original sets it by layer, in its configuration.
     responses: a unit's responses at all "positions" of the batch, or "pooled", its means.
@@ -67,7 +68,6 @@ class Tdann(Method):
     """
 
     needs = frozenset({"spatial"})
-    acts_on = "spatial"
     search = {"strength": (0.03, 0.1, 0.3, 1.0)}
 
     def __init__(

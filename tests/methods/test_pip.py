@@ -44,7 +44,7 @@ def test_tanh_by_loops_with_gradient(shares):
 
 
 def test_matching_within_a_radius_by_loops(shares):
-    first, second = shares
+    first, second = (share.detach() for share in shares)
     got = likeness(first, second, 1)
     for b in range(3):
         for y in range(3):
