@@ -60,7 +60,7 @@ class Clusterability(Method):
     blocks, so first and last layers are free. The eigenvalue form uses autograd for the
     repository's own gradient, and takes the eigenvalues after the first for its "non-zero"
     ones, which differs only for a graph in several pieces. It solves an eigenproblem at every
-    step (which waits for a GPU): more than twice plain's step already at a few hundred units.
+    step: cheap for a few hundred units on a CPU, cubic in their number, and a GPU waits for it.
 
     strength: 0.1 in the repository's eigenvalue form; 1 suits the share, which is at most 1.
     form: "share" or "eigenvalue" (networks of up to 1,024 units).

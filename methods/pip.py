@@ -70,7 +70,7 @@ class Pip(Method):
     so places correspond; here views are shifted and perhaps mirrored, so a place is matched with
     the best one within ``radius`` cells, of the image or of its mirror image (``radius=0,
     mirror=False``: the original's form). The second view costs a second forward and backward
-    pass: about twice plain's step and memory.
+    pass: two to two and a half times plain's step and memory.
 
     strength: s. Beside 1, the repository's ratio, small networks learned nothing else here.
     align, tanh: 5 and 2 beside a cross-entropy weighted by 2 in the repository: 2.5 and 1 here.

@@ -59,7 +59,7 @@ class Tdann(Method):
     channels nearest to a random one, or, by default, the whole small sheet. Pairs with a unit
     that does not respond are left out (they count as uncorrelated there). Cross-entropy is the
     task's, not the paper's contrastive loss. Acts on the last map by default, where the original
-    has several layers.
+    has several layers (``taps="spatial"``: three times plain's step, for large first maps).
 
     strength: the same for every layer; the original sets it by layer, in its configuration.
     responses: a unit's responses at all "positions" of the batch, or "pooled", its means.
