@@ -12,6 +12,9 @@ from pathlib import Path
 PACKAGES = ("bench", "methods", "metrics")
 
 
+_NOTHING = hashlib.sha256(ast.dump(ast.parse("")).encode()).hexdigest()[:12]
+
+
 def source_hashes(files: Iterable[Path | str]) -> dict[str, str]:
     """Module name (or plugin file name) -> hash, for the files and what they import of ours, and
     of their own package.
@@ -28,7 +31,7 @@ def source_files(files: Iterable[Path | str]) -> dict[str, Path]:
     while todo:
         path = todo.pop()
         name = module_name(path)
-        if name not in found:
+        if name not in found and _says_something(path):
             found[name] = path
             todo += [Path(p) for p in _read(*_version(path))[1]]
     return dict(sorted(found.items()))
@@ -57,6 +60,11 @@ def package_of(path: Path) -> list[str]:
     return parts[::-1]
 
 
+def _says_something(path: Path) -> bool:
+    """False for the empty __init__.py that most packages have."""
+    return path.stem != "__init__" or _read(*_version(path))[0] != _NOTHING
+
+
 def _version(path: Path) -> tuple[Path, int]:
     return path, path.stat().st_mtime_ns
 
@@ -64,8 +72,10 @@ def _version(path: Path) -> tuple[Path, int]:
 @functools.cache
 def _read(path: Path, modified: int) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = _imported(tree, package_of(path))
-    imports = tuple(sorted({file for name in names if (file := _file(name))}))
+    package = package_of(path)
+    names = _imported(tree, package) | {".".join(package)}
+    names |= {parent for name in names for parent in _parents(name)}  # their __init__ runs too
+    imports = tuple(sorted({file for name in names if name and (file := _file(name))}))
     for node in ast.walk(tree):
         _drop_docstring(node)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imports
@@ -79,7 +89,13 @@ def _drop_docstring(node: ast.AST) -> None:
             and isinstance(first.value, ast.Constant)
             and isinstance(first.value.value, str)
         ):
-            node.body = node.body[1:] or [ast.Pass()]
+            rest: list[ast.stmt] = [] if isinstance(node, ast.Module) else [ast.Pass()]
+            node.body = node.body[1:] or rest
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
 
 
 def _imported(tree: ast.AST, package: list[str]) -> set[str]:
@@ -96,7 +112,6 @@ def _imported(tree: ast.AST, package: list[str]) -> set[str]:
     return {name for name in names if name.partition(".")[0] in roots}
 
 
-@functools.cache
 def _file(module: str) -> str | None:
     try:
         spec = find_spec(module)

@@ -110,6 +110,7 @@ class Case:
 
     def __call__(self) -> None:
         """For a test: AssertionError where the law is broken, SkipTest where it does not apply."""
+        __tracebackhide__ = True  # pytest then shows the test, not this function
         found = self.outcome()
         if found.status == "skip":
             raise unittest.SkipTest(found.reason)

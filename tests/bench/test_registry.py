@@ -1,0 +1,219 @@
+"""Finding plugins: what works, what cannot be imported, and what is there twice."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from bench import registry
+from bench.registry import Plugin, UserError
+from methods.base import METHODS
+from metrics.base import METRICS
+
+pytestmark = pytest.mark.usefixtures("kept_registry")
+
+METHOD = '''
+from methods.base import Method, register
+
+@register
+class Mine(Method):
+    """Mine."""
+
+    def __init__(self, strength: float = 1.0, k: int = 3, mode: str = "a") -> None:
+        super().__init__(strength)
+        if k < 1:
+            raise ValueError("k must be at least 1")
+'''
+
+
+def write(path: Path, text: str, stamp: int = 1) -> Path:
+    path.write_text(dedent(text))
+    os.utime(path, ns=(stamp, stamp))
+    return path
+
+
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts a module and its entry point where an installed distribution would be."""
+
+    def install(module: str, text: str, group: str = "legible.methods") -> Path:
+        site = tmp_path / "site"
+        info = site / f"{module}_dist-1.2.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {module}-dist\nVersion: 1.2\n"
+        )
+        (info / "entry_points.txt").write_text(f"[{group}]\n{module} = {module}\n")
+        monkeypatch.syspath_prepend(site)
+        monkeypatch.delitem(importlib.sys.modules, module, raising=False)
+        return write(site / f"{module}.py", text)
+
+    return install
+
+
+def test_everything_built_in_can_be_imported() -> None:
+    assert registry.FAILED == {}
+    assert {"plain", "sync"} <= set(METHODS)
+    assert "accuracy" in METRICS
+    assert {"kanji", "shapes"} <= set(registry.DATASETS)
+    assert {"vgg", "mlp"} <= set(registry.BACKBONES)
+    assert registry.plugin_of("methods", "plain") is None
+
+
+class TestAFile:
+    def test_is_found_under_its_own_name(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "mine.py", METHOD)
+        assert registry.load_plugin(path) == [("methods", "mine")]
+        assert registry.get("methods", "mine").name == "mine"
+        assert registry.plugin_of("methods", "mine") == Plugin(str(path))
+        assert registry.source("methods", "mine") == path
+
+    def test_may_register_several_kinds(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "both.py", METHOD + '''
+from metrics.base import metric
+
+@metric(aspect="focus", better="lower", per="layer")
+def both_metric(layer, probe):
+    """One."""
+    return 1.0
+''')  # fmt: skip
+        assert registry.load_plugin(path) == [("methods", "both"), ("metrics", "both_metric")]
+        assert registry.plugin_of("metrics", "both_metric") == Plugin(str(path))
+
+    def test_loaded_twice_is_imported_once_until_it_changes(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "mine.py", METHOD)
+        registry.load_plugin(path)
+        first = METHODS["mine"]
+        registry.load_plugin(path)
+        assert METHODS["mine"] is first
+        write(path, METHOD.replace("k: int = 3", "k: int = 4"), stamp=2)
+        registry.load_plugin(path)
+        assert registry.defaults(METHODS["mine"])["k"] == 4
+
+    def test_that_is_not_there_is_the_users_error(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"no plugin file .*none\.py: give the path"):
+            registry.load_plugin(tmp_path / "none.py")
+        with pytest.raises(UserError, match="no plugin file"):
+            registry.load_plugin(write(tmp_path / "mine.txt", METHOD))
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            ("import no_such_module", "No module named 'no_such_module'"),
+            ("def f(:", "SyntaxError"),
+            ("raise SystemExit(3)", "SystemExit: 3"),
+            ("1 / 0", "ZeroDivisionError: division by zero"),
+        ],
+    )
+    def test_that_fails_leaves_nothing_registered(
+        self, text: str, reason: str, tmp_path: Path
+    ) -> None:
+        before = dict(METHODS)
+        path = write(tmp_path / "mine.py", METHOD + "\n" + text)
+        with pytest.raises(UserError, match=reason) as error:
+            registry.load_plugin(path)
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+        assert before == METHODS
+
+    def test_called_like_a_built_in_names_both(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "plain.py", METHOD)
+        plain = METHODS["plain"]
+        with pytest.raises(UserError) as error:
+            registry.load_plugin(path)
+        assert str(path) in str(error.value)
+        assert plain.origin in str(error.value)
+        assert METHODS["plain"] is plain
+
+    def test_called_like_another_plugin_names_both(self, tmp_path: Path) -> None:
+        (tmp_path / "other").mkdir()
+        first = write(tmp_path / "mine.py", METHOD)
+        second = write(tmp_path / "other" / "mine.py", METHOD)
+        registry.load_plugin(first)
+        with pytest.raises(UserError, match="'mine' is defined in") as error:
+            registry.load_plugin(second)
+        assert str(first) in str(error.value)
+        assert str(second) in str(error.value)
+        assert METHODS["mine"].origin == str(first)
+
+    @pytest.mark.parametrize(
+        ("kind", "text"),
+        [
+            ("metric", "from metrics.base import metric\n"
+                       "@metric(aspect='task', better='higher', per='network')\n"
+                       "def accuracy(network, probe):\n    return 1.0\n"),
+            ("dataset", "from bench.data.base import dataset\n"
+                        "@dataset\ndef kanji(root):\n    pass\n"),
+            ("backbone", "from bench.backbones.base import backbone\n"
+                         "@backbone\ndef vgg(image, classes):\n    pass\n"),
+        ],
+    )  # fmt: skip
+    def test_of_any_kind_must_not_take_a_name(self, kind: str, text: str, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=f"{kind} '.*' is defined in .* and in .*thing.py"):
+            registry.load_plugin(write(tmp_path / "thing.py", text))
+
+
+class TestADistribution:
+    def test_is_found_with_its_version(self, distribution) -> None:
+        distribution("swirling", METHOD)
+        registry.load()
+        assert registry.FAILED == {}
+        assert METHODS["swirling"].__name__ == "Mine"
+        assert registry.plugin_of("methods", "swirling") == Plugin("swirling-dist", "1.2")
+
+    def test_that_cannot_be_imported_is_listed_and_hides_nothing(self, distribution) -> None:
+        distribution("sinking", "import no_such_module")
+        registry.load()
+        assert registry.FAILED == {
+            "sinking": "ModuleNotFoundError: No module named 'no_such_module'"
+        }
+        assert "sync" in METHODS
+        with pytest.raises(UserError, match="method 'sinking' cannot be imported: ModuleNotFound"):
+            registry.get("methods", "sinking")
+
+    def test_that_leaves_python_is_listed(self, distribution) -> None:
+        distribution("leaving", "raise SystemExit(1)")
+        registry.load()
+        assert registry.FAILED == {"leaving": "SystemExit: 1"}
+
+    def test_called_like_a_built_in_is_an_error(self, distribution) -> None:
+        path = distribution("bean", METHOD)
+        with pytest.raises(
+            UserError, match=r"method 'bean' is defined in .*bean\.py and in"
+        ) as error:
+            registry.load()
+        assert str(path) in str(error.value)
+
+
+class TestParameters:
+    @pytest.fixture(autouse=True)
+    def mine(self, tmp_path: Path, kept_registry: None) -> None:
+        registry.load_plugin(write(tmp_path / "mine.py", METHOD))
+
+    def test_are_filled_in(self) -> None:
+        found = registry.parameters(registry.get("methods", "mine"), {"k": 5})
+        assert found == {"strength": 1.0, "k": 5, "mode": "a"}
+
+    @pytest.mark.parametrize(
+        ("given", "reason"),
+        [
+            ({"strenght": 1}, "no parameter 'strenght'; did you mean 'strength'"),
+            ({"zzz": 1}, "it has: strength, k, mode"),
+            ({"k": "many"}, "k = 'many'"),
+            ({"k": 0}, "method 'mine': k must be at least 1"),
+        ],
+    )
+    def test_are_refused_in_one_line(self, given: dict, reason: str) -> None:
+        with pytest.raises(UserError, match=reason) as error:
+            registry.make_method("mine", given)
+        assert "\n" not in str(error.value)
+
+    def test_a_typo_of_a_name_is_guessed(self) -> None:
+        with pytest.raises(UserError, match="no method 'mien'; did you mean 'mine'"):
+            registry.get("methods", "mien")
+        with pytest.raises(UserError, match=r"no metric 'xyzzy' \(see: legible list metrics\)"):
+            registry.get("metrics", "xyzzy")

@@ -1,0 +1,24 @@
+"""One convolution."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from bench.backbones.base import backbone
+from bench.taps import Network, Tap
+
+
+@backbone
+def thin(image: tuple[int, int, int], classes: int, width: int = 4) -> Network:
+    """One 3 x 3 convolution, a Tap after its ReLU, the mean over positions, one linear layer."""
+    network = nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(image[0], width, 3, padding=1),
+            relu=nn.ReLU(),
+            tap=Tap("conv"),
+            average=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            head=nn.Linear(width, classes),
+        )
+    )
+    return Network(network, list(network), image)
