@@ -30,7 +30,7 @@ from bench.suite import Cell
 from bench.taps import Network
 from bench.train import Diverged, accuracy, attach, initialise, train
 from methods.base import Method, unmet
-from metrics.base import METRICS, Probe
+from metrics.base import Probe
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def record(
                 "dataset": cell.dataset, "data": cell.data, "backbone": cell.backbone,
                 "net": cell.net, "method": cell.method, "given": cell.given,
                 "recipe": cell.recipe.model_dump(), "seed": cell.seed,
-                "layers": list(cell.layers), "probe": cell.probe,
+                "layers": list(cell.layers), "probe": cell.probe, "aspects": list(cell.aspects),
             },
             "identity": bench.identity(cell),
             "history": state.history,
@@ -273,11 +273,11 @@ def score_cell(bench: Bench, cell: Cell, run: Run, report: Report) -> None:
     """Scores what is not scored yet, or by metrics whose source has changed."""
     key = probe_key(cell)
     known = run.scores(key)
-    if stale(known, list(METRICS)):
+    if stale(known, cell.metrics):
         start = time.perf_counter()
-        scores = score_all(bench.probe(cell), known=known)
+        scores = {**known, **score_all(bench.probe(cell), cell.metrics, known)}
         run.save_scores(key, scores)
-        parts = [*parts_of(cell), *(("metrics", name) for name in METRICS)]
+        parts = [*parts_of(cell), *(("metrics", name) for name in cell.metrics)]
         keep_sources(parts, run.folder / "plugins")
         took = time.perf_counter() - start
         run.finish({**run.manifest(), "score_seconds": took, "plugins": used(parts)})

@@ -49,7 +49,6 @@ def plan(bench: Bench, cells: Sequence[Cell]) -> list[tuple[Cell, str, str]]:
     """Each cell with its status: done, failed, skipped, missing or to run, and the reason."""
     from bench.execute import probe_key
     from bench.score import stale
-    from metrics.base import METRICS
 
     known: dict[tuple[Any, ...], tuple[str, str]] = {}
     out = []
@@ -62,7 +61,7 @@ def plan(bench: Bench, cells: Sequence[Cell]) -> list[tuple[Cell, str, str]]:
             run = bench.run_of(cell)
             try:
                 manifest = run.manifest()
-                scored = run.done() and not stale(run.scores(probe_key(cell)), list(METRICS))
+                scored = run.done() and not stale(run.scores(probe_key(cell)), cell.metrics)
                 status = "done" if scored else "to score" if run.done() else "to run"
                 if manifest.get("status") == "failed" and manifest.get("final"):
                     status, reason = "failed", manifest["reason"]
@@ -233,6 +232,7 @@ def cell_of(bench: Bench, name: str) -> tuple[Cell, dict[str, Any]]:
         registry.parameters(registry.get("backbones", told["backbone"]), told["net"], 2),
         told["method"], registry.parameters(method, told["given"]), told["given"],
         Recipe(**told["recipe"]), told["seed"], tuple(told["layers"]), told["probe"],
+        tuple(told["aspects"]),
     )  # fmt: skip
     return cell, manifest
 

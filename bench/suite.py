@@ -15,6 +15,7 @@ from bench import registry
 from bench.registry import UserError
 from bench.train import Recipe
 from methods.base import nearest
+from metrics.base import ASPECTS
 
 SUITES = Path(__file__).parent / "suites"
 
@@ -59,6 +60,7 @@ class Suite(BaseModel):
     blocks: list[Block] = Field(min_length=1)
     methods: list[MethodEntry] = Field(min_length=1)
     headline: dict[str, str] = {}
+    aspects: list[str] = list(ASPECTS)
     plugins: list[Path] = []
 
     @field_validator("methods", mode="before")
@@ -84,6 +86,12 @@ class Cell:
     seed: int
     layers: tuple[str, ...]
     probe: int
+    aspects: tuple[str, ...] = ASPECTS
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that are scored."""
+        return sorted(m.name for m in registry.METRICS.values() if m.aspect in self.aspects)
 
     @property
     def name(self) -> str:
@@ -191,15 +199,17 @@ def cells(
                     Cell(
                         block.dataset, data, block.backbone, net, entry.name, params,
                         differing(cls, params), recipe, seed, tuple(suite.layers), suite.probe,
+                        tuple(suite.aspects),
                     )
                 )  # fmt: skip
     return out
 
 
 def check_headline(suite: Suite) -> None:
-    """UserError where the suite names an unknown aspect or metric as a headline."""
-    from metrics.base import ASPECTS
-
+    """UserError where the suite names an unknown aspect, or metric as a headline."""
+    for aspect in suite.aspects:
+        if aspect not in ASPECTS:
+            raise UserError(f"aspects: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")
     for aspect, name in suite.headline.items():
         if aspect not in ASPECTS:
             raise UserError(f"headline: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")

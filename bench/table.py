@@ -72,7 +72,7 @@ def cell_rows(bench: Bench, cell: Cell) -> list[dict[str, Any]]:
     return [
         {**base, **score_columns(from_json(name, line))}
         for name, entry in scores.items()
-        if name in METRICS
+        if name in METRICS and METRICS[name].aspect in cell.aspects
         for line in entry["layers"]
     ]
 
