@@ -236,13 +236,14 @@ def unmet(method: type[Method] | Method, network: NetworkLike, data: Data) -> st
 def select_taps(network: NetworkLike, choice: TapChoice) -> list[str]:
     """Tap names for a choice; raises ValueError with the nearest name for an unknown one.
 
-    "last_spatial": the last Tap with a map; "spatial": all of those; "last": the last Tap;
+    "last_spatial": the last Tap with a map, or the last of all where none has one; "spatial": all
+    with a map; "last": the last Tap;
     "dense": Taps all of whose ways out end in a dense layer; "all": every Tap.
     """
     taps = network.taps
     spatial = [name for name, tap in taps.items() if tap.spatial]
     if choice == "last_spatial":
-        return spatial[-1:]
+        return spatial[-1:] or list(taps)[-1:]
     if choice == "spatial":
         return spatial
     if choice == "last":

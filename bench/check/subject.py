@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,17 @@ class MethodSubject:
     def make(self, **params: Any) -> Method:
         """The method, with its parameters changed."""
         return registry.make_method(self.cls.name, {**self.params, **params})
+
+    def options(self) -> list[tuple[str, Any]]:
+        """Every choice but the default of parameters that are a Literal or true or false."""
+        found: list[tuple[str, Any]] = []
+        hints = typing.get_type_hints(self.cls.__init__)
+        for name, default in registry.defaults(self.cls).items():
+            kind = hints.get(name)
+            choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
+            choices = (True, False) if kind is bool else choices
+            found += [(name, choice) for choice in choices if choice != default]
+        return [(name, value) for name, value in found if name not in self.params]
 
     def build(
         self, data: Dataset | None = None, net: str = "", seed: int = 0, **params: Any

@@ -175,6 +175,34 @@ def needs_are_declared(subject: MethodSubject) -> str:
     return "; ".join(refused)
 
 
+@law("methods", "trains", "strength_0_is_plain")
+def every_option_trains(subject: MethodSubject) -> str:
+    """Each other choice of an option runs through, and is plain at strength 0."""
+    subject.must_train()
+    options = subject.options()
+    if not options:
+        raise Skip("has no options")
+    recipe = RECIPE.model_copy(update={"epochs": 1})
+    remarks: list[str] = []
+    for name, value in options:
+        where = f"with {name} = {value!r}"
+        try:
+            subject.run(recipe, **{name: value})
+            none = subject.run(recipe, strength=0.0, **{name: value})
+        except Diverged as error:  # an original's bug may be an option, and a run may fail
+            remarks.append(f"flag: {where}: {error}")
+            continue
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            raise Broken(f"{where}: {type(error).__name__}: {text}") from error
+        if subject.cls.replaces:
+            continue
+        weight, distance = furthest(none.weights, plain(recipe, subject.net).weights)
+        if distance > 0:
+            raise Broken(f"{where}, at strength 0 '{weight}' differs from plain by {distance:.2g}")
+    return "; ".join(remarks) or ", ".join(f"{name}={value}" for name, value in options)
+
+
 @law("methods", "trains")
 def names_the_concepts_it_used(subject: MethodSubject) -> str:
     """used_concepts tells which masks it saw, so that it is not scored on them."""

@@ -19,6 +19,7 @@ from bench.registry import UserError
 
 HEAD = '''
 import random
+import typing
 import numpy as np
 import torch
 from torch import nn
@@ -233,6 +234,26 @@ def after_training(self, network, data):
           " if self.taps else None",
         "gradient_hook": L1 + ATTACH
         + "    next(network.parameters()).register_hook(lambda grad: grad)",
+    },
+    "every_option_trains": {
+        "misspelt_choice": """
+            def __init__(self, strength: float = 1.0, kind: typing.Literal["l1", "l2"] = "l1"):
+                super().__init__(strength)
+                self.kind = kind
+
+            def penalty(self, step):
+                a = step.activations[self.taps[0]]
+                return {"x": self.strength * {"l1": a.abs(), "l3": a.square()}[self.kind].mean()}
+        """,
+        "unscaled_choice": """
+            def __init__(self, strength: float = 1.0, fixed: bool = False):
+                super().__init__(strength)
+                self.fixed = fixed
+
+            def penalty(self, step):
+                strength = 0.5 if self.fixed else self.strength
+                return {"x": strength * step.activations[self.taps[0]].abs().mean()}
+        """,
     },
     "names_the_concepts_it_used": {
         "unsaid": L1 + "needs = frozenset({'concepts'})",

@@ -1,0 +1,31 @@
+"""Every built-in method keeps every law of `legible check`."""
+
+from __future__ import annotations
+
+import pkgutil
+
+import pytest
+
+import methods
+from bench.check import Case, checks
+
+NAMES = sorted(
+    module.name
+    for module in pkgutil.iter_modules(methods.__path__)
+    if module.name != "base" and not module.name.startswith("_")
+)
+#: What only makes a method slow is set low.
+FASTER = {"posthoc_sae": {"steps": 60}}
+CASES = [case for name in NAMES for case in checks(name, **FASTER.get(name, {}))]
+
+
+@pytest.mark.parametrize("law", CASES, ids=str)
+def test_built_in_method(law: Case) -> None:
+    law()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_toy_network_has_what_it_needs(name: str) -> None:
+    """A method that no toy network suits would pass by skipping everything."""
+    (case,) = (case for case in CASES if str(case) == f"method-{name}-attaches")
+    assert case.outcome().status == "pass"
