@@ -28,8 +28,9 @@ def block_section(board: Board, block: Block) -> list[str]:
             parts += [DIFFERENCES, difference_table(board, columns, differences)]
     for aspect in board.aspects:
         if found := board.columns(block, board.of_aspect(aspect)):
-            parts += [f"### {escape(aspect.capitalize())}",
-                      score_table(board, block, rows, found, aspect=False)]  # fmt: skip
+            title = f"{escape(aspect.capitalize())}: {len(found)} metric{'s'[: len(found) > 1]}"
+            summary = f"<details><summary>{title}</summary>"
+            parts += [summary, score_table(board, block, rows, found, aspect=False), "</details>"]
     return parts + other_layers(board, block, rows)
 
 

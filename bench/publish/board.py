@@ -93,7 +93,9 @@ class Board:
     photographs: Collection[str] = ()
     attributions: Sequence[str] = ()
     figures: Sequence[tuple[str, str]] = ()  # shown: file below the README, caption
-    gallery: Sequence[tuple[str, str]] = ()  # linked: file below the README, caption
+    gallery: Sequence[
+        tuple[Block, tuple[str, str], str, str]
+    ] = ()  # linked: block, row, kind, file
     docs: str = "../../docs/metrics.md"
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
 

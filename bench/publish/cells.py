@@ -50,8 +50,14 @@ def heading(board: Board, column: Column, notes: Notes, aspect: bool = True) -> 
 
 
 def link(board: Board, name: str, title: str) -> str:
-    """A metric's title, linked to its heading in the definitions."""
-    return f"[{escape(title)}]({board.docs}#{quote(name.lower())})"
+    """A metric's title, linked by reference (see `references`) to its definition."""
+    return f"[{escape(title)}][{quote(name)}]"
+
+
+def references(board: Board) -> str:
+    """Where each metric's heading in the definitions is, for the links by reference."""
+    names = sorted(board.measured)
+    return "\n".join(f"[{quote(n)}]: {board.docs}#{quote(n.lower())}" for n in names)
 
 
 def measured(board: Board, row: Row, column: Column, cell: Cell, digits: int, best: bool,

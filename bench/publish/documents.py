@@ -32,7 +32,7 @@ def documents(
     files = {f"figures/{stem}.svg": data for stem, _, data in drawn}
     named = {picture_path(board, picture): picture for picture in pictures}
     files |= {path: picture.data for path, picture in named.items()}
-    gallery = [(path, picture.alt) for path, picture in named.items()]
+    gallery = [(p.block, p.row, p.kind, path) for path, p in named.items()]
     files["README.md"] = render(replace(board, figures=figures, gallery=gallery)).encode()
     makers = {
         "csv": lambda: as_csv(board),

@@ -194,16 +194,30 @@ def pictures_of(
     if terms := loss_terms(history):
         drawings["curves"] = partial(curves, terms, f"{label} · {' · '.join(block)}")
     return [
-        Picture(block, row, kind, f"{CAPTIONS[kind]}: {title}", save(draw, "png"))  # type: ignore[arg-type]
+        Picture(block, row, kind, caption(kind, evidence, title), save(draw, "png"))  # type: ignore[arg-type]
         for kind, draw in drawings.items()
     ]
+
+
+def caption(kind: str, evidence: Evidence, title: str) -> str:
+    """What a picture shows, with the names that its font may lack."""
+    more = ""
+    if kind == "units":
+        parts = [f"unit {e.unit} {e.concept or 'none'} {e.iou:.2f}" for e in evidence.units]
+        more = f" Concepts and IoU: {', '.join(parts)}."
+    elif kind == "lesions" and evidence.lesions is not None:
+        more = f" Classes: {', '.join(evidence.lesions.classes)}."
+    elif kind == "views" and evidence.views is not None:
+        pairs = zip(evidence.views.units, evidence.views.concepts, strict=True)
+        more = f" Units: {', '.join(f'{unit} {name}'.strip() for unit, name in pairs)}."
+    return f"{title}. {CAPTIONS[kind]}.{more}"
 
 
 CAPTIONS = {
     "views": "The first image of each class and the unit that comes nearest to its own maximum, "
     "outlined at half its peak",
     "units": "Units from the best to the worst matched, the images that excite them most, their "
-    "regions outlined, the concept they match best and its IoU",
+    "regions outlined, and the concept that they match best",
     "modules": "Correlation between units, ordered by module",
     "members": "The image that excites each member of a module most",
     "lesions": "Drop of each class's accuracy when a module is silenced",

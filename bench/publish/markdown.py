@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from bench.publish.blocks import block_section
-from bench.publish.board import Board, Row
-from bench.publish.cells import ARROWS, Notes, link, row_name, set_apart, tabled
+from bench.publish.board import Block, Board, Row
+from bench.publish.cells import ARROWS, Notes, link, references, row_name, set_apart, tabled
 from bench.publish.overall import correlation_section, overall_section
 from bench.publish.standings import Standings
 from bench.publish.text import code_block, escape, grid, number, settings
@@ -35,7 +35,7 @@ def render(board: Board) -> str:
     for block in board.blocks:
         parts += block_section(board, block)
     parts += cost_section(board) + correlation_section(standings) + missing_section(board)
-    parts += legend(board) + provenance_section(board)
+    parts += [*legend(board), *provenance_section(board), references(board)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -65,12 +65,31 @@ def figures_section(board: Board) -> list[str]:
     """Each figure with its caption, and links to the pictures of single methods."""
     shown = [f"![{escape(caption)}]({quote(path)})\n\n<sub>{escape(caption)}</sub>"
              for path, caption in board.figures]  # fmt: skip
-    parts = ["## Pictures", *shown]
-    if board.gallery:
-        links = [f"- [{escape(caption)}]({quote(path)})" for path, caption in board.gallery]
-        summary = "<details><summary>Units, modules and training curves of each method</summary>"
-        parts += [summary, "\n".join(links), "</details>"]
-    return parts if len(parts) > 1 else []
+    linked = [part for block in board.blocks for part in gallery_table(board, block)]
+    return ["## Pictures", *shown, *linked] if shown or linked else []
+
+
+def gallery_table(board: Board, block: Block) -> list[str]:
+    """Links to the pictures of one block: rows by kinds of picture."""
+    links = {(row, kind): path for b, row, kind, path in board.gallery if b == block}
+    kinds = list(dict.fromkeys(kind for _, kind in links))
+    if not links:
+        return []
+    notes = Notes()
+    body = [
+        [
+            row_name(board, row, notes),
+            *(_picture(links.get((row.key, kind)), kind) for kind in kinds),
+        ]
+        for row in board.rows
+        if any(key == row.key for key, _ in links)
+    ]
+    summary = f"<details><summary>Pictures by method: {escape(' · '.join(block))}</summary>"
+    return [summary, tabled(grid(["method", *kinds], body, "center"), notes), "</details>"]
+
+
+def _picture(path: str | None, kind: str) -> str:
+    return f"[{kind}]({quote(path)})" if path else ""
 
 
 COSTS = {

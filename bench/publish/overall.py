@@ -18,7 +18,9 @@ EXPLAINED = """\
 Ranks use the one headline metric of each aspect, averaged over blocks (a block is a dataset on a
 backbone). In brackets: the rank interval; all intervals of a column together hold the true ranks
 with 95 % confidence. *Overall* orders methods by the mean of their aspect ranks, all aspects alike;
-accuracy is no part of it and stands beside. A tier holds the methods that are not told apart from
+accuracy is no part of it and stands beside. A method that failed, or whose metric is undefined,
+where others have a value counts as the worst method there, seed by seed; one that was skipped, or
+whose data is missing, is not ranked. A tier holds the methods that are not told apart from
 its leader (every pair compared seed by seed, Holm's correction over all pairs); **bold** is the
 best tier, and nothing is bold where all methods share one."""
 
@@ -119,12 +121,21 @@ def signed(differences: Interval, row: int, column: int, digits: int) -> str:
 
 
 def incomplete(standings: Standings, row: Row) -> list[str]:
-    """Why a row has no rank in some aspects."""
-    i = standings.rows.index(row)
+    """Why a row has no rank in some aspects, or counts as the worst method somewhere."""
+    i, notes = standings.rows.index(row), []
     lacking = [aspect for aspect, ranking in standings.aspects.items() if not ranking.tier[i]]
-    if not lacking:
-        return []
-    return [f"unranked in {', '.join(lacking)}: no value in some block where others have one"]
+    if lacking:
+        where = "no value in some block where others have one"
+        notes.append(f"unranked in {', '.join(lacking)}: {where}")
+    worst = standings.counted_worst(list(standings.headlines.values()))[:, :, i].any(1)
+    for block, at in zip(standings.board.blocks, worst, strict=True):
+        found = [
+            a for a, is_worst in zip(standings.headlines, at.tolist(), strict=True) if is_worst
+        ]
+        if found := [aspect for aspect in found if aspect not in lacking]:
+            where = "failed or undefined for some seed, ranked as the worst method there"
+            notes.append(f"{', '.join(found)} on {' · '.join(block)}: {where}")
+    return notes
 
 
 def difference_table(

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from matplotlib.figure import Figure
 
-from bench.publish.drawing import DASHES, bare, drawable, look, outline, panels, show
-
-HEAT = "cividis"  # even steps of lightness: reads in grey and without red or green
+from bench.publish.drawing import DASHES, HEAT, bare, drawable, look, panels
+from bench.publish.wall import Wall
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +76,12 @@ def gallery(examples: Sequence[UnitExamples], title: str = "", credit: str = "")
     if not examples:
         raise ValueError("a gallery needs at least one unit")
     top = max(len(example.images) for example in examples)
-    figure = Figure(figsize=(1.6 + 1.05 * top, 1.15 * len(examples) + 0.5), layout="constrained")
-    axes = figure.subplots(len(examples), top, squeeze=False)
-    for row, example in zip(axes, examples, strict=True):
-        for axis in row[len(example.images) :]:
-            axis.remove()
-        for axis, image, area in zip(row, example.images, example.maps, strict=False):
-            show(axis, image)
-            outline(axis, area, example.threshold, (image.shape[1], image.shape[2]))
-        row[0].set_ylabel(_unit_name(example), rotation=0, ha="right", va="center", fontsize=8)
-    return finished(figure, title, credit)
+    wall = Wall(len(examples), top, [_unit_name(example) for example in examples])
+    for i, example in enumerate(examples):
+        for j, (image, area) in enumerate(zip(example.images, example.maps, strict=True)):
+            wall.hang(i, j, image)
+            wall.outline(i, j, area, example.threshold)
+    return wall.finished(title, credit)
 
 
 def _unit_name(example: UnitExamples) -> str:
@@ -96,15 +91,13 @@ def _unit_name(example: UnitExamples) -> str:
 
 
 def views(shown: Views, title: str = "", credit: str = "") -> Figure:
-    """The images, and below each the strongest unit's region at half its peak."""
-    figure = Figure(figsize=(1.05 * len(shown.images) + 0.4, 1.5), layout="constrained")
-    axes = figure.subplots(1, len(shown.images), squeeze=False)[0]
-    parts = zip(axes, shown.images, shown.maps, shown.units, shown.concepts, strict=True)
-    for axis, image, area, unit, concept in parts:
-        show(axis, image)
-        outline(axis, area, float(np.nan_to_num(area).max()) / 2, (image.shape[1], image.shape[2]))
-        axis.set_xlabel(f"unit {unit}\n{drawable(concept, 16)}", fontsize=7)
-    return finished(figure, title, credit)
+    """The images, the strongest unit's region at half its peak, and the unit's name below."""
+    wall = Wall(1, len(shown.images), [""], below=0.45)
+    parts = zip(shown.images, shown.maps, shown.units, shown.concepts, strict=True)
+    for j, (image, area, unit, concept) in enumerate(parts):
+        wall.hang(0, j, image, f"unit {unit}\n{drawable(concept, 16)}")
+        wall.outline(0, j, area, float(np.nan_to_num(area).max()) / 2)
+    return wall.finished(title, credit)
 
 
 def module_matrix(evidence: ModuleEvidence, title: str = "") -> Figure:
@@ -119,7 +112,7 @@ def module_matrix(evidence: ModuleEvidence, title: str = "") -> Figure:
     axis.set_xlabel("unit, ordered by module")
     axis.set_ylabel("unit, ordered by module")
     figure.colorbar(picture, ax=axis, label="correlation of responses")
-    return finished(figure, title, "")
+    return titled(figure, title)
 
 
 def by_module(labels: Int[np.ndarray, "units"]) -> tuple[np.ndarray, list[int]]:
@@ -141,18 +134,13 @@ def module_members(
     if not len(names):
         raise ValueError("there are no modules to draw")
     chosen = names[np.argsort(-counts, kind="stable")][:modules]
-    figure = Figure(figsize=(1.2 + 0.8 * most, 0.95 * len(chosen) + 0.5), layout="constrained")
-    axes = figure.subplots(len(chosen), most, squeeze=False)
-    for row, module in zip(axes, chosen, strict=True):
-        members = np.flatnonzero(labels == module)
-        for axis in row[len(members) :]:
-            axis.remove()
-        for axis, unit in zip(row, members, strict=False):
-            show(axis, evidence.images[unit])
-            axis.set_xlabel(str(unit), fontsize=7)
-        name = f"module {module}\n{len(members)} units"
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    return finished(figure, title, credit)
+    groups = [np.flatnonzero(labels == module) for module in chosen]
+    titles = [f"module {m}\n{len(g)} units" for m, g in zip(chosen, groups, strict=True)]
+    wall = Wall(len(chosen), most, titles, below=0.22)
+    for i, members in enumerate(groups):
+        for j, unit in enumerate(members[:most]):
+            wall.hang(i, j, evidence.images[unit], str(unit))
+    return wall.finished(title, credit)
 
 
 def lesion_map(lesions: Lesions, title: str = "") -> Figure:
@@ -170,7 +158,7 @@ def lesion_map(lesions: Lesions, title: str = "") -> Figure:
     axis.set_xticks(range(classes), names, rotation=60, ha="right")
     axis.set_yticks(range(modules), [f"module {i}" for i in range(modules)])
     figure.colorbar(picture, ax=axis, label="drop of accuracy")
-    return finished(figure, title, "")
+    return titled(figure, title)
 
 
 def focus_pair(
@@ -186,7 +174,7 @@ def focus_pair(
         axis.set_title(drawable(name))
         bare(axis)
     figure.colorbar(picture, ax=axes, label="share of the peak", shrink=0.8)
-    return finished(figure, title, "")
+    return titled(figure, title)
 
 
 def mean_spot(
@@ -214,23 +202,16 @@ def mean_spot(
 
 def attribution_grid(grid: AttributionGrid, title: str = "", credit: str = "") -> Figure:
     """A row an image: the image with its mask's outline, then each algorithm's map, the same."""
-    count, columns = len(grid.images), len(grid.maps) + 1
-    figure = Figure(figsize=(1.15 * columns, 1.15 * count + 0.5), layout="constrained")
-    axes = figure.subplots(count, columns, squeeze=False)
-    for i, row in enumerate(axes):
-        shape = (grid.images.shape[2], grid.images.shape[3])
-        show(row[0], grid.images[i])
-        for axis, maps in zip(row[1:], grid.maps.values(), strict=True):
-            area = np.nan_to_num(maps[i])
-            limit = max(float(np.abs(area).max()), 1e-30)
-            axis.imshow(area, cmap=HEAT, vmin=-limit if area.min() < 0 else 0, vmax=limit,
-                        extent=(-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5))  # fmt: skip
-            bare(axis)
-        for axis in row:
-            outline(axis, grid.masks[i].astype(float), 0.5, shape)
-    for axis, name in zip(axes[0], ["image", *grid.maps], strict=True):
-        axis.set_title(drawable(name, 20), fontsize=7)
-    return finished(figure, title, credit)
+    wall = Wall(len(grid.images), len(grid.maps) + 1, [""] * len(grid.images), above=0.25)
+    for j, name in enumerate(["image", *grid.maps]):
+        wall.text(0, j, drawable(name, 20), above=True)
+    for i, image in enumerate(grid.images):
+        wall.hang(i, 0, image)
+        wall.outline(i, 0, grid.masks[i].astype(float), 0.5)
+        for j, maps in enumerate(grid.maps.values(), 1):
+            wall.heat(i, j, np.nan_to_num(maps[i]))
+            wall.outline(i, j, grid.masks[i].astype(float), 0.5)
+    return wall.finished(title, credit)
 
 
 def curves(history: Mapping[str, Sequence[float]], title: str = "") -> Figure:
@@ -246,13 +227,11 @@ def curves(history: Mapping[str, Sequence[float]], title: str = "") -> Figure:
     axis.set_xlabel("epoch")
     axis.set_ylabel("loss term")
     axis.legend(fontsize=7)
-    return finished(figure, title, "")
+    return titled(figure, title)
 
 
-def finished(figure: Figure, title: str, credit: str) -> Figure:
-    """Title above, credit below."""
+def titled(figure: Figure, title: str) -> Figure:
+    """The figure with a title above."""
     if title:
         figure.suptitle(drawable(title, 120), fontsize=9)
-    if credit:
-        figure.supxlabel(drawable(credit, 120), fontsize=6, color="#555555")
     return figure

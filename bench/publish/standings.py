@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from bench.bootstrap import aggregate
 from bench.correlations import pairing_correlation, rank_correlation
 from bench.publish.board import Block, Board, Column, Row
 from bench.ranks import Ranking, rank, rank_overall
 from bench.stats import Interval, holm, paired_difference, paired_p
+from metrics.base import NEEDS
 
 #: Shown as a difference to plain, beside the ranks instead of among them.
 TASK = "task"
@@ -86,7 +87,31 @@ class Standings:
         return rank_correlation(mean * orientation(self.board, names))
 
     def _oriented(self, names: Sequence[str]) -> np.ndarray:
-        return tensor(self.board, self.rows, names) * orientation(self.board, names)
+        values = tensor(self.board, self.rows, names) * orientation(self.board, names)
+        return np.where(
+            self.counted_worst(names), np.nanmin(_known(values), 2, keepdims=True), values
+        )
+
+    def counted_worst(self, names: Sequence[str]) -> Bool[np.ndarray, "blocks seeds rows metrics"]:
+        """Where a ranked method failed or its metric is undefined while others have a value: it
+        counts there as the worst method. Not where it was skipped or data is missing."""
+        values = np.isfinite(tensor(self.board, self.rows, names))
+        excused = np.array([
+            [[self._excused(block, row, name) for name in names] for row in self.rows]
+            for block in self.board.blocks
+        ], dtype=bool).reshape(len(self.board.blocks), 1, len(self.rows), len(names))  # fmt: skip
+        return ~values & ~excused & values.any(2, keepdims=True)
+
+    def _excused(self, block: Block, row: Row, name: str) -> bool:
+        """Whether a row could not be measured here through no fault of its training."""
+        failures = self.board.failures.get((*block, *row.key), ())
+        if any(reason.startswith(("skipped", "missing")) for reason in failures):
+            return True
+        columns = self.board.columns(block, [name])
+        reasons = self.board.cell(block, row, columns[0]).reasons if columns else ()
+        return any(reason.startswith(tuple(NEEDS.values())) for reason in reasons) or not (
+            reasons or failures
+        )
 
 
 def orientation(board: Board, names: Sequence[str]) -> Float[np.ndarray, "metrics"]:
@@ -107,6 +132,11 @@ def tensor(
                     cell = board.cell(block, row, column)
                     out[b, [seeds.index(s) for s in cell.seeds], i, j] = cell.values
     return out
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Values with zeros where no row has one, so that a minimum over rows is defined."""
+    return np.where(np.isfinite(values).any(2, keepdims=True), values, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

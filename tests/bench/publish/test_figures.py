@@ -9,8 +9,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from bench.publish import drawing, figures, pictures
+from bench.publish import figures, pictures
 from bench.publish.drawing import drawable, save, upsample
+from bench.publish.wall import Wall
 
 
 @pytest.fixture
@@ -93,12 +94,22 @@ def test_upsampling_is_torch_s(rng):
 
 
 def test_an_outline_of_nothing_draws_nothing():
-    _, (axis,) = drawing.panels(1, 1.0, 1.0)
-    drawing.outline(axis, np.zeros((4, 4)), 0.0, (8, 8))
-    drawing.outline(axis, np.ones((4, 4)), 0.5, (8, 8))
-    assert not axis.collections
-    drawing.outline(axis, np.eye(4), 0.5, (8, 8))
-    assert axis.collections
+    wall = Wall(1, 1, [""])
+    wall.outline(0, 0, np.zeros((4, 4)), 0.0)
+    wall.outline(0, 0, np.ones((4, 4)), 0.5)
+    assert not wall.axis.collections
+    wall.outline(0, 0, np.eye(4), 0.5)
+    assert wall.axis.collections
+
+
+def test_images_hang_in_their_places():
+    wall = Wall(2, 3, ["a", "b"])
+    wall.hang(1, 2, np.zeros((1, 4, 4)))
+    left, right, bottom, top = wall.axis.images[0].get_extent()
+    assert right - left == bottom - top == 1
+    (x0, x1), (y1, y0) = wall.axis.get_xlim(), wall.axis.get_ylim()
+    assert x0 <= left < right <= x1
+    assert y0 <= top < bottom <= y1
 
 
 def test_modules_are_ordered_by_size_and_unassigned_units_come_last():

@@ -59,6 +59,31 @@ def test_the_better_method_leads_and_an_incomplete_one_is_unranked(board):
     assert "over 2 of 3 blocks" in render(board)
 
 
+def test_a_failed_seed_counts_as_the_worst_and_a_skipped_block_does_not(board):
+    standings = Standings(board)
+    keys = [row.key for row in standings.rows]
+    worst = standings.counted_worst(["iou"])[..., 0]
+    assert worst.sum() == 1
+    block = [b.dataset for b in board.blocks].index("shapes")
+    assert worst[block, 2, keys.index(("sync", '{"strength": 2.0}'))]
+    values = standings._oriented(["iou"])[block, 2, :, 0]
+    assert values[keys.index(("sync", '{"strength": 2.0}'))] == np.nanmin(values)
+    assert "failed or undefined for some seed, ranked as the worst method there" in render(board)
+
+
+def test_an_undefined_headline_ranks_last_not_nowhere(board):
+    dead = (board.scores["method"] == "sync") & (board.scores["metric"] == "dispersion")
+    dead &= (board.scores["backbone"] == "lenet5") & (board.scores["params"] == "{}")
+    scores = board.scores.copy()
+    scores.loc[dead, ["value", "live"]] = np.nan
+    scores.loc[dead, "reason"] = "undefined on this network"
+    standings = Standings(dataclasses.replace(board, scores=scores))
+    i = [row.key for row in standings.rows].index(("sync", "{}"))
+    before = Standings(board).aspects["focus"]
+    assert standings.aspects["focus"].tier[i] > 0
+    assert standings.aspects["focus"].score[i] < before.score[i]
+
+
 def test_metrics_without_a_direction_are_not_ranked(board):
     assert "structure" not in Standings(board).aspects
     assert set(Standings(board).aspects) == {"focus", "semantics"}
@@ -82,7 +107,9 @@ def test_one_seed_has_no_intervals_and_says_so(board):
 
 def test_an_unregistered_metric_is_shown_all_the_same(board):
     bare = dataclasses.replace(board, metrics={})
-    assert "[dispersion](../../docs/metrics.md#dispersion)" in render(bare)
+    text = render(bare)
+    assert "[dispersion][dispersion]" in text
+    assert "\n[dispersion]: ../../docs/metrics.md#dispersion\n" in text
 
 
 def test_without_plain_there_are_no_differences(board):
@@ -100,7 +127,7 @@ def test_comparisons_across_seeds_have_no_interval(board):
     across = board.scores[board.scores["metric"] == "iou"].copy()
     across = across[across["seed"] == 0].assign(seed=-1, metric="overlap", aspect="consistency")
     text = render(dataclasses.replace(board, scores=pd.concat([board.scores, across])))
-    assert "### Consistency" in text
+    assert "<summary>Consistency: 1 metric</summary>" in text
 
 
 HOSTILE = [

@@ -1,0 +1,91 @@
+"""Many small images on one pair of axes: quicker to lay out than axes for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from bench.publish.drawing import HEAT, bare, drawable, pixels, upsample
+
+INCH = 0.85  # width of an image
+GAP = 0.06  # between images, as a share of their width
+FINE = 48  # pixels that an outline is drawn on
+
+
+class Wall:
+    """A grid of places one unit wide, with a title left of each row.
+
+    ``below`` and ``above`` leave room for text at each image, as a share of its width.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        columns: int,
+        titles: Sequence[str],
+        below: float = 0.0,
+        above: float = 0.0,
+    ) -> None:
+        self.step = 1 + GAP + below + above
+        width, height = columns * (1 + GAP), rows * self.step
+        room = 1.1 if any(titles) else 0.0
+        self.figure = Figure(figsize=(INCH * (width + room), INCH * height + 0.45))
+        self.axis = self.figure.add_axes((room / (width + room), 0, width / (width + room), 1))
+        self.axis.set_xlim(0, width)
+        self.axis.set_ylim(height - above, -above)
+        self.axis.set_aspect("equal")
+        bare(self.axis)
+        for row, title in enumerate(titles):
+            self.axis.text(-0.08, row * self.step + 0.5, title, ha="right", va="center", fontsize=8)
+
+    def hang(
+        self,
+        row: int,
+        column: int,
+        image: Float[np.ndarray, "channels height width"],
+        text: str = "",
+    ) -> None:
+        """An image in [0, 1], with text below."""
+        self._put(row, column, pixels(image), "gray", (0.0, 1.0))
+        self.text(row, column, text)
+
+    def heat(self, row: int, column: int, area: Float[np.ndarray, "rows columns"]) -> None:
+        """A map of its own scale, symmetric about zero where it has negative values."""
+        limit = max(float(np.abs(area).max()), 1e-30)
+        self._put(row, column, area, HEAT, (-limit if area.min() < 0 else 0.0, limit))
+
+    def text(self, row: int, column: int, text: str, above: bool = False) -> None:
+        """Small text below (or above) a place."""
+        if text:
+            y = row * self.step + (-0.04 if above else 1.04)
+            self.axis.text(column * (1 + GAP) + 0.5, y, text, ha="center", fontsize=6.5,
+                           va="bottom" if above else "top")  # fmt: skip
+
+    def outline(
+        self, row: int, column: int, area: Float[np.ndarray, "rows columns"], level: float
+    ) -> None:
+        """The border of ``area > level``, upsampled bilinearly, over a dark line so that it shows
+        on any background; nothing where the border is nowhere."""
+        fine = upsample(np.nan_to_num(area), (FINE, FINE))
+        if not fine.min() <= level < fine.max():
+            return
+        across = (np.arange(FINE) + 0.5) / FINE
+        x, y = column * (1 + GAP) + across, row * self.step + across
+        for width, colour in ((2.2, "#000000"), (1.1, "#E69F00")):
+            self.axis.contour(x, y, fine, [level], colors=[colour], linewidths=width)
+
+    def _put(
+        self, row: int, column: int, image: np.ndarray, colours: str, limits: tuple[float, float]
+    ) -> None:
+        x, y = column * (1 + GAP), row * self.step
+        low, high = limits
+        self.axis.imshow(image, cmap=colours, vmin=low, vmax=high, extent=(x, x + 1, y + 1, y))
+
+    def finished(self, title: str, credit: str) -> Figure:
+        """The figure, with a title above and a credit below."""
+        self.axis.set_title(drawable(title, 120), fontsize=9)
+        self.axis.set_xlabel(drawable(credit, 120), fontsize=6, color="#555555")
+        return self.figure
