@@ -1,0 +1,133 @@
+"""What an attribution is worth: pure scores of maps, of perturbed answers, of rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Maps = Float[Tensor, "images height width"]
+PerImage = Float[Tensor, "images"]
+NAN = float("nan")
+
+# ----------------------------------------------------------------- where the map lies
+
+
+def positive(attribution: Float[Tensor, "images channels height width"]) -> Maps:
+    """Relevance of each pixel: the sum over channels, where it speaks for the class."""
+    return attribution.sum(1).clamp(min=0)
+
+
+def undefined(relevance: Maps) -> Bool[Tensor, "images"]:
+    """Maps that say nothing: all zero, or not finite."""
+    flat = relevance.flatten(1)
+    return ~flat.isfinite().all(1) | (flat.amax(1) <= 0)
+
+
+def hits(relevance: Maps, mask: Bool[Tensor, "images height width"]) -> PerImage:
+    """1 where the highest pixel (of equals, the first) lies in the mask, else 0: the pointing
+    game, without the tolerance of 15 pixels that it was first played with."""
+    peak = relevance.flatten(1).argmax(1, keepdim=True)
+    inside = mask.flatten(1).gather(1, peak)[:, 0].double()
+    return inside.masked_fill(undefined(relevance), NAN)
+
+
+def mass(relevance: Maps, mask: Bool[Tensor, "images height width"]) -> PerImage:
+    """Share of the relevance that lies in the mask (Arras et al., relevance mass accuracy)."""
+    flat = relevance.flatten(1).double()
+    share = (flat * mask.flatten(1)).sum(1) / flat.sum(1)
+    return share.masked_fill(undefined(relevance), NAN)
+
+
+def rank(relevance: Maps, mask: Bool[Tensor, "images height width"]) -> PerImage:
+    """Share of the K most relevant pixels that lie in the mask, K the mask's size (Arras et al.,
+    relevance rank accuracy)."""
+    flat, inside = relevance.flatten(1), mask.flatten(1)
+    size = inside.sum(1, keepdim=True)
+    place = flat.argsort(dim=1, descending=True, stable=True)
+    among = torch.arange(flat.shape[1], device=flat.device) < size
+    share = (inside.gather(1, place) & among).sum(1) / size[:, 0].double()
+    return share.masked_fill(undefined(relevance), NAN)
+
+
+def gini(relevance: Maps) -> PerImage:
+    """Gini index of the pixels' relevance: 0 for a flat map, near 1 for a single pixel."""
+    flat = relevance.flatten(1).double().sort(dim=1).values
+    count = flat.shape[1]
+    weight = 2 * torch.arange(1, count + 1, device=flat.device) - count - 1
+    value = (flat * weight).sum(1) / (count * flat.sum(1))
+    return value.masked_fill(undefined(relevance), NAN)
+
+
+def edges(images: Float[Tensor, "images channels height width"]) -> Maps:
+    """Strength of the edges of an image, by Sobel's filter: a map that knows no network."""
+    kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(images)
+    grey = torch.nn.functional.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    filters = torch.stack([kernel, kernel.T])[:, None]
+    return torch.nn.functional.conv2d(grey, filters).square().sum(1).sqrt()
+
+
+# ----------------------------------------------------------------- what the network answers
+
+Answer = Callable[[Float[Tensor, "batch channels height width"]], Float[Tensor, "batch"]]
+
+
+def curve(
+    images: Float[Tensor, "images channels height width"],
+    relevance: Maps,
+    answer: Answer,
+    steps: int,
+    insert: bool,
+) -> PerImage:
+    """Area under the answer's curve as pixels are blanked, the most relevant first.
+
+    ``insert``: as they are shown on a blank image instead. A blank pixel is 0, the mean of the
+    training images; ``answer`` gives an image's number, with equals as far along the curve as the
+    pixels' order in the image says. Between 0 and 1 where the answer is a probability.
+    """
+    order = relevance.flatten(1).argsort(dim=1, descending=True, stable=True)
+    place = order.argsort(dim=1).reshape(len(images), 1, *images.shape[2:])
+    count = place[0].numel()
+    values = []
+    for step in range(steps + 1):
+        early = place < count * step / steps
+        values.append(answer(torch.where(early == insert, images, 0.0)))
+    area = torch.trapezoid(torch.stack(values).double(), dim=0) / steps
+    return area.masked_fill(undefined(relevance), NAN)
+
+
+def unexplained(
+    foretold: Float[Tensor, "draws images"], change: Float[Tensor, "draws images"]
+) -> PerImage:
+    """Share of the answer's change under perturbation that an attribution does not foretell.
+
+    min over b >= 0 of sum (b foretold - change)^2 / sum change^2, over the draws: Captum's
+    infidelity, normalised, as a share; 0 for an exactly linear answer, 1 for an attribution of no
+    use. NaN for one that foretells nothing.
+    """
+    told, seen = foretold.double(), change.double()
+    overlap = (told * seen).sum(0).clamp(min=0).square()
+    share = 1 - overlap / (told.square().sum(0) * seen.square().sum(0))
+    nothing = told.abs().amax(0) <= 0
+    return share.clamp(0, 1).masked_fill(nothing, NAN)
+
+
+# ----------------------------------------------------------------- rankings
+
+
+def spearman(x: Float[Tensor, "units"], y: Float[Tensor, "units"]) -> float:
+    """Rank correlation; equal values share their mean rank; NaN below three pairs or for a
+    constant. Pairs that are not finite are left out."""
+    usable = x.isfinite() & y.isfinite()
+    if int(usable.sum()) < 3:
+        return NAN
+    ranks = torch.stack([_ranks(x[usable]), _ranks(y[usable])])
+    return torch.corrcoef(ranks)[0, 1].item() if (ranks.std(1) > 0).all() else NAN
+
+
+def _ranks(x: Float[Tensor, "values"]) -> Float[Tensor, "values"]:
+    _, group, count = x.unique(return_inverse=True, return_counts=True)
+    last = count.cumsum(0).double()
+    return (last - (count - 1) / 2)[group]
