@@ -118,6 +118,13 @@ def pack(
     return submission
 
 
+def schema() -> dict[str, Any]:
+    """The JSON schema of a submission file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | (
+        Submission.model_json_schema()
+    )
+
+
 def to_text(submission: Submission) -> str:
     """The file's text: the same submission, the same bytes."""
     return json.dumps(submission.model_dump(), sort_keys=True, indent=0, ensure_ascii=False) + "\n"

@@ -46,7 +46,9 @@ def documents(
 
 def picture_path(board: Board, picture: Picture) -> str:
     """A file name of plain letters; rows whose names differ only in others get a number."""
-    row = next(row for row in board.rows if row.key == picture.row)
+    row = next((row for row in board.rows if row.key == picture.row), None)
+    if row is None:
+        raise ValueError(f"a picture of {picture.row}, which has no row in the table")
     index = board.rows.index(row)
     parts = [*picture.block, row.method, settings(row.params), picture.kind]
     stem = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts if part)

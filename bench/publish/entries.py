@@ -56,6 +56,7 @@ class Head:
     layer: str = ""
     note: str = ""
     card: list[tuple[str, str]] = field(default_factory=list)
+    headline: bool = True
 
 
 @dataclass
@@ -111,7 +112,8 @@ def head(board: Board, column: Column, notes: Notes) -> Head:
     metric = column.metric
     remark = [board.remarks[metric.name]] if metric.name in board.remarks else []
     return Head(metric.title, metric.aspect, ARROWS[metric.better], column.layer,
-                _numbers(notes, remark), card(board, metric))  # fmt: skip
+                _numbers(notes, remark), card(board, metric),
+                metric.name in board.headlines.values())  # fmt: skip
 
 
 def overall_table(standings: Standings) -> Table | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from functools import partial
 
@@ -59,7 +60,8 @@ def _pareto_panel(board: Board, block: Block, axis: Axes, accuracy: Column, colu
         axis.invert_yaxis()
     arrow = "axis turned: up is better" if sign < 0 else "up is better"
     axis.set_title(drawable(f"{column.metric.aspect} ({arrow})"))
-    axis.set_ylabel(drawable(f"{column.metric.title}, {column.layer}".rstrip(", ")))
+    name = f"{column.metric.title}, {column.layer}".rstrip(", ")
+    axis.set_ylabel(textwrap.fill(drawable(name), 28))
     axis.set_xlabel(drawable(accuracy.metric.title))
 
 

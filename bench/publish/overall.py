@@ -127,7 +127,8 @@ def incomplete(standings: Standings, row: Row) -> list[str]:
     if lacking:
         where = "no value in some block where others have one"
         notes.append(f"unranked in {', '.join(lacking)}: {where}")
-    worst = standings.counted_worst(list(standings.headlines.values()))[:, :, i].any(1)
+    found_worst = standings.counted_worst(list(standings.headlines.values()))
+    worst = np.asarray(found_worst[:, :, i].any(1))
     for block, at in zip(standings.board.blocks, worst, strict=True):
         found = [
             a for a, is_worst in zip(standings.headlines, at.tolist(), strict=True) if is_worst

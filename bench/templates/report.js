@@ -25,7 +25,9 @@
 
   // Filtering: rows by name and kind, sections by block, columns by aspect.
   const columns = (table, aspect) => all("thead th", table).forEach((head, i) => {
-    const off = i > 0 && aspect !== "" && head.dataset.group !== "" && head.dataset.group !== aspect;
+    const other = aspect === "headline" ? head.dataset.headline === undefined
+      : aspect !== "" && head.dataset.group !== aspect;
+    const off = i > 0 && head.dataset.group !== "" && other;
     [...table.rows].forEach((row) => { if (row.children[i]) row.children[i].hidden = off; });
   });
   const filter = () => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,11 @@ def test_merging_marks_the_origin_and_never_replaces_our_rows(submission):
     pd.testing.assert_frame_equal(ours, submissions.tidy(scores()))
     text = render(Board(table, marks=marks, metrics=METRICS))
     assert "submitted by Lab X; not rerun here" in text
+
+
+def test_the_committed_schema_is_the_code_s():
+    path = Path(__file__).parents[2] / "bench" / "schema" / "submission.json"
+    assert json.loads(path.read_text()) == submissions.schema()
 
 
 def test_two_submissions_from_one_origin_are_refused(submission):

@@ -143,6 +143,8 @@ def test_filters_hide_rows_blocks_and_columns(browser, page):
     choose = "const s = document.getElementById('{}'); s.value = '{}'; s.dispatchEvent(new Event('input'))"  # noqa: E501
     browser.js(choose.format("block", "1"))
     assert browser.js(SHOWN.format("section.block")) == 1
+    assert browser.js(SHOWN.format("#block1-1 thead th")) == 5  # method and four headlines
+    browser.js(choose.format("aspect", ""))
     before = browser.js(SHOWN.format("#block1-1 thead th"))
     browser.js(choose.format("aspect", "focus"))
     assert browser.js(SHOWN.format("#block1-1 thead th")) == 3 < before
