@@ -205,13 +205,12 @@ def _numbers(option: str, text: str | None) -> list[int] | None:
 def main() -> None:
     """Entry point: errors of the user's making are one line, Ctrl-C is no stack trace."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer.Exit(code) comes back as a number
     except KeyboardInterrupt:
         _leave("stopped; the same command continues where this one was", 130)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
     except Exception as error:
         _leave(*_explained(error))
+    sys.exit(code or 0)
 
 
 def _explained(error: Exception) -> tuple[str, int]:
