@@ -134,8 +134,9 @@ class Sync(Method):
     their focus within a sample, that similar neurons interact locally and synchronise
     adaptively during training. Every formula and default is this project's choice.
 
-    focus: f. Self-normalised, so it is not met by shrinking. 0.3 halved the dispersion on an
-        early version of the kanji task at no visible cost in accuracy; 1 cost some.
+    focus: f. Self-normalised, so it is not met by shrinking. On a narrow batch-normalised VGG
+        (shapes, 8 epochs, seed 0) training accuracy was .86 without it, .84 at 0.03, .75 at 0.1
+        and .15 at 0.3, where the features collapse before they are learnt.
     synchronization: g. At 0.1 modules agreed better between data halves; more merges units.
     centre: "argmax" reads "focus position" literally; "centroid" is the ICNN code's choice.
     neighbours: "local" as the abstract says; "global" and "random" test that claim.
@@ -155,7 +156,7 @@ class Sync(Method):
     def __init__(
         self,
         strength: float = 1.0,
-        focus: float = 0.3,
+        focus: float = 0.03,
         synchronization: float = 0.1,
         centre: Literal["argmax", "centroid"] = "argmax",
         neighbours: Literal["local", "global", "random"] = "local",

@@ -1,0 +1,92 @@
+"""README and CONTRIBUTING say nothing that does not work, and suites run in reduced form."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bench import registry, suite
+from bench.check import check, failed, render
+from bench.cli import app
+from bench.execute import Bench, worker
+from bench.store import Store
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = "\n".join(blocks(README, "sh")).splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = [words[1] for words in commands() if words[0] == "make"]
+    assert {"bench", "test"} <= set(targets)
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+@pytest.mark.parametrize("words", [w for w in commands() if w[0] == "legible"], ids=" ".join)
+def test_every_command_parses(words):
+    """Options and arguments are known to the command line (what it does is tested elsewhere)."""
+    from typer.main import get_command
+
+    group = get_command(app)
+    command = group.commands[words[1]]
+    with command.make_context(words[1], words[2:], resilient_parsing=False) as context:
+        assert context.params
+
+
+def test_the_readmes_method_passes_the_check(tmp_path):
+    (code,) = blocks(README, "python")
+    (tmp_path / "my_method.py").write_text(code)
+    outcomes = check(tmp_path / "my_method.py")
+    assert not failed(outcomes), render(outcomes)
+
+
+def test_contributings_metric_registers(tmp_path):
+    (code,) = blocks((ROOT / "CONTRIBUTING.md").read_text(), "python")
+    (tmp_path / "my_metrics.py").write_text(code)
+    registry.load_plugin(tmp_path / "my_metrics.py")
+    assert registry.METRICS.pop("active_share").aspect == "class specificity"
+
+
+def test_the_readmes_table_is_the_published_one():
+    published = (ROOT / "results" / "quick" / "README.md").read_text(encoding="utf-8")
+    table = README.partition("<!-- table -->\n")[2].partition("<!-- /table -->")[0].strip()
+    plain = table.replace("](docs/", "](../../docs/")
+    assert len(table.splitlines()) > 5 and plain in published
+
+
+def test_links_lead_somewhere():
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (ROOT / link).exists(), f"{name}: {link}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(suite.SUITES.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_suite_runs_in_reduced_form(path, tmp_path):
+    """One seed, one epoch, few images: every cell of every shipped suite ends well."""
+    registry.load()
+    read = suite.read(path)
+    blocks = [
+        b.model_copy(update={"data": {**b.data, "train": 200, "validation": 60, "test": 120}})
+        for b in read.blocks
+    ]
+    recipe = read.recipe.model_copy(update={"epochs": 1, "batch": 50})
+    small = read.model_copy(update={"blocks": blocks, "recipe": recipe, "probe": 100})
+    cells = suite.cells(small, seeds=[0])
+    events = []
+    worker(Bench(Store(tmp_path)), cells, events.append)
+    assert [e for e in events if e.kind in ("failed", "note")] == []
+    assert {e.cell for e in events if e.kind == "done"} == {c.name for c in cells}
