@@ -15,7 +15,7 @@ from bench.data import strokes as drawing
 from bench.data import texture as backgrounds
 from bench.data.base import Dataset, dataset, make_splits
 from bench.data.cache import Made, cached
-from bench.data.characters import SPLITS, Plan, plan_characters
+from bench.data.characters import CLASSES, SPLITS, Plan, plan_characters
 from bench.data.checks import at_least, between
 from bench.data.strokes import distance, kanjivg_files, read_characters
 from bench.data.texture import texture as textured
@@ -29,15 +29,15 @@ CHUNK = 64  # images drawn at once
 def kanji(
     root: Path,
     size: int = 32,
-    classes: int = 12,
+    classes: int = 18,
     channels: int = 1,
     train: int = 6000,
     validation: int = 1000,
     test: int = 2000,
     warp: float = 1.0,
-    clutter: int = 3,
+    clutter: int = 2,
     texture: float = 1.0,
-    inverted: float = 0.5,
+    inverted: float = 0.0,
     seed: int = 0,
 ) -> Dataset:
     """Characters of KanjiVG, drawn with varied affine map, stroke width, contrast and background.
@@ -51,13 +51,13 @@ def kanji(
     Raises DataMissing without the kanjivg package, ValueError for a parameter out of range.
     """
     between("size", size, 28, 512)
-    between("classes", classes, 2, 24)
+    between("classes", classes, 2, len(CLASSES))
     between("channels", channels, 1, 4)
     for name, count in (("train", train), ("validation", validation), ("test", test)):
         at_least(name, count, classes)
-    between("warp", warp, 0, 2)
+    between("warp", warp, 0, 3)
     between("clutter", clutter, 0, 50)
-    between("texture", texture, 0, 3)
+    between("texture", texture, 0, 5)
     between("inverted", inverted, 0, 1)
     at_least("seed", seed, 0)
     options = {k: v for k, v in locals().items() if k not in ("root", "name", "count")}
@@ -165,11 +165,11 @@ def _draw_chunk(
     radius = size / 32 * (0.6 + 0.5 * torch.rand(len(which), 1, 1, generator=generator))
     points = size * ((ink.points[rows] - 0.5) @ turn[owner].mT + move[owner] + 0.5)
     away = distance(points, size)
-    touched = away < radius[owner] + 0.5  # wherever there is any ink
+    touched = away < radius[owner] + 0.25  # a quarter of full ink or more
     paint = _nearest(away, owner, len(which), radius)
     if clutter:
         stray, stray_owner = _stray(ink, len(which), clutter, turn, size, generator)
-        strength = 0.5 + 0.5 * torch.rand(len(which), 1, 1, generator=generator)
+        strength = 0.2 + 0.4 * torch.rand(len(which), 1, 1, generator=generator)
         loose = _nearest(distance(stray, size), stray_owner, len(which), radius)
         paint = torch.maximum(paint, strength * loose)
     images = _compose(paint, channels, texture, inverted, generator)
@@ -179,11 +179,11 @@ def _draw_chunk(
 def _affine(count: int, warp: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Matrices (rotation, scale, shear) and translations, in canvas sides."""
     draw = warp * (2 * torch.rand(6, count, generator=generator) - 1)
-    angle, shear = 0.2 * draw[0], 0.15 * draw[1]
-    wide, high = 0.86 + 0.1 * draw[2], 0.86 + 0.1 * draw[3]
+    angle, shear = 0.1 * draw[0], 0.08 * draw[1]
+    wide, high = 0.82 + 0.1 * draw[2], 0.86 + 0.1 * draw[3]
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([cos * wide, cos * shear - sin * high, sin * wide, sin * shear + cos * high])
-    return turn.T.reshape(count, 2, 2), 0.06 * draw[4:].T.reshape(count, 1, 2)
+    return turn.T.reshape(count, 2, 2), 0.025 * draw[4:].T.reshape(count, 1, 2)
 
 
 def _stray(
@@ -224,6 +224,6 @@ def _compose(
     draw = torch.rand(4, count, channels, 1, 1, generator=generator)
     sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < inverted, -1.0, 1.0)
     level = 0.5 - sign * (0.05 + 0.15 * draw[0])
-    ground = texture * (0.04 + 0.06 * draw[1]) * textured(count, size, generator)
+    ground = texture * (0.016 + 0.024 * draw[1]) * textured(count, size, generator)
     image = level + ground + sign * (0.25 + 0.2 * draw[2]) * paint[:, None]
     return (255 * image.clamp(0.02, 1)).round().to(torch.uint8)
