@@ -20,10 +20,12 @@ from bench.publish.board import Block
 from bench.publish.drawing import save
 from bench.publish.html import Picture
 from bench.publish.pictures import (
+    AttributionGrid,
     Lesions,
     ModuleEvidence,
     UnitExamples,
     Views,
+    attribution_grid,
     curves,
     focus_pair,
     gallery,
@@ -34,15 +36,18 @@ from bench.publish.pictures import (
     views,
 )
 from metrics.base import Layer, Probe
+from metrics.explainers import explained
 from metrics.lesion import lesions
 from metrics.maps import pixel_thresholds
 from metrics.modules import membership, modules
 from metrics.parts import best_concepts
+from metrics.relevance import positive
 from metrics.similarity import layer_correlation
 
 UNITS = 6  # of a gallery
 TOP = 8  # images of a unit
 SPOTS = 200  # images that the mean spot is taken over
+SHOWN = 5  # images of an attribution grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +61,7 @@ class Evidence:
     lesions: Lesions | None
     views: Views | None
     spot: Float[np.ndarray, "rows columns"] | None
+    attribution: AttributionGrid | None = None
 
 
 @torch.no_grad()
@@ -64,10 +70,12 @@ def examine(
     images: Float[Tensor, "images channels height width"],
     class_names: Sequence[str],
     layer: str = "",
+    attributions: bool = False,
 ) -> Evidence:
     """Gathers a run's evidence at a layer (default: the last with a map, else the last).
 
     ``images`` are the probed images in [0, 1], in the probe's order, before normalisation.
+    ``attributions`` adds the maps of Captum's algorithms, which takes seconds.
     """
     spatial = [name for name, found in probe.layers.items() if found.spatial]
     chosen = probe.layers[layer or (spatial or list(probe.layers))[-1]]
@@ -87,7 +95,7 @@ def examine(
         ),
         Lesions(_array(drops), class_names) if drops is not None and len(drops) else None,
         _views(chosen, probe, images, matched),
-        spot,
+        spot, _attribution(probe) if attributions else None,
     )  # fmt: skip
 
 
@@ -160,6 +168,21 @@ def _views(layer: Layer, probe: Probe, images: Tensor, matched: _Matched) -> Vie
                  _array(units).astype(np.int64), names)  # fmt: skip
 
 
+def _attribution(probe: Probe) -> AttributionGrid | None:
+    """Positive relevance of the first sampled images by each algorithm that passes its audit;
+    images are scaled to their own range."""
+    known = explained(probe)
+    if not known.found:
+        return None
+    images = known.images[:SHOWN]
+    low, high = images.flatten(1).aminmax(dim=1)
+    scaled = (images - low.view(-1, 1, 1, 1)) / (high - low).clamp(min=1e-9).view(-1, 1, 1, 1)
+    evidence = known.evidence
+    masks = torch.zeros_like(images[:, 0]) > 0 if evidence is None else evidence[:SHOWN]
+    maps = {name: _array(positive(found[:SHOWN])) for name, found in known.found.items()}
+    return AttributionGrid(_array(scaled), masks.cpu().numpy(), maps)
+
+
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().double().cpu().numpy()
 
@@ -191,6 +214,8 @@ def pictures_of(
         drawings["focus"] = partial(
             focus_pair, baseline.spot, evidence.spot, ("plain", label), title
         )
+    if evidence.attribution is not None:
+        drawings["attribution"] = partial(attribution_grid, evidence.attribution, title, credit)
     if terms := loss_terms(history):
         drawings["curves"] = partial(curves, terms, f"{label} · {' · '.join(block)}")
     return [
@@ -222,6 +247,8 @@ CAPTIONS = {
     "members": "The image that excites each member of a module most",
     "lesions": "Drop of each class's accuracy when a module is silenced",
     "focus": "Mean activation around the peak, plain and this method",
+    "attribution": "Where each attribution algorithm sees the evidence for the class, with the "
+    "mask of the concept that defines it",
     "curves": "Loss terms by epoch",
 }
 

@@ -90,6 +90,21 @@ def test_every_picture_can_be_drawn_twice_alike(gathered):
     assert all(picture.data.startswith(b"\x89PNG") for picture in drawn)
 
 
+def test_attributions_are_drawn_when_asked_for(gathered, planted):
+    _, probed = gathered("planted_parts")
+    images = planted.test.images[:, :3].float() / 255
+    evidence = examine(probed, images, planted.class_names, attributions=True)
+    grid = evidence.attribution
+    assert grid.images.min() >= 0
+    assert grid.images.max() <= 1
+    assert grid.masks.any((1, 2)).all()
+    maps = grid.maps["input_x_gradient"]
+    inside = (maps * grid.masks).sum((1, 2)) / maps.sum((1, 2))
+    assert (inside > 0.5).all()
+    drawn = pictures_of(evidence, Block("planted", "net"), ("plain", "{}"), "plain")
+    assert "attribution" in {picture.kind for picture in drawn}
+
+
 def test_a_dead_layer_has_no_pictures(gathered):
     _, probed = gathered("planted_parts")
     probed.layers["parts"].activation.zero_()
