@@ -92,14 +92,19 @@ def publish(
     data_root: DataRoot = None,
     results: Annotated[Path, typer.Option(help="Where leaderboards go")] = Path("results"),
     cost: Annotated[bool, typer.Option(help="Measure costs that are not known yet")] = True,
+    formats: Annotated[
+        str, typer.Option("--format", help="Besides the README: csv, json, html")
+    ] = "csv,json,html",
 ) -> None:
-    """Write the leaderboard, the score table and the cost table of a suite."""
+    """Write the leaderboard with its pictures, the score table and the report of a suite."""
     from bench import results as published
 
     bench, chosen, cells = _prepare(
         suite, device, seeds, methods, datasets, plugin, runs, data_root
     )
-    print(published.publish(bench, chosen, cells, results, cost, " ".join(_command())))
+    command = " ".join(_command())
+    wanted = _names(formats) or []
+    print(published.publish(bench, chosen, cells, results, cost, command, wanted))
 
 
 @app.command(epilog="Example: legible why kanji-vgg-sync-s0")

@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bench import registry
 from bench.cost import cost_table
 from bench.data.base import DataMissing
 from bench.execute import Bench
-from bench.publish import leaderboard, write_scores
+from bench.publish import FORMATS, Board, Picture, documents
+from bench.publish.board import BASELINE, Block
+from bench.publish.evidence import Evidence, examine, pictures_of
 from bench.registry import UserError
-from bench.store import write_text
-from bench.suite import Cell, Suite
+from bench.store import Corrupt, write_bytes
+from bench.suite import Cell, Suite, canonical
 from bench.table import score_table
 
 
@@ -24,29 +28,75 @@ def publish(
     results: Path,
     cost: bool,
     command: str,
+    formats: Sequence[str] = tuple(FORMATS),
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Writes README.md, scores.csv and cost.csv below results/<suite>/ and returns the README."""
+    """Writes README.md, figures, scores.csv, cost.csv and what else ``formats`` names below
+    results/<suite>/, and returns the README. Raises UserError."""
     folder = results / suite.name
-    scores = score_table(bench, cells)
     costs = cost_table(bench, cells, cost, say)
-    credits = sorted({d.attribution for d in _datasets(bench, cells) if d.attribution})
+    board = make_board(bench, suite, cells, costs, command)
+    try:
+        files = documents(board, pictures(bench, cells), formats)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    files["cost.csv"] = costs.to_csv(index=False, float_format="%.4g").encode()
+    try:
+        for old in (folder / "figures").glob("*"):
+            if f"figures/{old.name}" not in files:
+                old.unlink()
+        for name, data in files.items():
+            write_bytes(folder / name, data)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+    return folder / "README.md"
+
+
+def make_board(
+    bench: Bench, suite: Suite, cells: Sequence[Cell], costs: pd.DataFrame, command: str
+) -> Board:
+    """All that the renderers need, read from finished runs."""
     classes = {c.method: registry.get("methods", c.method) for c in cells}
-    text = leaderboard(
-        scores, costs, suite.headline, provenance(bench, suite, cells, command),
+    return Board(
+        score_table(bench, cells), costs, suite.headline, provenance(bench, suite, cells, command),
         f"{suite.title} leaderboard",
         layers=layer_order(bench, cells),
         trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
         marks={n: f"replaces a {cls.replaces}" for n, cls in classes.items() if cls.replaces},
-        attributions=credits,
+        attributions=sorted({d.attribution for d in _datasets(bench, cells) if d.attribution}),
     )  # fmt: skip
+
+
+def pictures(bench: Bench, cells: Sequence[Cell]) -> list[Picture]:
+    """The pictures of each row's first finished seed on each block, plain's as the baseline."""
+    found: list[Picture] = []
+    baselines: dict[Block, Evidence] = {}
+    first: dict[tuple[Any, ...], Cell] = {}
+    for cell in cells:
+        key = (cell.dataset_label, cell.backbone_label, cell.method, canonical(cell.given))
+        if key not in first and not bench.why_not(cell)[0] and finished(bench, cell):
+            first[key] = cell
+    for (dataset, backbone, method, params), cell in first.items():
+        block = Block(dataset, backbone)
+        data, _ = bench.dataset(cell.dataset, cell.data)
+        probed = bench.probe(cell)
+        images = data.test.images[: len(probed.images)].float() / 255
+        evidence = examine(probed, images, data.class_names)
+        if method == BASELINE[0] and params == BASELINE[1]:
+            baselines[block] = evidence
+        found += pictures_of(
+            evidence, block, (method, params), registry.get("methods", method).label,
+            bench.run_of(cell).manifest()["history"], baselines.get(block), data.attribution,
+        )  # fmt: skip
+    return found
+
+
+def finished(bench: Bench, cell: Cell) -> bool:
+    """Whether a cell's run is there to be probed."""
     try:
-        write_text(folder / "README.md", text)
-        write_scores(scores, folder / "scores.csv")
-        write_text(folder / "cost.csv", costs.to_csv(index=False, float_format="%.4g"))
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
-    return folder / "README.md"
+        return bench.run_of(cell).done()
+    except Corrupt:
+        return False
 
 
 def _datasets(bench: Bench, cells: Sequence[Cell]) -> list[Any]:

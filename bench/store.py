@@ -33,17 +33,18 @@ def digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Writes beside and renames, so that no reader ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
+    beside.write_bytes(data)
     beside.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:
     """JSON with sorted keys, written whole or not at all."""
-    write_text(path, json.dumps(value, sort_keys=True, indent=1, default=str) + "\n")
+    text = json.dumps(value, sort_keys=True, indent=1, default=str) + "\n"
+    write_bytes(path, text.encode())
 
 
 def read_json(path: Path) -> Any:
