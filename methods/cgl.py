@@ -94,13 +94,13 @@ class CGL(Method):
 
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_distance", "focus_spread", "focus_dispersion"})
-    search = {"strength": (0.03, 0.1, 0.3, 1.0)}
+    search = {"strength": (0.01, 0.03, 0.1, 0.3)}
 
     def __init__(
         self,
-        strength: float = 0.1,
+        strength: float = 0.03,
         groups: int = 5,
-        spatial: float = 1.0,
+        spatial: float = 0.3,
         block: float = 0.01,
         field: Literal["halved", "sigmoid"] = "halved",
         taps: TapChoice | None = None,

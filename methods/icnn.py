@@ -189,13 +189,13 @@ class ICNN(Method):
 
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_spread", "focus_dispersion", "focus_distance"})
-    search = {"loss": (0.0, 1e-4, 1e-3, 1e-2)}
+    search = {"loss": (0.0, 1e-6, 1e-5, 1e-4)}
     density: Tensor
 
     def __init__(
         self,
         strength: float = 1.0,
-        loss: float = 1e-3,
+        loss: float = 1e-5,
         beta: float = 2.0,
         beta_rate: float = 0.02,
         centre: Literal["centroid", "argmax"] = "centroid",
