@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 
@@ -36,7 +36,9 @@ def t_interval(values: Float[np.ndarray, "seeds *items"], level: float = LEVEL) 
     """Student's t interval of the mean over seeds, standard deviation with ddof=1."""
     n, mean, deviation = moments(values)
     half = (
-        stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)) * deviation / np.sqrt(np.maximum(n, 1))
+        special.stdtrit(np.maximum(n - 1, 1), (1 + level) / 2)
+        * deviation
+        / np.sqrt(np.maximum(n, 1))
     )
     return Interval(mean, mean - half, mean + half, n)
 
@@ -67,7 +69,7 @@ def t_p(
 ) -> Numbers:
     """Two-sided p of mean/error in Student's t; 1 for 0/0, NaN for a mean without spread."""
     flat = error <= 1e-12 * np.abs(mean)
-    p = 2 * stats.t.sf(np.abs(mean) / np.where(flat, 1, error), freedom)
+    p = 2 * special.stdtr(freedom, -np.abs(mean) / np.where(flat, 1, error))
     return np.where(flat, np.where(mean == 0, 1.0, np.nan), p)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.publish.scores import tidy
-from bench.stats import t_interval
+from bench.stats import Interval, t_interval
 from metrics.base import ASPECTS, METRICS, Metric
 
 BASELINE = ("plain", "{}")
@@ -49,6 +49,17 @@ class Column(NamedTuple):
     layer: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Measurement:
+    """What one row of the table says."""
+
+    seed: int
+    value: float
+    undefined: int
+    count: int
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Cell:
     """One row and column of one block, over seeds."""
@@ -59,14 +70,19 @@ class Cell:
     count: int
     reasons: tuple[str, ...]  # why values are missing
 
+    @cached_property
+    def interval(self) -> Interval:
+        """Mean over seeds with its 95 % t interval."""
+        return t_interval(self.values)
+
     @property
     def mean(self) -> float:
-        return float(t_interval(self.values).mean) if len(self.values) else float("nan")
+        return float(self.interval.mean)
 
     @property
     def half(self) -> float:
         """Half the 95 % t interval; NaN below two seeds."""
-        return float(t_interval(self.values).half) if len(self.values) else float("nan")
+        return float(self.interval.half)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,25 +213,31 @@ class Board:
 
     def _cell(self, block: Block, row: Row, column: Column) -> Cell:
         failures = self.failures.get((*block, *row.key), ())
-        found = self._groups.get((*block, *row.key, column.layer, column.metric.name))
-        if found is None:
-            return Cell((), np.array([]), 0, 0, failures or ("not scored",))
-        reasons = [
-            SeedReason(int(seed), reason or "undefined, no reason recorded")
-            for seed, reason, missing in zip(
-                found["seed"], found["reason"], found["value"].isna(), strict=True
-            )
-            if missing or reason
-        ]
+        key = (*block, *row.key, column.layer, column.metric.name)
+        found = self._measurements.get(key, ())
+        reasons = merge(
+            SeedReason(m.seed, m.reason or "undefined, no reason recorded")
+            for m in found
+            if m.reason or np.isnan(m.value)
+        )
+        unscored = [] if found or failures else ["not scored"]
         return Cell(
-            tuple(found["seed"]), found["value"].to_numpy(), int(found["undefined"].sum()),
-            int(found["count"].sum()), (*merge(reasons), *failures),
+            tuple(m.seed for m in found), np.array([m.value for m in found], dtype=float),
+            sum(m.undefined for m in found), sum(m.count for m in found),
+            (*reasons, *failures, *unscored),
         )  # fmt: skip
 
     @cached_property
-    def _groups(self) -> dict[tuple[str, ...], pd.DataFrame]:
+    def _measurements(self) -> dict[tuple[str, ...], list[_Measurement]]:
+        """The rows of each cell and column, by seed."""
         keys = ["dataset", "backbone", "method", "params", "layer", "metric"]
-        return dict(iter(self.table[self.table["metric"] != ""].groupby(keys)))  # type: ignore
+        rows = self.table[self.table["metric"] != ""]
+        out: dict[tuple[str, ...], list[_Measurement]] = {}
+        of = zip(*(rows[name].tolist() for name in keys), strict=True)
+        what = zip(*(rows[name].tolist() for name in _Measurement.__slots__), strict=True)
+        for key, values in zip(of, what, strict=True):
+            out.setdefault(key, []).append(_Measurement(*values))
+        return out
 
     @cached_property
     def failures(self) -> dict[tuple[str, ...], tuple[str, ...]]:
