@@ -10,18 +10,21 @@ def test_my_method(law):
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import registry
 from bench.check import backbones, datasets, description, evaluation, metrics, steps, training
-from bench.check.law import LAWS, Case, Law, Outcome, Status, spoken
+from bench.check.law import LAWS, WAITING, Case, Law, Outcome, spoken
 from bench.check.subject import MethodSubject
 from bench.registry import UserError
 
 __all__ = ["Case", "Outcome", "check", "checks", "failed", "render"]
 
+_WIDEST = max(len(name) for laws in LAWS.values() for name in laws)
 _ORDER = (description, training, steps, evaluation)
 _SUBJECTS: dict[str, Callable[..., Any]] = {
     "methods": MethodSubject,
@@ -83,23 +86,24 @@ def failed(outcomes: Sequence[Outcome]) -> bool:
 
 
 def render(outcomes: Sequence[Outcome], width: int = 100) -> str:
-    """A table in plain text, a line a law, and a last line that sums up."""
-    import textwrap
+    """A table in plain text, a line a law, and a last line that sums up.
 
-    lines: list[str] = []
-    name = max((len(outcome.check) for outcome in outcomes), default=0)
-    for i, outcome in enumerate(outcomes):
-        if not i or outcome.subject != outcomes[i - 1].subject:
-            lines += ["", outcome.subject] if i else [outcome.subject]
-        head = f"  {outcome.status:4}  {spoken(outcome.check):{name}}  "
-        lines.append(
-            textwrap.fill(
-                outcome.reason, max(width, len(head) + 30), initial_indent=head,
-                subsequent_indent=" " * len(head), break_long_words=False,
-            ).rstrip()
-            or head.rstrip()
-        )  # fmt: skip
-    count: dict[Status, int] = {"pass": 0, "fail": 0, "skip": 0}
-    for outcome in outcomes:
-        count[outcome.status] += 1
-    return "\n".join([*lines, "", ", ".join(f"{n} {status}" for status, n in count.items())])
+    Laws that wait for a broken one are only counted.
+    """
+    blocks = []
+    for subject in dict.fromkeys(outcome.subject for outcome in outcomes):
+        own = [outcome for outcome in outcomes if outcome.subject == subject]
+        waiting = Counter(o.reason for o in own if o.reason.startswith(WAITING))
+        lines = [_line(o.status, spoken(o.check), o.reason, width)
+                 for o in own if o.reason not in waiting]  # fmt: skip
+        lines += [_line("skip", f"{n} more laws", reason, width) for reason, n in waiting.items()]
+        blocks.append("\n".join([subject, *lines]))
+    count = Counter(outcome.status for outcome in outcomes)
+    blocks.append(", ".join(f"{count[status]} {status}" for status in ("pass", "fail", "skip")))
+    return "\n\n".join(blocks)
+
+
+def _line(status: str, name: str, reason: str, width: int) -> str:
+    head = f"  {status}  {name:{_WIDEST}}  "
+    lines = textwrap.wrap(reason, max(width - len(head), 30), break_long_words=False)
+    return ("\n" + " " * len(head)).join([(head + (lines or [""])[0]).rstrip(), *lines[1:]])

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+#: The reason of a law that is not tried because one it builds on is broken.
+WAITING = "first mend: "
 Status = Literal["pass", "fail", "skip"]
 
 
@@ -87,7 +89,7 @@ class Case:
 
     def _try(self) -> tuple[Status, str]:
         if earlier := self._broken_before():
-            return "skip", f"first mend: {spoken(earlier)}"
+            return "skip", WAITING + spoken(earlier)
         try:
             with one_thread(), random_state_kept():
                 return "pass", LAWS[self.kind][self.name].holds(self.subject) or ""
