@@ -10,7 +10,7 @@ import torch
 
 from bench import registry
 from bench.check.law import Broken, Outcome, law, moved_generator, random_state
-from bench.check.subject import furthest
+from bench.check.subject import furthest, passed
 from bench.registry import UserError
 from bench.taps import Network
 from bench.train import initialise
@@ -71,14 +71,18 @@ def answers_with_logits_and_taps(subject: BackboneSubject) -> str:
 def runs_on_from_every_tap(subject: BackboneSubject) -> None:
     """Continuing from a Tap's activation gives the network's own logits; none changed in place."""
     network = subject.build().eval()
+    for name, (seen, reported) in passed(network, _images()).items():
+        if not torch.equal(seen, reported):
+            raise Broken(f"what passed Tap '{name}' is changed in place by the next module: use "
+                         "nn.ReLU(), not nn.ReLU(inplace=True)")  # fmt: skip
     out = network(_images())
     for name, tap in network.taps.items():
         if not tap.on_trunk:
             continue
         again = network.continue_from(name, out.activations[name])
         if not torch.allclose(again, out.logits, atol=1e-5):
-            raise Broken(f"continuing from Tap '{name}' gives other logits: use no in-place "
-                         "module (nn.ReLU(inplace=True)) and no path around the trunk")  # fmt: skip
+            raise Broken(f"continuing from Tap '{name}' gives other logits: list every module "
+                         "in the trunk, in the order it runs")  # fmt: skip
 
 
 @law("backbones", "answers_with_logits_and_taps")
@@ -95,7 +99,7 @@ def same_seed_same_weights(subject: BackboneSubject) -> None:
         raise Broken("another seed gives the same weights: initialise at random")
 
 
-@law("backbones", "answers_with_logits_and_taps")
+@law("backbones", "runs_on_from_every_tap")
 def gradient_reaches_every_weight(subject: BackboneSubject) -> None:
     """Every parameter takes part in the logits."""
     network = subject.build().train()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from bench.check.law import Broken, Skip, law, moved_generator, random_state, seed_globals
-from bench.check.subject import MethodSubject, furthest, plain, watched
+from bench.check.subject import MethodSubject, furthest, passed, plain, watched
 from bench.check.toy import RECIPE, flatten_units, toy_data, with_blanks
 from bench.taps import Network
 from bench.train import Diverged, train
@@ -115,29 +115,13 @@ def changes_nothing_in_place(subject: MethodSubject) -> None:
     for training in (True, False):
         network.train(training)
         method.train(training)
-        for tap, (seen, reported) in _passed(network, images).items():
+        for tap, (seen, reported) in passed(network, images).items():
             if not torch.equal(seen, reported):
                 raise Broken(f"the transform behind Tap '{tap}' changes its input in place: "
                              "return a new tensor")  # fmt: skip
     if subject.cls.trains and not subject.cls.parent:
         recipe = RECIPE.model_copy(update={"epochs": 2})
         subject.run(recipe, prepare=lambda network, method: _guard(network, method))
-
-
-@torch.no_grad()
-def _passed(network: Network, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """By Tap: what passed its point, copied at once, and what the network reports of it."""
-    copies: dict[str, Tensor] = {}
-
-    def copying(name: str) -> Callable[..., None]:
-        return lambda module, inputs, out: copies.update({name: out.clone()})
-
-    taps = network.taps.items()
-    hooks = [tap.point.register_forward_hook(copying(name)) for name, tap in taps]
-    reported = network(images).activations
-    for hook in hooks:
-        hook.remove()
-    return {name: (copies[name], reported[name]) for name in copies}
 
 
 def _guard(network: Network, method: Method) -> None:

@@ -183,3 +183,19 @@ def furthest(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> tuple
         if largest > distance:
             worst, distance = name, largest
     return worst, distance
+
+
+@torch.no_grad()
+def passed(network: Network, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """By Tap: what passed its point, copied at once, and what the network reports of it."""
+    copies: dict[str, Tensor] = {}
+
+    def copying(name: str) -> Callable[..., None]:
+        return lambda module, inputs, out: copies.update({name: out.clone()})
+
+    taps = network.taps.items()
+    hooks = [tap.point.register_forward_hook(copying(name)) for name, tap in taps]
+    reported = network(images).activations
+    for hook in hooks:
+        hook.remove()
+    return {name: (copies[name], reported[name]) for name in copies}
