@@ -18,6 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bench.data.base import Split, make_splits
+from metrics.base import Concepts
+
 Made = tuple[dict[str, Tensor], dict[str, Any]]
 
 
@@ -43,6 +46,19 @@ def cached(
         tensors, notes = make()
         _write(file, tensors, notes)
     return tensors, notes
+
+
+def restore(made: Made, size: int, classes: int) -> list[Split]:
+    """Train, validation and test from tensors "SPLIT.images", "SPLIT.labels" and "SPLIT.packed"
+    and the notes "names", "categories", "landmark" and "of_class" of their concepts."""
+    tensors, notes = made
+    words = [tuple(notes[name]) for name in ("names", "categories", "landmark")]
+    parts = {}
+    for split in ("train", "validation", "test"):
+        packed = tensors[f"{split}.packed"]
+        concepts = Concepts(*words, packed, size, tuple(notes["of_class"]))
+        parts[split] = (tensors[f"{split}.images"], tensors[f"{split}.labels"], concepts)
+    return list(make_splits(parts, classes).values())
 
 
 def _digest(key: Mapping[str, Any], sources: Sequence[ModuleType]) -> str:

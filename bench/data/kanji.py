@@ -13,8 +13,8 @@ from torch import Tensor
 from bench.data import characters as selection
 from bench.data import strokes as drawing
 from bench.data import texture as backgrounds
-from bench.data.base import Dataset, dataset, make_splits
-from bench.data.cache import Made, cached
+from bench.data.base import Dataset, dataset
+from bench.data.cache import Made, cached, restore
 from bench.data.characters import CLASSES, SPLITS, Plan, plan_characters
 from bench.data.checks import at_least, between
 from bench.data.strokes import distance, kanjivg_files, read_characters
@@ -43,61 +43,55 @@ def kanji(
     """Characters of KanjiVG, drawn with varied affine map, stroke width, contrast and background.
 
     A class is a component that a character holds exactly once, with none of the other classes'
-    components, and that stands left, right, top, bottom or in the middle in turn. Train,
+    components, and that stands left, right, top, bottom, in the middle or around. Train,
     validation and test hold different characters. Concepts, with exact masks: components,
-    stroke types and the position of the class's component. ``warp`` scales the affine map's
-    range (0: none), ``clutter`` is the number of foreign strokes, which have no mask, and
-    ``texture`` scales the background's contrast.
+    stroke types and the position of the class's component.
+
+    ``warp`` scales the range of the affine map (0: none), ``clutter`` is the number of foreign
+    strokes an image, which are fainter and have no mask, ``texture`` scales the contrast of the
+    background and ``inverted`` is the share of images with dark ink.
     Raises DataMissing without the kanjivg package, ValueError for a parameter out of range.
     """
-    between("size", size, 28, 512)
-    between("classes", classes, 2, len(CLASSES))
-    between("channels", channels, 1, 4)
-    for name, count in (("train", train), ("validation", validation), ("test", test)):
-        at_least(name, count, classes)
-    between("warp", warp, 0, 3)
-    between("clutter", clutter, 0, 50)
-    between("texture", texture, 0, 5)
-    between("inverted", inverted, 0, 1)
-    at_least("seed", seed, 0)
-    options = {k: v for k, v in locals().items() if k not in ("root", "name", "count")}
+    options = {k: v for k, v in locals().items() if k != "root"}
+    _check(**options)
+    files = kanjivg_files()
     sources = [selection, drawing, backgrounds, sys.modules[__name__]]
     key = {**options, "kanjivg": drawing.kanjivg_version()}
-    files = kanjivg_files()
-    tensors, notes = cached(root, "kanji", key, sources, lambda: _make(files, **options))
-    parts = {}
+    made = cached(root, "kanji", key, sources, lambda: _make(files, **options))
+    names = tuple(made[1]["names"][:classes])
+    splits = restore(made, size, classes)
+    return Dataset("kanji", names, *splits, shift=2, attribution=ATTRIBUTION)
+
+
+def _check(**options: Any) -> None:
+    between("size", options["size"], 28, 512)
+    between("classes", options["classes"], 2, len(CLASSES))
+    between("channels", options["channels"], 1, 4)
     for split in SPLITS:
-        packed = tensors[f"{split}.packed"]
-        concepts = Concepts(
-            tuple(notes["names"]),
-            tuple(notes["categories"]),
-            tuple(notes["landmark"]),
-            packed,
-            size,
-            tuple(range(classes)),
-        )
-        parts[split] = (tensors[f"{split}.images"], tensors[f"{split}.labels"], concepts)
-    return Dataset(
-        "kanji",
-        tuple(notes["names"][:classes]),
-        **make_splits(parts, classes),
-        shift=2,
-        attribution=ATTRIBUTION,
-    )
+        at_least(split, options[split], options["classes"])
+    between("warp", options["warp"], 0, 3)
+    between("clutter", options["clutter"], 0, 50)
+    between("texture", options["texture"], 0, 5)
+    between("inverted", options["inverted"], 0, 1)
+    at_least("seed", options["seed"], 0)
 
 
 def _make(files: list[Path], **options: Any) -> Made:
-    """Chooses the classes, deals the characters to the splits and draws all images."""
+    """Deals the characters to the splits and draws all images."""
     plan = plan_characters(read_characters(files), options["classes"], options["seed"])
     tensors: dict[str, Tensor] = {}
     for number, split in enumerate(SPLITS):
         generator = torch.Generator().manual_seed(options["seed"] * len(SPLITS) + number)
         which, labels = _deal(plan.members[split], options[split], generator)
         images, packed = _draw(plan, which, generator, options)
-        codes = torch.tensor([plan.characters[i].code for i in which.tolist()])
-        made = {"images": images, "labels": labels, "packed": packed, "codes": codes}
-        tensors.update({f"{split}.{name}": tensor for name, tensor in made.items()})
-    notes = {"names": plan.names, "categories": plan.categories, "landmark": plan.landmark}
+        tensors[f"{split}.images"], tensors[f"{split}.packed"] = images, packed
+        tensors[f"{split}.labels"] = labels
+    notes = {
+        "names": plan.names,
+        "categories": plan.categories,
+        "landmark": plan.landmark,
+        "of_class": list(range(options["classes"])),
+    }
     return tensors, notes
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 def texture(
     count: int, size: int, generator: torch.Generator
 ) -> Float[Tensor, "count 1 size size"]:
-    """Zero-mean backgrounds of standard deviation about 1, each with its own grain and direction."""
+    """Zero-mean backgrounds, standard deviation about 1, each of its own grain and direction."""
     weight = torch.rand(5, count, 1, 1, 1, generator=generator)
     total = weight[0] * _grating(count, size, generator)
     square = weight[0].square() / 2
