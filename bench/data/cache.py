@@ -48,17 +48,19 @@ def cached(
     return tensors, notes
 
 
-def restore(made: Made, size: int, classes: int) -> list[Split]:
+def restore(made: Made, size: int, classes: int) -> tuple[Split, Split, Split]:
     """Train, validation and test from tensors "SPLIT.images", "SPLIT.labels" and "SPLIT.packed"
     and the notes "names", "categories", "landmark" and "of_class" of their concepts."""
     tensors, notes = made
-    words = [tuple(notes[name]) for name in ("names", "categories", "landmark")]
-    parts = {}
+    names, categories = tuple(notes["names"]), tuple(notes["categories"])
+    landmark, of_class = tuple(notes["landmark"]), tuple(notes["of_class"])
+    parts: dict[str, tuple[Tensor, Tensor, Concepts | None]] = {}
     for split in ("train", "validation", "test"):
         packed = tensors[f"{split}.packed"]
-        concepts = Concepts(*words, packed, size, tuple(notes["of_class"]))
+        concepts = Concepts(names, categories, landmark, packed, size, of_class)
         parts[split] = (tensors[f"{split}.images"], tensors[f"{split}.labels"], concepts)
-    return list(make_splits(parts, classes).values())
+    splits = make_splits(parts, classes)
+    return splits["train"], splits["validation"], splits["test"]
 
 
 def _digest(key: Mapping[str, Any], sources: Sequence[ModuleType]) -> str:

@@ -22,7 +22,7 @@ from bench.data.texture import texture as textured
 from metrics.base import Concepts
 
 ATTRIBUTION = "KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0"
-CHUNK = 64  # images drawn at once
+PIXELS = 2**16  # drawn at once
 
 
 @dataset
@@ -111,8 +111,8 @@ def _draw(
     plan: Plan, which: Tensor, generator: torch.Generator, options: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
     """Images and packed concept masks of the given characters."""
-    ink = _Ink(plan)
-    drawn = [_draw_chunk(ink, rows, generator, **options) for rows in which.split(CHUNK)]
+    ink, chunk = _Ink(plan), max(1, PIXELS // options["size"] ** 2)
+    drawn = [_draw_chunk(ink, rows, generator, **options) for rows in which.split(chunk)]
     return torch.cat([image for image, _ in drawn]), torch.cat([packed for _, packed in drawn])
 
 
@@ -174,7 +174,7 @@ def _affine(count: int, warp: float, generator: torch.Generator) -> tuple[Tensor
     """Matrices (rotation, scale, shear) and translations, in canvas sides."""
     draw = warp * (2 * torch.rand(6, count, generator=generator) - 1)
     angle, shear = 0.1 * draw[0], 0.08 * draw[1]
-    wide, high = 0.82 + 0.1 * draw[2], 0.86 + 0.1 * draw[3]
+    wide, high = 0.84 + 0.08 * draw[2], 0.84 + 0.08 * draw[3]
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([cos * wide, cos * shear - sin * high, sin * wide, sin * shear + cos * high])
     return turn.T.reshape(count, 2, 2), 0.025 * draw[4:].T.reshape(count, 1, 2)
@@ -215,7 +215,7 @@ def _compose(
 ) -> Tensor:
     """Ink, darker or lighter than a textured ground, as uint8."""
     count, size = len(paint), paint.shape[-1]
-    draw = torch.rand(4, count, channels, 1, 1, generator=generator)
+    draw = torch.rand(3, count, channels, 1, 1, generator=generator)
     sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < inverted, -1.0, 1.0)
     level = 0.5 - sign * (0.05 + 0.15 * draw[0])
     ground = texture * (0.016 + 0.024 * draw[1]) * textured(count, size, generator)

@@ -20,7 +20,7 @@ from bench.data.texture import texture as textured
 from metrics.base import Concepts
 
 SPLITS = ("train", "validation", "test")
-CHUNK = 256  # scenes drawn at once
+PIXELS = 2**18  # drawn at once
 FACTORS = ("classes", "distractors", "correlation", "position", "colour", "texture")
 
 
@@ -113,7 +113,7 @@ def _make(**options: Any) -> Made:
         drawn = draw_scenes(options[split], generator, **factors)
         chunks = [
             _draw(drawn.rows(rows), generator, **options)
-            for rows in torch.arange(options[split]).split(CHUNK)
+            for rows in torch.arange(options[split]).split(max(1, PIXELS // options["size"] ** 2))
         ]
         tensors[f"{split}.images"] = torch.cat([images for images, _ in chunks])
         tensors[f"{split}.packed"] = torch.cat([packed for _, packed in chunks])
