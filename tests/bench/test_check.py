@@ -418,20 +418,23 @@ def test_the_table() -> None:
     outcomes = [
         Outcome("method m", "trains", "pass", "loss 1.0 to 0.5"),
         Outcome("method m", "same_seed_same_weights", "fail", "use self.generator " * 4),
+        Outcome("method m", "resume_is_exact", "skip", "first mend: same seed same weights"),
+        Outcome("method m", "bf16_works", "skip", "first mend: same seed same weights"),
         Outcome("metric n", "changes_nothing", "skip"),
     ]
     assert (
-        render(outcomes, 80)
+        render(outcomes, 96)
         == """\
 method m
-  pass  trains                  loss 1.0 to 0.5
-  fail  same seed same weights  use self.generator use self.generator use
-                                self.generator use self.generator
+  pass  trains                                      loss 1.0 to 0.5
+  fail  same seed same weights                      use self.generator use self.generator use
+                                                    self.generator use self.generator
+  skip  2 more laws                                 first mend: same seed same weights
 
 metric n
   skip  changes nothing
 
-1 pass, 1 fail, 1 skip"""
+1 pass, 1 fail, 3 skip"""
     )
     assert failed(outcomes)
     assert not failed(outcomes[:1])
