@@ -107,6 +107,62 @@ def publish(
     print(published.publish(bench, chosen, cells, results, cost, command, wanted))
 
 
+Results = Annotated[Path, typer.Option(help="Where leaderboards go")]
+
+
+@app.command(epilog="Example: legible export quick --methods my_method --origin 'Lab X'")
+def export(
+    suite: SuiteName,
+    origin: Annotated[str, typer.Option(help="Who submits: shown beside every row")],
+    out: Annotated[Path, typer.Option(help="The file to write")] = Path("submission.json"),
+    methods: Some = None,
+    plugin: Plugins = None,
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+) -> None:
+    """Pack scores, manifests and plugin sources of finished runs into one file."""
+    from bench import share
+
+    bench, chosen, cells = _prepare(suite, device, None, methods, None, plugin, runs, data_root)
+    print(share.export(bench, chosen, cells, origin, out))
+
+
+@app.command(epilog="Example: legible merge quick lab_x.json && legible publish quick")
+def merge(
+    suite: SuiteName,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Submissions")],
+    results: Results = Path("results"),
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+) -> None:
+    """Check submissions and add their rows to what `publish` shows. Executes nothing in them."""
+    from bench import share
+
+    bench, chosen, cells = _prepare(suite, device, None, None, None, None, runs, data_root)
+    for place in share.accept(bench, chosen, cells, files, results):
+        print(place)
+
+
+@app.command(epilog="Example: legible verify quick lab_x.json --plugin my_method.py")
+def verify(
+    suite: SuiteName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submission")],
+    plugin: Plugins = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+) -> None:
+    """Rerun one seed of a submission with the code that is here, and flag what disagrees."""
+    from bench import share
+
+    bench, chosen, cells = _prepare(suite, device, None, None, None, plugin, runs, data_root)
+    if not share.verify(bench, chosen, cells, file, results):
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: legible why kanji-vgg-sync-s0")
 def why(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name or hash")],
@@ -167,6 +223,8 @@ def new(
 
 # ----------------------------------------------------------------- help for the above
 
+STOPPED = "stopped; the same command continues where this one was"
+
 
 def _command() -> list[str]:
     return ["legible", *sys.argv[1:]]
@@ -221,7 +279,7 @@ def main() -> None:
 def _explained(error: Exception) -> tuple[str, int]:
     """What to print for an exception; anything unexpected is raised again."""
     if isinstance(error, typer.Abort):
-        return "stopped; the same command continues where this one was", 130
+        return STOPPED, 130
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own errors
         return error.format_message(), error.exit_code
     registry: Any = sys.modules.get("bench.registry")

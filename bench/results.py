@@ -16,6 +16,7 @@ from bench.publish import FORMATS, Board, Picture, documents
 from bench.publish.board import BASELINE, Block
 from bench.publish.evidence import Evidence, examine, pictures_of
 from bench.registry import UserError
+from bench.share import expected, with_submissions
 from bench.store import Corrupt, write_bytes
 from bench.suite import Cell, Suite, canonical
 from bench.table import score_table
@@ -35,7 +36,7 @@ def publish(
     results/<suite>/, and returns the README. Raises UserError."""
     folder = results / suite.name
     costs = cost_table(bench, cells, cost, say)
-    board = make_board(bench, suite, cells, costs, command)
+    board = make_board(bench, suite, cells, costs, command, folder)
     try:
         files = documents(board, pictures(bench, cells), formats)
     except ValueError as error:
@@ -53,16 +54,24 @@ def publish(
 
 
 def make_board(
-    bench: Bench, suite: Suite, cells: Sequence[Cell], costs: pd.DataFrame, command: str
+    bench: Bench,
+    suite: Suite,
+    cells: Sequence[Cell],
+    costs: pd.DataFrame,
+    command: str,
+    folder: Path,
 ) -> Board:
-    """All that the renderers need, read from finished runs."""
+    """All that the renderers need, read from finished runs and accepted submissions."""
     classes = {c.method: registry.get("methods", c.method) for c in cells}
+    known = expected(bench, suite, cells)
+    scores, submitted = with_submissions(score_table(bench, cells), folder, known)
+    replaced = {n: f"replaces a {cls.replaces}" for n, cls in classes.items() if cls.replaces}
     return Board(
-        score_table(bench, cells), costs, suite.headline, provenance(bench, suite, cells, command),
+        scores, costs, suite.headline, provenance(bench, suite, cells, command),
         f"{suite.title} leaderboard",
         layers=layer_order(bench, cells),
         trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
-        marks={n: f"replaces a {cls.replaces}" for n, cls in classes.items() if cls.replaces},
+        marks=replaced | submitted,
         attributions=sorted({d.attribution for d in _datasets(bench, cells) if d.attribution}),
     )  # fmt: skip
 

@@ -132,6 +132,24 @@ class TestAfterARun:
                                "--device", "cpu", "--plugin", TOY)  # fmt: skip
         assert code == 2 and "units 0 to" in err
 
+    def test_submissions_are_exported_merged_and_verified(self, here, legible):
+        options = ("--device", "cpu")
+        code, _, err = legible("export", "tiny.toml", "--origin", "Lab X", "--out", "x.json",
+                               "--methods", "bean,plain", *options)  # fmt: skip
+        assert code == 0, err
+        code, out, err = legible("verify", "tiny.toml", "x.json", "--results", "shared", *options)
+        assert code == 0 and "agrees" in out, err
+        code, _, err = legible("merge", "tiny.toml", "x.json", "--results", "shared", *options)
+        assert code == 0, err
+        legible("publish", "tiny.toml", "--no-cost", "--results", "shared", *options)
+        text = Path("shared/tiny/README.md").read_text()
+        assert "bean (Lab X)" in text and "a rerun of seed 0 agrees" in text
+        wrong = Path("x.json").read_text().replace('"toy"', '"tyo"')
+        Path("wrong.json").write_text(wrong)
+        code, _, err = legible("merge", "tiny.toml", "wrong.json", "--results", "none", *options)
+        assert code == 2 and len(err.strip().splitlines()) == 1
+        assert not Path("none").exists()
+
     def test_a_half_written_run_is_set_aside_named_and_redone(self, here, legible):
         run = next(p for p in Path("runs").iterdir() if "bean-s1" in p.name)
         (run / "manifest.json").write_text('{"status": "do')

@@ -31,9 +31,7 @@ def toy(
         pixels = torch.where(square[:, None], 230, pixels).to(torch.uint8)
         masks = square[:, None] & (labels[:, None] == torch.arange(classes))[..., None, None]
         names = [f"square{c}" for c in range(classes)]
-        concepts = Concepts.pack(
-            masks, names, ["part"] * classes, [True] * classes, range(classes)
-        )
+        concepts = Concepts.pack(masks, names, ["part"] * classes, [True] * classes, range(classes))
         return pixels, labels, concepts
 
     parts = {"train": part(images), "validation": part(48), "test": part(60)}
