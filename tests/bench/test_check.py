@@ -84,7 +84,7 @@ BROKEN: dict[str, dict[str, str]] = {
             acts_on = "last_spatial"
 
             def penalty(self, step):
-                return {"row": self.strength * step.activations[self.taps[0]][..., 0, :].mean()}
+                return {"peak": self.strength * step.activations[self.taps[0]].amax((2, 3)).mean()}
         """,
         "concepts_unsaid": L1 + ATTACH + "    len(data.concepts)",
     },
