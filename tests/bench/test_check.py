@@ -84,7 +84,8 @@ BROKEN: dict[str, dict[str, str]] = {
             acts_on = "last_spatial"
 
             def penalty(self, step):
-                return {"peak": self.strength * step.activations[self.taps[0]].amax((2, 3)).mean()}
+                maps = step.activations[self.taps[0]].mean((2, 3))
+                return {"mean": 0.1 * self.strength * maps.mean()}
         """,
         "concepts_unsaid": L1 + ATTACH + "    len(data.concepts)",
     },
