@@ -115,7 +115,7 @@ class Method(nn.Module):
     replaces: ClassVar[str] = ""
     #: Metrics that the loss nearly minimises: their cells are marked.
     trains_on: ClassVar[frozenset[str]] = frozenset()
-    #: Settings that `legible tune` tries: values of a parameter, strength first.
+    #: Settings worth trying when tuning: values of a parameter, strength first.
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}
     #: Default of ``taps``.
     acts_on: ClassVar[TapChoice] = "last_spatial"
