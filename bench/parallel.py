@@ -50,7 +50,14 @@ def run_parallel(
 def _work(task: tuple[Path, str, Path, list[Path]], cells: Sequence[Cell], events: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     bench = start(*task)
-    worker(bench, cells, events.put)
+    parent = multiprocessing.parent_process()
+
+    def say(event: Event) -> None:
+        if parent is not None and not parent.is_alive():
+            raise SystemExit("the process that started this worker is gone")
+        events.put(event)
+
+    worker(bench, cells, say)
 
 
 def start(runs: Path, device: str, root: Path, plugins: Sequence[Path]) -> Bench:
