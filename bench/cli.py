@@ -95,6 +95,7 @@ def publish(
     formats: Annotated[
         str, typer.Option("--format", help="Besides the README: csv, json, html")
     ] = "csv,json,html",
+    pictures: Annotated[bool, typer.Option(help="Draw each method's units and modules")] = True,
 ) -> None:
     """Write the leaderboard with its pictures, the score table and the report of a suite."""
     from bench import results as published
@@ -104,7 +105,7 @@ def publish(
     )
     command = " ".join(_command())
     wanted = _names(formats) or []
-    print(published.publish(bench, chosen, cells, results, cost, command, wanted))
+    print(published.publish(bench, chosen, cells, results, cost, command, wanted, pictures))
 
 
 Results = Annotated[Path, typer.Option(help="Where leaderboards go")]

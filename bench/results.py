@@ -30,6 +30,7 @@ def publish(
     cost: bool,
     command: str,
     formats: Sequence[str] = tuple(FORMATS),
+    with_pictures: bool = True,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Writes README.md, figures, scores.csv, cost.csv and what else ``formats`` names below
@@ -38,7 +39,7 @@ def publish(
     costs = cost_table(bench, cells, cost, say)
     board = make_board(bench, suite, cells, costs, command, folder)
     try:
-        files = documents(board, pictures(bench, cells), formats)
+        files = documents(board, pictures(bench, cells) if with_pictures else [], formats)
     except ValueError as error:
         raise UserError(str(error)) from error
     files["cost.csv"] = costs.to_csv(index=False, float_format="%.4g").encode()
