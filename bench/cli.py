@@ -271,9 +271,11 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)  # typer.Exit(code) comes back as a number
     except KeyboardInterrupt:
-        _leave("stopped; the same command continues where this one was", 130)
+        code = 130
     except Exception as error:
         _leave(*_explained(error))
+    if code == 130:  # what typer makes of Ctrl-C
+        _leave(STOPPED, 130)
     sys.exit(code or 0)
 
 

@@ -25,7 +25,7 @@ def _box(x: Tensor, y: Tensor, wide: float, high: float) -> Tensor:
 
 
 def _plus(x: Tensor, y: Tensor) -> Tensor:
-    return _most(_box(x, y, 1, 0.33), _box(x, y, 0.33, 1))
+    return _most(_box(x, y, 1.0, 0.33), _box(x, y, 0.33, 1.0))
 
 
 SHAPES: dict[str, Shape] = {
@@ -34,10 +34,10 @@ SHAPES: dict[str, Shape] = {
     "triangle": lambda x, y: _least(0.8 - y, 0.45 * (y + 1.1) - 0.87 * x.abs()),
     "plus": _plus,
     "diamond": lambda x, y: 0.75 * (1.05 - x.abs() - y.abs()),
-    "bar": lambda x, y: _box(x, y, 1, 0.42),
+    "bar": lambda x, y: _box(x, y, 1.0, 0.42),
     "crescent": lambda x, y: _least(1 - x.hypot(y), (x - 0.5).hypot(y + 0.25) - 0.75),
     "cross": lambda x, y: _plus(0.71 * (x + y), 0.71 * (x - y)),
-    "pillar": lambda x, y: _box(x, y, 0.42, 1),
+    "pillar": lambda x, y: _box(x, y, 0.42, 1.0),
     "tee": lambda x, y: _most(_box(x, y + 0.6, 0.9, 0.35), _box(x, y, 0.35, 0.95)),
     "ring": lambda x, y: 0.32 - (x.hypot(y) - 0.68).abs(),
     "frame": lambda x, y: 0.27 - (_most(x.abs(), y.abs()) - 0.63).abs(),
