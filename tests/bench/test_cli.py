@@ -124,8 +124,9 @@ class TestAfterARun:
         assert code == 0 and "recipe.lr: 7.0 -> 0.002" in out
 
     def test_show_draws_units(self, here, legible):
-        code, _, err = legible("show", "toy-vgg(width=4,stages=2)-plain-s0", "--units", "0,2",
-                                 "--out", "units.png", "--device", "cpu", "--plugin", TOY)  # fmt: skip
+        run = "toy-vgg(width=4,stages=2)-plain-s0"
+        options = ("--out", "units.png", "--device", "cpu", "--plugin", TOY)
+        code, _, err = legible("show", run, "--units", "0,2", *options)
         assert code == 0, err
         assert Path("units.png").read_bytes()[:4] == b"\x89PNG"
         code, _, err = legible("show", "toy-vgg(width=4,stages=2)-plain-s0", "--units", "99",

@@ -34,7 +34,8 @@ def compare(benchmark) -> Callable[..., float]:
         ratio = statistics.median(ratios)
         benchmark.extra_info["peer / ours"] = round(ratio, 2)
         print(
-            f"\n{benchmark.name}: {ratio:.2f} x the peer's speed ({min(ratios):.2f}-{max(ratios):.2f})"
+            f"\n{benchmark.name}: {ratio:.2f} x the peer's speed "
+            f"({min(ratios):.2f}-{max(ratios):.2f})"
         )
         return ratio
 
