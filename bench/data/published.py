@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.data.base import DataMissing, Dataset, make_splits
 from bench.data.checks import at_least
 
-Pictures = tuple[UInt8[Tensor, "images channels height width"], Int[Tensor, "images"]]
+Pictures = tuple[UInt8[Tensor, "_ _ _ _"], Int[Tensor, "_"]]  # images, channels first; labels
 DAMAGED = (RuntimeError, OSError, ValueError, AssertionError, EOFError, LookupError, zlib.error)
 
 
