@@ -76,7 +76,7 @@ def _check(**options: Any) -> None:
     at_least("seed", options["seed"], 0)
 
 
-def _make(files: list[Path], **options: Any) -> Made:
+def _make(files: tuple[Path, ...], **options: Any) -> Made:
     """Deals the characters to the splits and draws all images."""
     plan = plan_characters(read_characters(files), options["classes"], options["seed"])
     tensors: dict[str, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import re
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Character:
     components: tuple[Component, ...]
 
 
-def kanjivg_files() -> list[Path]:
+def kanjivg_files() -> tuple[Path, ...]:
     """The drawings of CJK ideographs in the installed `kanjivg` package, by code point.
 
     Raises DataMissing when the package, or its drawings, are not there.
@@ -57,7 +58,7 @@ def kanjivg_files() -> list[Path]:
         raise DataMissing(
             "the package 'kanjivg' holds no drawings: pip install --force-reinstall kanjivg"
         )
-    return files
+    return tuple(files)
 
 
 def kanjivg_version() -> str:
@@ -72,7 +73,8 @@ def _is_ideograph(name: str) -> bool:
     return 0x4E00 <= int(name[:5], 16) <= 0x9FFF
 
 
-def read_characters(files: list[Path]) -> list[Character]:
+@functools.lru_cache(maxsize=1)  # several datasets of one run are drawn from the same files
+def read_characters(files: tuple[Path, ...]) -> list[Character]:
     """Parses drawings; the curves of all are flattened at once."""
     parsed = [_parse(file.read_text(encoding="utf-8")) for file in files]
     curves = [np.asarray(c) for paths, _, _ in parsed for c in paths]
