@@ -222,7 +222,7 @@ def test_a_third_party_checks_its_method_in_its_own_test_suite(tmp_path: Path) -
     (tmp_path / "wrong.py").write_text(METHOD.replace("self.strength * ", ""))
     (tmp_path / "test_small.py").write_text(PYTEST)
     told = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "bench.pytest_plugin", "-p", "no:cacheprovider",
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider",
          "--legible", "small.py", "--legible", "wrong.py", "-q", "-k",
          "strength or same_seed or claimed", "--rootdir", tmp_path, tmp_path],
         cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -236,7 +236,7 @@ def test_a_third_party_checks_its_method_in_its_own_test_suite(tmp_path: Path) -
 @pytest.mark.slow
 def test_pytest_says_in_one_line_what_it_cannot_check(tmp_path: Path) -> None:
     told = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "bench.pytest_plugin", "-p", "no:cacheprovider",
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider",
          "--legible", "nowhere.py", "--rootdir", tmp_path, tmp_path],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
