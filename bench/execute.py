@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import math
 import platform
 import subprocess
 import time
@@ -22,7 +23,7 @@ from bench.data.base import DataMissing, Dataset, data_root
 from bench.plugins import Part, keep_sources, used
 from bench.probe import probe
 from bench.registry import UserError
-from bench.score import errors, score_all, stale, stream_hash
+from bench.score import errors, score, score_all, stale, stream_hash
 from bench.sources import source_hashes
 from bench.state import State, restore, snapshot
 from bench.store import Corrupt, Run, Store
@@ -217,7 +218,7 @@ def train_cell(bench: Bench, cell: Cell, run: Run, report: Report) -> None:
             state = train(
                 network, method, data, cell.recipe, cell.seed,
                 resume=run.state(bench.device),
-                after_epoch=functools.partial(_after_epoch, cell, run, report),
+                after_epoch=functools.partial(_after_epoch, bench, cell, run, report, network, method),
             )  # fmt: skip
         except Diverged as error:
             record(bench, cell, run, state, "failed", str(error))
@@ -228,11 +229,32 @@ def train_cell(bench: Bench, cell: Cell, run: Run, report: Report) -> None:
     record(bench, cell, run, state, "done", extra={"validation_accuracy": validation})
 
 
-def _after_epoch(cell: Cell, run: Run, report: Report, state: State) -> None:
-    run.save_state(state)
+def _after_epoch(
+    bench: Bench,
+    cell: Cell,
+    run: Run,
+    report: Report,
+    network: Network,
+    method: Method,
+    state: State,
+) -> None:
     line = state.history[-1]
+    line |= watched(bench, cell, network, method)
+    run.save_state(state)
     text = f"epoch {state.epoch}/{cell.recipe.epochs}  loss {line['loss']:.3f}"
     report(Event("epoch", cell.name, text, state.epoch))
+
+
+def watched(bench: Bench, cell: Cell, network: Network, method: Method) -> dict[str, float]:
+    """The metrics that the recipe watches, of the network as it stands, on validation images:
+    ``watch.METRIC@LAYER`` -> value, undefined ones left out."""
+    if not cell.recipe.watch:
+        return {}
+    held = bench.dataset(cell.dataset, cell.data)[0].validation
+    rows = torch.arange(min(cell.probe, len(held)), device=held.labels.device)
+    probed = probe(network, method, held.subset(rows), cell.layers, seed=cell.seed)
+    scores = [s for name in cell.recipe.watch for s in score(registry.get("metrics", name), probed)]
+    return {f"watch.{s.metric}@{s.layer}": s.value for s in scores if math.isfinite(s.value)}
 
 
 def record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,8 +96,11 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Readable, not unique: the folder adds a hash."""
-        return f"{self.dataset_label}-{self.backbone_label}-{self.method}-s{self.seed}"
+        """Readable and fit for a file name; told apart within a suite (a run's folder adds a
+        hash)."""
+        method = _with(self.method, self.given)
+        name = f"{self.dataset_label}-{self.backbone_label}-{method}-s{self.seed}"
+        return re.sub(r"[^\w.,=()-]+", "_", name)[-150:]
 
     @property
     def dataset_label(self) -> str:
@@ -111,6 +115,10 @@ def labelled(name: str, params: Mapping[str, Any]) -> str:
     """``kanji`` or ``kanji(size=28)``: a name with what differs from its defaults."""
     target = registry.DATASETS.get(name) or registry.BACKBONES.get(name)
     given = differing(target, params, 1 if name in registry.DATASETS else 2) if target else params
+    return _with(name, given)
+
+
+def _with(name: str, given: Mapping[str, Any]) -> str:
     inside = ",".join(f"{k}={v}" for k, v in given.items())
     return f"{name}({inside})" if inside else name
 
@@ -190,6 +198,8 @@ def cells(
         data = registry.parameters(load, block.data, skip=1)
         net = registry.parameters(build, block.net, skip=2)
         recipe = Recipe(**{**suite.recipe.model_dump(), **block.recipe})
+        for name in recipe.watch:
+            registry.get("metrics", name)
         for seed in suite.seeds if seeds is None else seeds:
             for entry in entries:
                 cls = registry.get("methods", entry.name)

@@ -41,6 +41,7 @@ class Recipe(BaseModel):
     augment: bool = True
     clip: float | None = Field(None, gt=0)  # largest norm of the network's own gradient
     validate_every: int = Field(0, ge=0)  # epochs between validations; 0: only at the end
+    watch: tuple[str, ...] = ()  # metrics of validation images, kept in the history every epoch
 
 
 class Diverged(Exception):

@@ -255,6 +255,6 @@ CAPTIONS = {
 
 def loss_terms(history: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     """The training curves worth drawing: every named number but epochs, accuracies and times."""
-    skip = ("epoch", "accuracy", "seconds", "lr", "loss")
+    skip = ("epoch", "accuracy", "validation", "test", "watch.", "seconds", "lr", "loss")
     names = [n for n in (history[0] if history else {}) if not n.startswith(skip)]
     return {name: [float(line.get(name, np.nan)) for line in history] for name in names}
