@@ -132,7 +132,8 @@ class Sync(Method):
     2024. Repository: none published.
     Differences: a reconstruction. Only the abstract was available: that maps are drawn to
     their focus within a sample, that similar neurons interact locally and synchronise
-    adaptively during training. Every formula and default is this project's choice.
+    adaptively during training. Every formula and default is this project's choice. A Tap
+    without a map (a dense layer) is synchronised and has no focus term.
 
     focus: f. Self-normalised, so it is not met by shrinking. On a narrow batch-normalised VGG
         (shapes, 8 epochs, seed 0) training accuracy was .86 without it, .84 at 0.03, .75 at 0.1
@@ -149,7 +150,6 @@ class Sync(Method):
     """
 
     label = "sync (reconstruction)"
-    needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_dispersion", "within_between", "order_parameter"})
     search = {"strength": (0.1, 0.3, 1.0, 3.0)}
 

@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
-from methods.sync import coupling, focus_penalty, neighbourhood, unit_correlation
+from bench.backbones.mlp import mlp
+from bench.data.base import make_splits
+from methods.base import Step
+from methods.sync import Sync, coupling, focus_penalty, neighbourhood, unit_correlation
 from metrics.similarity import correlation
 
 
@@ -118,3 +121,20 @@ def test_a_fixed_radius_decides_by_distance():
     near = neighbourhood(block_similarity(), live, "local", epsilon=radius)
     assert torch.equal(near > 0, block_similarity() == 0.9)
     assert neighbourhood(block_similarity(), live, "local", epsilon=1e-3).abs().max() == 0
+
+
+def test_dense_units_are_synchronised_without_focus():
+    network = mlp((1, 8, 8), 3, hidden=(10,))
+    data = make_splits({"train": (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]),
+                                  None)}, 3)["train"]  # fmt: skip
+    method = Sync(synchronization=1.0)
+    method.generator = torch.Generator().manual_seed(0)
+    method.attach(network, data)
+    images = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    out = network(images)
+    step = Step(network, images, torch.zeros(16).long(), torch.arange(16), out.logits,
+                out.activations, out.transformed, 0, 0.0, lambda: out)  # fmt: skip
+    terms = method.penalty(step)
+    assert terms["focus"].item() == 0 and terms["synchronization"].item() > 0
+    (grad,) = torch.autograd.grad(terms["synchronization"], [network.taps["fc1"].incoming.weight])
+    assert grad.abs().sum() > 0
