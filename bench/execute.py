@@ -45,6 +45,7 @@ class Event:
 
 
 Report = Callable[[Event], None]
+CHECKPOINT = 3.0  # seconds between checkpoints, where epochs are shorter
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Bench:
         build = registry.get("backbones", cell.backbone)
         files = [Path(__file__).with_name("train.py"), method.origin, registry.source_of(build)]
         identity = {
-            "dataset": {"name": cell.dataset, "params": cell.data},
+            "dataset": {"name": cell.dataset, "params": cell.data, "shots": cell.shots},
             "fingerprint": self.dataset(cell.dataset, cell.data)[1],
             "backbone": {"name": cell.backbone, "params": cell.net},
             "method": {"name": cell.method, "params": cell.params},
@@ -91,13 +92,19 @@ class Bench:
             identity["parent"] = self.identity(parent_of(cell))
         return json.loads(json.dumps(identity, default=str))
 
+    def data_of(self, cell: Cell) -> Dataset:
+        """What a cell is trained and scored on: the dataset, or its few shots. Raises ValueError
+        where a class has not as many images."""
+        data, _ = self.dataset(cell.dataset, cell.data)
+        return data.few(cell.shots, cell.seed) if cell.shots else data
+
     def run_of(self, cell: Cell) -> Run:
         """Where a cell's run lies."""
         return self.store.run(cell.name, self.identity(cell))
 
     def build(self, cell: Cell) -> tuple[Network, Method, Dataset]:
         """A fresh network with the method attached, and the data."""
-        data, _ = self.dataset(cell.dataset, cell.data)
+        data = self.data_of(cell)
         builder = registry.get("backbones", cell.backbone)
         network = initialise(
             lambda: builder(data.image, len(data.class_names), **cell.net), cell.seed, self.device
@@ -123,12 +130,13 @@ class Bench:
     def why_not(self, cell: Cell) -> tuple[str, str]:
         """("missing" | "skipped", reason) where a cell cannot run, else ("", "")."""
         try:
-            data, _ = self.dataset(cell.dataset, cell.data)
+            self.dataset(cell.dataset, cell.data)
         except DataMissing as error:
             return "missing", str(error)
         builder = registry.get("backbones", cell.backbone)
         method = registry.make_method(cell.method, cell.params)
         try:
+            data = self.data_of(cell)
             with torch.random.fork_rng(devices=[]):
                 network = builder(data.image, len(data.class_names), **cell.net)
         except ValueError as error:
@@ -218,7 +226,7 @@ def train_cell(bench: Bench, cell: Cell, run: Run, report: Report) -> None:
             state = train(
                 network, method, data, cell.recipe, cell.seed,
                 resume=run.state(bench.device),
-                after_epoch=functools.partial(_after_epoch, bench, cell, run, report, network, method),
+                after_epoch=AfterEpoch(bench, cell, run, report, network, method),
             )  # fmt: skip
         except Diverged as error:
             record(bench, cell, run, state, "failed", str(error))
@@ -229,20 +237,26 @@ def train_cell(bench: Bench, cell: Cell, run: Run, report: Report) -> None:
     record(bench, cell, run, state, "done", extra={"validation_accuracy": validation})
 
 
-def _after_epoch(
-    bench: Bench,
-    cell: Cell,
-    run: Run,
-    report: Report,
-    network: Network,
-    method: Method,
-    state: State,
-) -> None:
-    line = state.history[-1]
-    line |= watched(bench, cell, network, method)
-    run.save_state(state)
-    text = f"epoch {state.epoch}/{cell.recipe.epochs}  loss {line['loss']:.3f}"
-    report(Event("epoch", cell.name, text, state.epoch))
+@dataclass
+class AfterEpoch:
+    """Ends an epoch: watches, tells, and writes a checkpoint if the last one is seconds old."""
+
+    bench: Bench
+    cell: Cell
+    run: Run
+    report: Report
+    network: Network
+    method: Method
+    saved: float = -math.inf
+
+    def __call__(self, state: State) -> None:
+        line = state.history[-1]
+        line |= watched(self.bench, self.cell, self.network, self.method)
+        if time.monotonic() - self.saved >= CHECKPOINT:
+            self.run.save_state(state)
+            self.saved = time.monotonic()
+        text = f"epoch {state.epoch}/{self.cell.recipe.epochs}  loss {line['loss']:.3f}"
+        self.report(Event("epoch", self.cell.name, text, state.epoch))
 
 
 def watched(bench: Bench, cell: Cell, network: Network, method: Method) -> dict[str, float]:
@@ -279,6 +293,7 @@ def record(
                 "net": cell.net, "method": cell.method, "given": cell.given,
                 "recipe": cell.recipe.model_dump(), "seed": cell.seed,
                 "layers": list(cell.layers), "probe": cell.probe, "aspects": list(cell.aspects),
+                "shots": cell.shots,
             },
             "identity": bench.identity(cell),
             "history": state.history,

@@ -232,7 +232,7 @@ def cell_of(bench: Bench, name: str) -> tuple[Cell, dict[str, Any]]:
         registry.parameters(registry.get("backbones", told["backbone"]), told["net"], 2),
         told["method"], registry.parameters(method, told["given"]), told["given"],
         Recipe(**told["recipe"]), told["seed"], tuple(told["layers"]), told["probe"],
-        tuple(told["aspects"]),
+        tuple(told["aspects"]), told.get("shots", 0),
     )  # fmt: skip
     return cell, manifest
 

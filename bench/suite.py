@@ -22,7 +22,10 @@ SUITES = Path(__file__).parent / "suites"
 
 
 class Block(BaseModel):
-    """One dataset on one backbone; ``recipe`` overrides the suite's."""
+    """One dataset on one backbone; ``recipe`` overrides the suite's.
+
+    ``shots`` above 0: only so many training images a class, other ones for each seed.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,6 +34,7 @@ class Block(BaseModel):
     data: dict[str, Any] = {}
     net: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
+    shots: int = Field(0, ge=0)
 
 
 class MethodEntry(BaseModel):
@@ -88,6 +92,7 @@ class Cell:
     layers: tuple[str, ...]
     probe: int
     aspects: tuple[str, ...] = ASPECTS
+    shots: int = 0  # training images a class, drawn by the seed; 0: all
 
     @property
     def metrics(self) -> list[str]:
@@ -104,7 +109,7 @@ class Cell:
 
     @property
     def dataset_label(self) -> str:
-        return labelled(self.dataset, self.data)
+        return labelled(self.dataset, self.data | ({"shots": self.shots} if self.shots else {}))
 
     @property
     def backbone_label(self) -> str:
@@ -209,7 +214,7 @@ def cells(
                     Cell(
                         block.dataset, data, block.backbone, net, entry.name, params,
                         differing(cls, params), recipe, seed, tuple(suite.layers), suite.probe,
-                        tuple(suite.aspects),
+                        tuple(suite.aspects), block.shots,
                     )
                 )  # fmt: skip
     return out

@@ -41,6 +41,7 @@ class Recipe(BaseModel):
     augment: bool = True
     clip: float | None = Field(None, gt=0)  # largest norm of the network's own gradient
     validate_every: int = Field(0, ge=0)  # epochs between validations; 0: only at the end
+    validate_images: int = Field(1000, ge=1)  # the first of each held-out split, for those
     watch: tuple[str, ...] = ()  # metrics of validation images, kept in the history every epoch
 
 
@@ -90,7 +91,7 @@ def train(
         terms = loop.epoch(state.epoch)
         line: dict[str, float | int] = {"epoch": state.epoch + 1, **terms}
         if recipe.validate_every and (state.epoch + 1) % recipe.validate_every == 0:
-            line["validation_accuracy"] = accuracy(network, method, data.validation)
+            line |= held_out(network, method, data, recipe.validate_images)
         state = State(
             state.epoch + 1,
             snapshot(network, method, optimizer),
@@ -283,3 +284,13 @@ def accuracy(network: Network, method: Method, split: Split) -> float:
         for rows, images in split.batches(500)
     )
     return float(correct) / len(split)
+
+
+def held_out(network: Network, method: Method, data: Dataset, images: int) -> dict[str, float]:
+    """Accuracy on the first validation and test images, for the history: training reads neither."""
+    splits = {"validation_accuracy": data.validation, "test_accuracy": data.test}
+    first = {name: torch.arange(min(images, len(split))) for name, split in splits.items()}
+    return {
+        name: accuracy(network, method, split.subset(first[name].to(split.labels.device)))
+        for name, split in splits.items()
+    }

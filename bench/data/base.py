@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from bench.state import stream
 from metrics.base import Concepts
 
 
@@ -88,6 +89,27 @@ class Dataset:
         """The same data on another device."""
         splits = {s: getattr(self, s).to(device) for s in ("train", "validation", "test")}
         return replace(self, **splits)
+
+    def few(self, shots: int, seed: int) -> Dataset:
+        """The same data with only ``shots`` training images a class, drawn by the seed.
+
+        More shots of the same seed contain fewer; images stay normalised as in the whole dataset.
+        Raises ValueError where a class has not as many images.
+        """
+        labels = self.train.labels.cpu()
+        counts = torch.bincount(labels, minlength=len(self.class_names))
+        least = int(counts.argmin())
+        if counts[least] < shots:
+            raise ValueError(
+                f"class '{self.class_names[least]}' has {counts[least]} training images, "
+                f"fewer than {shots} shots"
+            )
+        generator = torch.Generator().manual_seed(stream(seed, "shots"))
+        order = torch.randperm(len(labels), generator=generator)
+        by_class = order[labels[order].argsort(stable=True)]
+        starts = counts.cumsum(0) - counts
+        rows = by_class[(starts[:, None] + torch.arange(shots)).flatten()]
+        return replace(self, train=self.train.subset(rows.to(self.train.labels.device)))
 
     def fingerprint(self) -> str:
         """A hash of every image, label and mask: the same data, the same fingerprint."""
