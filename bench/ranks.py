@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from bench.bootstrap import bootstrap_means
-from bench.stats import LEVEL, holm, moments, t_p
+from bench.stats import LEVEL, holm, moments, pooled
 
 
 class Ranking(NamedTuple):
@@ -101,16 +101,7 @@ def pairwise_p(
     Welch and Satterthwaite's degrees of freedom over the blocks; NaN where a block both share has
     fewer than two seeds, or where differences show no spread at all.
     """
-    difference = values[..., :, None] - values[..., None, :]
-    n, mean, deviation = moments(np.swapaxes(difference, 0, 1))
-    shared = n > 0
-    count = shared.sum(0)
-    variance = np.where(shared, deviation**2 / np.maximum(n, 1), 0)
-    total = variance.sum(0)
-    freedom = total**2 / np.maximum((variance**2 / np.maximum(n - 1, 1)).sum(0), 1e-300)
-    centre = np.where(shared, mean, 0).sum(0) / np.where(count > 0, count, np.nan)
-    error = np.sqrt(total) / np.maximum(count, 1)
-    return t_p(centre, error, np.where(freedom > 0, freedom, 1.0))
+    return pooled(values[..., :, None] - values[..., None, :]).p()
 
 
 def complete(values: Float[np.ndarray, "blocks seeds methods"]) -> Bool[np.ndarray, "methods"]:

@@ -62,6 +62,41 @@ def paired_p(
     return t_p(mean, error, np.where(n > 1, n - 1, np.nan))
 
 
+class Pooled(NamedTuple):
+    """A mean over blocks of means over seeds: with its standard error, Welch and Satterthwaite's
+    degrees of freedom, and the number of blocks. It is about these blocks and other seeds."""
+
+    mean: Numbers
+    error: Numbers
+    freedom: Numbers
+    n: Numbers
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """Student's t interval."""
+        half = special.stdtrit(self.freedom, (1 + level) / 2) * self.error
+        return Interval(self.mean, self.mean - half, self.mean + half, self.n)
+
+    def p(self) -> Numbers:
+        """Two-sided p of a mean of 0 (see `t_p`)."""
+        return t_p(self.mean, self.error, self.freedom)
+
+
+def pooled(values: Float[np.ndarray, "blocks seeds *items"]) -> Pooled:
+    """The mean over the blocks that have a value; blocks may differ in spread.
+
+    The error is NaN where one of them has a single seed.
+    """
+    n, mean, deviation = moments(np.swapaxes(values, 0, 1))
+    shared = n > 0
+    count = np.asarray(shared.sum(0, dtype=float))
+    variance = np.where(shared, deviation**2 / np.maximum(n, 1), 0)
+    total = variance.sum(0)
+    freedom = total**2 / np.maximum((variance**2 / np.maximum(n - 1, 1)).sum(0), 1e-300)
+    centre = np.where(shared, mean, 0).sum(0) / np.where(count > 0, count, np.nan)
+    error = np.asarray(np.sqrt(total) / np.maximum(count, 1))
+    return Pooled(np.asarray(centre), error, np.where(freedom > 0, freedom, 1.0), count)
+
+
 def t_p(
     mean: Numbers,
     error: Numbers,

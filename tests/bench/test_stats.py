@@ -118,6 +118,46 @@ def test_intervals_over_blocks_cover_the_population(rng, seeds, blocks, spread):
     assert spread < 3 or coverage < 0.975
 
 
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("spreads", [(1.0, 1.0, 1.0), (0.2, 1.0, 3.0), (0.01, 0.01, 1.0)])
+def test_pooled_intervals_cover_blocks_of_unequal_spread(rng, seeds, spreads):
+    spread = np.array(spreads)[:, None, None]
+    truth = np.array([1.0, -2.0, 5.0])[:, None, None]
+    x = truth + spread * rng.normal(size=(3, seeds, 4000))
+    found = stats.pooled(x)
+    assert 0.935 < covered(found.interval(), truth.mean()) < 0.985
+    assert 0.015 < np.mean(stats.pooled(x - truth).p() < 0.05) < 0.065
+    bootstrapped = covered(aggregate(x[..., :600], "seeds", 1000), truth.mean())
+    assert 0.92 < bootstrapped < 0.99
+
+
+def test_pooled_is_the_t_interval_of_one_block_and_needs_two_seeds(rng):
+    x = rng.normal(size=(1, 5, 4))
+    np.testing.assert_allclose(stats.pooled(x).interval().half, stats.t_interval(x[0]).half)
+    x[0, 1:, 0] = np.nan
+    found = stats.pooled(x)
+    assert found.mean[0] == x[0, 0, 0]
+    assert np.isnan(found.p()[0])
+    assert np.isnan(found.interval().half[0])
+
+
+def test_pooled_leaves_out_blocks_without_a_value(rng):
+    x = rng.normal(size=(3, 4, 2))
+    x[1, :, 0] = np.nan
+    found = stats.pooled(x)
+    assert found.n.tolist() == [2, 3]
+    np.testing.assert_allclose(found.mean[0], x[[0, 2], :, 0].mean())
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_holm_holds_the_error_of_a_whole_table(rng, seeds):
+    """Differences to one shared baseline, none of them real, over a table of 4 by 7."""
+    tables = rng.normal(size=(seeds, 400, 5, 7))
+    p = stats.paired_p(tables[:, :, 1:], tables[:, :, :1])
+    wrong = [bool((stats.holm(table) < 0.05).any()) for table in p]
+    assert np.mean(wrong) < 0.08
+
+
 def test_unmeasured_cells_are_left_out_of_aggregates(rng):
     x = rng.normal(size=(3, 4, 2))
     x[1, :, 0] = np.nan
@@ -154,6 +194,14 @@ def test_all_rank_intervals_together_cover(rng, seeds, effect):
             for _ in range(250)
         )
         assert np.mean([holds(rank(x), truth) for x in draws]) > 0.91
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_rank_intervals_cover_where_blocks_and_methods_differ_in_spread(rng, seeds):
+    truth = np.array([2.0, 1, 1, 0, 0])
+    spread = np.array([0.2, 1.0, 3.0])[:, None, None] * np.array([1.0, 0.3, 3.0, 1.0, 1.0])
+    draws = (truth + spread * rng.normal(size=(3, seeds, 5)) for _ in range(250))
+    assert np.mean([holds(rank(x), truth) for x in draws]) > 0.91
 
 
 @pytest.mark.slow
