@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from metrics.base import Concepts, Layer
+from metrics.base import Layer
 from metrics.maps import images_per_chunk
+from metrics.network import Concepts
 from metrics.parts import dissect, shown_parts
 
 #: What the oracle has to reach for a layer to be scored.

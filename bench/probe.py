@@ -11,7 +11,8 @@ from bench.data.base import Split
 from bench.oracle import measurable
 from bench.taps import Network
 from methods.base import Method, select_taps
-from metrics.base import Concepts, Layer, Probe
+from metrics.base import Layer, Probe
+from metrics.network import Concepts
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import math
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,12 @@ from bench.state import stream
 from metrics.base import METRICS, Layer, Metric, Probe, Score, as_values, scope, unmet
 
 
-def metric_key(item: Metric) -> str:
-    """Hash of the metric's file and of all of ours it imports."""
-    return stream_hash(source_hashes([Path(item.origin)]))
+def metric_key(item: Metric, partner: str = "") -> str:
+    """Hash of the metric's file and of all of ours it imports; where it compares seeds, also of
+    the other run's name."""
+    sources = source_hashes([Path(item.origin)])
+    of_seeds = partner and scope(item.function) == "seeds"
+    return stream_hash((sources, partner) if of_seeds else sources)
 
 
 def stream_hash(value: Any) -> str:
@@ -28,8 +31,16 @@ def stream_hash(value: Any) -> str:
     return f"{stream(0, repr(value)):014x}"
 
 
+#: By scope of a comparison: the other probe that it needs, or why there is none.
+Others = Mapping[str, Callable[[], "Probe | str"]]
+MISSING = {
+    "splits": "needs a probe of training images",
+    "seeds": "needs the same cell with another seed",
+}
+
+
 @torch.no_grad()
-def score(item: Metric, probe: Probe) -> list[Score]:
+def score(item: Metric, probe: Probe, others: Others | None = None) -> list[Score]:
     """One metric wherever it applies: a Score a layer, with the reason where it cannot."""
     kind = scope(item.function)
     if kind == "network":
@@ -39,7 +50,10 @@ def score(item: Metric, probe: Probe) -> list[Score]:
             _measure(item, layer, probe, lambda layer=layer: item.function(layer, probe))
             for layer in probe.layers.values()
         ]
-    first, second = halves(probe)
+    pair = _pair(kind, probe, others or {})
+    if isinstance(pair, str):
+        return [_undefined(item, name, pair) for name in probe.layers]
+    first, second = pair
     return [
         _measure(
             item, layer, probe,
@@ -49,11 +63,27 @@ def score(item: Metric, probe: Probe) -> list[Score]:
     ]  # fmt: skip
 
 
+def _pair(kind: str, probe: Probe, others: Others) -> tuple[Probe, Probe] | str:
+    """The two probes that a comparison is about, or why there are not two."""
+    if kind == "halves":
+        return halves(probe)
+    other = others[kind]() if kind in others else MISSING[kind]
+    if isinstance(other, str):
+        return other
+    if not bool(other.logits.isfinite().all()):
+        return "the other probe's outputs are not finite"
+    return (other, probe) if kind == "splits" else (probe, other)
+
+
 def halves(probe: Probe) -> tuple[Probe, Probe]:
     """The probe's halves, split once, so that metrics share what they remember on them."""
     if "halves" not in probe.memo:
         probe.memo["halves"] = probe.halves()
     return probe.memo["halves"]
+
+
+def _undefined(item: Metric, layer: str, reason: str) -> Score:
+    return Score(item.name, layer, np.array([np.nan]), reason=reason)
 
 
 def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> Score:
@@ -62,7 +92,7 @@ def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> S
     if not reason and not bool(probe.logits.isfinite().all()):
         reason = "the network's outputs are not finite"
     if reason:
-        return Score(item.name, name, np.array([np.nan]), reason=reason)
+        return _undefined(item, name, reason)
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
@@ -81,23 +111,28 @@ def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> S
 
 
 def score_all(
-    probe: Probe, names: Iterable[str] = (), known: Mapping[str, Any] | None = None
+    probe: Probe,
+    names: Iterable[str] = (),
+    known: Mapping[str, Any] | None = None,
+    others: Others | None = None,
+    partner: str = "",
 ) -> dict[str, Any]:
     """JSON-ready scores by metric, those of ``known`` whose key still holds taken over.
 
-    A metric that raises is kept without a key, with its error as the reason: the table shows
-    it, the other metrics stand, and the next run tries it again.
+    ``others`` are the other probes that comparisons need, ``partner`` names the run behind that
+    of another seed. A metric that raises is kept without a key, with its error as the reason: the
+    table shows it, the other metrics stand, and the next run tries it again.
     """
     known = known or {}
     out: dict[str, Any] = {}
     for name in sorted(names or METRICS):
         item = METRICS[name]
-        key = metric_key(item)
+        key = metric_key(item, partner)
         if known.get(name, {}).get("key") == key:
             out[name] = known[name]
             continue
         try:
-            out[name] = {"key": key, "layers": [to_json(s) for s in score(item, probe)]}
+            out[name] = {"key": key, "layers": [to_json(s) for s in score(item, probe, others)]}
         except Exception as error:
             reason = f"error: {type(error).__name__}: {' '.join(str(error).split())}"
             failed = Score(name, "", np.array([np.nan]), reason=reason)
@@ -130,6 +165,6 @@ def from_json(metric: str, line: Mapping[str, Any]) -> Score:
     return Score(metric, line["layer"], values, null, line["reason"], line["seconds"])
 
 
-def stale(known: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Metrics that are missing from ``known`` or whose source has changed since."""
-    return [n for n in names if known.get(n, {}).get("key") != metric_key(METRICS[n])]
+def stale(known: Mapping[str, Any], names: Sequence[str], partner: str = "") -> list[str]:
+    """Metrics that are missing from ``known`` or whose source, or partner, has changed since."""
+    return [n for n in names if known.get(n, {}).get("key") != metric_key(METRICS[n], partner)]

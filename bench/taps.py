@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from metrics.base import Edge, Output
+from metrics.network import Edge, Output
 
 
 class Tap(nn.Module):

@@ -20,7 +20,7 @@ from bench.data.base import Dataset, Split
 from bench.state import State, restore, snapshot, stream
 from bench.taps import Network
 from methods.base import Method, Step
-from metrics.base import Output
+from metrics.network import Output
 
 
 class Recipe(BaseModel):

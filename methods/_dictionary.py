@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from methods.base import Data, Method, TapChoice
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 
 class Dictionary(Method):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from methods.base import Method, Step, TapChoice, register
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 
 def bean_penalty(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from methods._wiring import Link, effective_weight
 from methods.base import Data, Method, Step, TapChoice, register
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 TINY = 1e-12
 

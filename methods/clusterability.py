@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from methods._wiring import Link, by_unit, chosen_links, effective_weight, links
 from methods.base import Data, Method, Step, TapChoice, register
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 TINY = 1e-12
 #: Largest number of units for the eigenvalue form.

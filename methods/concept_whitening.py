@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from methods._whitening import Whitening
 from methods.base import Data, Method, Step, TapChoice, nearest, register, select_taps
-from metrics.base import Concepts, NetworkLike
+from metrics.network import Concepts, NetworkLike
 
 ARMIJO, WOLFE = 1e-4, 0.9  # of the line search
 LONGEST, TRIES = 1000.0, 40  # its first step, and how often the step is halved or doubled at most

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Data, Method, TapChoice, register
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 
 @register

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods.base import Data, Method, Step, TapChoice, register
-from metrics.base import NetworkLike
 from metrics.modules import spectral_partition
+from metrics.network import NetworkLike
 
 EPSILON = 1e-5  # the code's, in the denominators of both losses
 TINY = 1e-12

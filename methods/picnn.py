@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.base import Data, Method, Step, TapChoice, register
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 
 def straight_through(value: Tensor, slope: Tensor) -> Tensor:

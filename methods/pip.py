@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from methods.base import Data, Method, Step, TapChoice, register
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 #: Inside the logarithms of the two terms, as in the repository.
 ALIGN_TINY, TANH_TINY = 1e-12, 1e-8

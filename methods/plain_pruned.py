@@ -7,7 +7,7 @@ from torch import nn
 
 from methods._wiring import links
 from methods.base import Data, Method, register
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 
 @register

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Data, Method, register
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 
 def random_rotation(units: int, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from methods.base import Data, Method, Step, TapChoice, register
-from metrics.base import NetworkLike
+from metrics.network import NetworkLike
 
 TINY = 1e-8
 

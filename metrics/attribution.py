@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from metrics import relevance
-from metrics.base import Layer, NetworkLike, Probe, metric, remember
+from metrics.base import Layer, Probe, metric, remember
 from metrics.explainers import (
     ALGORITHMS,
     BATCH,
@@ -34,6 +34,7 @@ from metrics.explainers import (
     quiet,
 )
 from metrics.maps import images_per_chunk
+from metrics.network import NetworkLike
 from metrics.relevance import PerImage
 
 #: Images of the sample that are explained again, perturbed, for sensitivity.

@@ -1,16 +1,18 @@
 """Are they the same modules on other data, or after another seed?
 
-Two partitions of the same units, one from each of two probed layers, are compared by ARI and AMI.
-Units that either leaves unassigned are left out of both; the share that stays is reported. Beside
-each agreement stands its permutation null: the mean and the 95 % range when the second partition
-is dealt anew to the units. An untrained network is not at that null, so it, too, is to be beaten.
-
-Between seeds units have no common order: `matched_agreement` and `matched_correlation` match them
-first (Hungarian, by correlation on the same images). They are not registered, because the halves
-of a probe hold different images.
+Two partitions of units, one from each of two probed layers, are compared by ARI and AMI: between
+two halves of the probe, between training images and the probe, and between two seeds' networks on
+the same images, whose units have no common order and are matched first (Hungarian, by correlation).
+Units that either partition leaves unassigned are left out of both; the share that stays is
+reported. Beside each agreement stands its permutation null: the mean and the 95 % range when the
+second partition is dealt anew to the units. An untrained network is not at that null, so it, too,
+is to be beaten; and copies of a unit agree on any data, so read it with effective rank.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -95,84 +97,14 @@ def agreement(first: Int[Tensor, "units"], second: Int[Tensor, "units"]) -> dict
     return results
 
 
-def _between(first: Layer, second: Layer) -> dict[str, float]:
-    key = ("agreement", id(second))
-    # the second layer is remembered too, so that its id stays its own
-    return remember(first, key, lambda: (second, agreement(modules(first), modules(second))))[1]
+# ----------------------------------------------------------------- matched units
 
 
-# ----------------------------------------------------------------- metrics of two probed layers
-
-
-@metric(
-    aspect="consistency", better="higher", per="pair", null=0.0, headline=True,
-    title="ARI of modules", limits=(-0.5, 1.0),
-)  # fmt: skip
-def ari(first: Layer, second: Layer) -> float:
-    """Adjusted Rand index of the modules found on two sets of images; 1 for the same modules.
-
-    The headline of its aspect: chance is 0 whatever the number and the sizes of the modules, and
-    unlike AMI it weighs pairs of units, so large modules count as what they are. Read it with
-    coverage and effective rank (copies of a unit agree on any data) and the untrained network.
-    """
-    return _between(first, second)["ari"]
-
-
-@metric(aspect="consistency", better="neither", per="pair", title="ARI, permutation null")
-def ari_null(first: Layer, second: Layer) -> float:
-    """Mean ARI over 1000 deals of the second partition to the units."""
-    return _between(first, second)["ari_null"]
-
-
-@metric(aspect="consistency", better="neither", per="pair", title="ARI, null 2.5 %")
-def ari_null_low(first: Layer, second: Layer) -> float:
-    """Lower end of the 95 % range of the ARI under the permutation null."""
-    return _between(first, second)["ari_null_low"]
-
-
-@metric(aspect="consistency", better="neither", per="pair", title="ARI, null 97.5 %")
-def ari_null_high(first: Layer, second: Layer) -> float:
-    """Upper end of the 95 % range of the ARI under the permutation null."""
-    return _between(first, second)["ari_null_high"]
-
-
-@metric(
-    aspect="consistency", better="higher", per="pair", null=0.0, title="AMI of modules",
-    limits=(-1.0, 1.0),
-)  # fmt: skip
-def ami(first: Layer, second: Layer) -> float:
-    """Adjusted mutual information of the modules found on two sets of images."""
-    return _between(first, second)["ami"]
-
-
-@metric(aspect="consistency", better="neither", per="pair", title="AMI, permutation null")
-def ami_null(first: Layer, second: Layer) -> float:
-    """Mean AMI over 1000 deals of the second partition to the units."""
-    return _between(first, second)["ami_null"]
-
-
-@metric(aspect="consistency", better="neither", per="pair", title="AMI, null 2.5 %")
-def ami_null_low(first: Layer, second: Layer) -> float:
-    """Lower end of the 95 % range of the AMI under the permutation null."""
-    return _between(first, second)["ami_null_low"]
-
-
-@metric(aspect="consistency", better="neither", per="pair", title="AMI, null 97.5 %")
-def ami_null_high(first: Layer, second: Layer) -> float:
-    """Upper end of the 95 % range of the AMI under the permutation null."""
-    return _between(first, second)["ami_null_high"]
-
-
-@metric(
-    aspect="consistency", better="neither", per="pair", null=0.0, title="coverage in both",
-    limits=(0.0, 1.0),
-)  # fmt: skip
-def consistency_coverage(first: Layer, second: Layer) -> float:
-    """Share of all units that are in a module on both sets of images."""
-    return _between(first, second)["coverage"]
-
-
-# ----------------------------------------------------------------- between seeds
+def _remembered(first: Layer, second: Layer, what: Any, compute: Callable[..., Any]) -> Any:
+    """``compute(first, second)``, once for each pair; the second layer is kept, so that its id
+    stays its own."""
+    key = (what, id(second))
+    return remember(first, key, lambda: (second, compute(first, second)))[1]
 
 
 def cross_correlation(first: Layer, second: Layer) -> Float[Tensor, "units others"]:
@@ -196,19 +128,140 @@ def matched_units(
     return torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)
 
 
-def matched_correlation(first: Layer, second: Layer) -> float:
-    """Mean correlation of units matched one to one between two networks on the same images.
-
-    1 when the second network has the first one's units in another order; a dead unit counts 0.
-    """
-    rho = cross_correlation(first, second)
-    return float(rho[matched_units(rho)].mean())
-
-
 def matched_agreement(first: Layer, second: Layer) -> dict[str, float]:
     """`agreement` of two networks' modules after matching their units on the same images.
 
     Dead units match nothing of meaning and are unassigned, so they drop out.
     """
-    mine, theirs = matched_units(cross_correlation(first, second))
+    rho = _remembered(first, second, "cross correlation", cross_correlation)
+    mine, theirs = matched_units(rho)
     return agreement(modules(first)[mine], modules(second)[theirs])
+
+
+# ----------------------------------------------------------------- metrics of two probed layers
+
+
+def unmatched_agreement(first: Layer, second: Layer) -> dict[str, float]:
+    """`agreement` of two layers' modules, unit by unit."""
+    return agreement(modules(first), modules(second))
+
+
+def _halves(part: str) -> Callable[[Layer, Layer], float]:
+    def compare(first: Layer, second: Layer) -> float:
+        return _remembered(first, second, "agreement", unmatched_agreement)[part]
+
+    return compare
+
+
+def _splits(part: str) -> Callable[[Layer, Layer], float]:
+    def compare(train: Layer, test: Layer) -> float:
+        return _remembered(train, test, "agreement", unmatched_agreement)[part]
+
+    return compare
+
+
+def _seeds(part: str) -> Callable[[Layer, Layer], float]:
+    def compare(mine: Layer, theirs: Layer) -> float:
+        return _remembered(mine, theirs, "matched agreement", matched_agreement)[part]
+
+    return compare
+
+
+_NEITHER: dict[str, Any] = {"better": "neither"}
+#: By part of `agreement`: title, docstring, and what else the registry wants to know.
+PARTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "ari": (
+        "ARI of modules",
+        """Adjusted Rand index of the modules found {where}; 1 for the same modules.
+
+        Chance is 0 whatever the number and the sizes of the modules, and unlike AMI it weighs
+        pairs of units, so large modules count as what they are. Read it with its permutation
+        null, coverage, effective rank (copies of a unit agree on any data) and the untrained
+        network.""",
+        {"better": "higher", "null": 0.0, "limits": (-0.5, 1.0)},
+    ),
+    "ari_null": (
+        "ARI, permutation null",
+        "Mean ARI over 1000 deals of the second partition to the units ({where}).",
+        _NEITHER,
+    ),
+    "ari_null_low": (
+        "ARI, null 2.5 %",
+        "Lower end of the 95 % range of the ARI under the permutation null ({where}).",
+        _NEITHER,
+    ),
+    "ari_null_high": (
+        "ARI, null 97.5 %",
+        "Upper end of the 95 % range of the ARI under the permutation null ({where}).",
+        _NEITHER,
+    ),
+    "ami": (
+        "AMI of modules",
+        "Adjusted mutual information of the modules found {where}.",
+        {"better": "higher", "null": 0.0, "limits": (-1.0, 1.0)},
+    ),
+    "ami_null": (
+        "AMI, permutation null",
+        "Mean AMI over 1000 deals of the second partition to the units ({where}).",
+        _NEITHER,
+    ),
+    "ami_null_low": (
+        "AMI, null 2.5 %",
+        "Lower end of the 95 % range of the AMI under the permutation null ({where}).",
+        _NEITHER,
+    ),
+    "ami_null_high": (
+        "AMI, null 97.5 %",
+        "Upper end of the 95 % range of the AMI under the permutation null ({where}).",
+        _NEITHER,
+    ),
+    "coverage": (
+        "coverage in both",
+        "Share of all units that are in a module both times ({where}).",
+        {"better": "neither", "null": 0.0, "limits": (0.0, 1.0)},
+    ),
+}
+#: By what is compared: how, the suffix of the metrics' names, and words for title and docstring.
+COMPARISONS = (
+    (_halves, "", "", "on two disjoint halves of the probe"),
+    (_splits, "_splits", ", train and test", "on training images and on the probe's"),
+    (_seeds, "_seeds", ", two seeds", "in two seeds' networks, their units matched"),
+)
+
+for _of, _suffix, _words, _where in COMPARISONS:
+    for _part, (_title, _text, _facts) in PARTS.items():
+        _function = _of(_part)
+        _base = "consistency_coverage" if _part == "coverage" else _part
+        _function.__name__ = _base + _suffix
+        _function.__doc__ = _text.format(where=_where)
+        _headline = _function.__name__ == "ari"
+        metric(
+            aspect="consistency", per="pair", headline=_headline, title=_title + _words, **_facts
+        )(_function)  # fmt: skip
+
+
+@metric(
+    aspect="consistency", better="higher", per="pair", null=0.0,
+    title="correlation of matched units, two seeds", limits=(-1.0, 1.0),
+)  # fmt: skip
+def matched_correlation(mine: Layer, theirs: Layer) -> float:
+    """Mean correlation of units matched one to one between two seeds' networks.
+
+    On the same images, matched for the highest total correlation (Hungarian): 1 when the second
+    network has the first one's units in another order; a dead unit counts 0, and with no live
+    unit it is undefined. Unrelated units match above 0 by the choice of the best, the more so the
+    fewer images and positions there are. Whether units, not modules, come back.
+    """
+    rho = _remembered(mine, theirs, "cross correlation", cross_correlation)
+    return float(rho[matched_units(rho)].mean()) if rho.any() else NAN
+
+
+@metric(
+    aspect="consistency", better="neither", per="pair",
+    title="correlation of matched units, other images", limits=(-1.0, 1.0),
+)  # fmt: skip
+def matched_correlation_null(mine: Layer, theirs: Layer) -> float:
+    """`matched_correlation` when the second network sees the images in another order: chance."""
+    moved = theirs.images(torch.arange(len(theirs.activation)).roll(1))
+    rho = cross_correlation(mine, moved)
+    return float(rho[matched_units(rho)].mean()) if rho.any() else NAN

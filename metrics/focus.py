@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metrics.base import Concepts, Layer, Probe, metric, remember
+from metrics.base import Layer, Probe, metric, remember
 from metrics.maps import cell_centres, concept_centres, grid, images_per_chunk, peaks
+from metrics.network import Concepts
 
 # ----------------------------------------------------------------- dispersion
 

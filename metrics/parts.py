@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metrics.base import Concepts, Layer, Probe, metric, remember
+from metrics.base import Layer, Probe, metric, remember
 from metrics.maps import (
     images_per_chunk,
     peaks,
@@ -22,6 +22,7 @@ from metrics.maps import (
     thresholds,
     upsample,
 )
+from metrics.network import Concepts
 
 _semantic = partial(
     metric,

@@ -12,7 +12,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from bench.backbones.base import backbone
 from bench.taps import Network, Tap, Wired
-from metrics.base import Edge
+from metrics.network import Edge
 
 
 class Block(BasicBlock, Wired):

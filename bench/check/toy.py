@@ -13,7 +13,7 @@ from bench import registry
 from bench.data.base import Dataset, make_splits
 from bench.taps import Network
 from bench.train import Recipe
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 SIZE = 16
 COUNTS = {"train": 64, "validation": 32, "test": 32}

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from bench.state import stream
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 
 class DataMissing(Exception):

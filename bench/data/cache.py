@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.data.base import Split, make_splits
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 Made = tuple[dict[str, Tensor], dict[str, Any]]
 

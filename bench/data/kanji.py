@@ -19,7 +19,7 @@ from bench.data.characters import CLASSES, SPLITS, Plan, plan_characters
 from bench.data.checks import at_least, between
 from bench.data.strokes import distance, kanjivg_files, read_characters
 from bench.data.texture import texture as textured
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 ATTRIBUTION = "KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0"
 PIXELS = 2**16  # drawn at once

@@ -17,7 +17,7 @@ from bench.data.checks import at_least, between, one_of
 from bench.data.forms import DISTRACTORS, INFORMATIVE, SHAPES
 from bench.data.scenes import COLOURS, PLACES, TEXTURES, Scenes, draw_scenes, kinds
 from bench.data.texture import texture as textured
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 SPLITS = ("train", "validation", "test")
 PIXELS = 2**18  # drawn at once

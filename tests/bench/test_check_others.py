@@ -25,7 +25,7 @@ def {name}({arguments}):
 DATASET = '''
 import torch
 from bench.data.base import Dataset, Split, dataset, make_splits
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 CALLS = []
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.oracle import measurable, oracle_layer
-from metrics.base import Concepts
+from metrics.network import Concepts
 from planted.probes import make_concepts
 
 

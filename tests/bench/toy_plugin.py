@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bench.data.base import DataMissing, Dataset, dataset, make_splits
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 
 @dataset

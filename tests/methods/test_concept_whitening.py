@@ -17,7 +17,7 @@ from methods.concept_whitening import (
     concept_direction,
     present,
 )
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.backbones.base import backbone
 from bench.data.base import Dataset, Split, dataset
 from bench.taps import Network, Tap
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 #: Pixels along the side of one cell of the planted maps.
 CELL = 4

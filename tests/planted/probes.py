@@ -12,7 +12,8 @@ from bench.data.base import Dataset
 from bench.probe import probe
 from bench.taps import Network, Tap
 from methods.base import Method
-from metrics.base import Concepts, Layer, Probe
+from metrics.base import Layer, Probe
+from metrics.network import Concepts
 
 #: Pixels along the side of one cell of a map.
 CELL = 4

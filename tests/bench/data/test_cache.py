@@ -5,7 +5,7 @@ import torch
 
 from bench.data import checks
 from bench.data.cache import cached, restore
-from metrics.base import Concepts
+from metrics.network import Concepts
 
 HERE = [sys.modules[__name__]]
 
