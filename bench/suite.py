@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench import registry
 from bench.registry import UserError
+from bench.stages import Stage
 from bench.train import Recipe
 from methods.base import nearest
 from metrics.base import ASPECTS
@@ -49,6 +50,19 @@ class MethodEntry(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Tune(BaseModel):
+    """How a suite chooses the setting of each method (see bench/tune.py)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    layer: str = "last_spatial"
+    trials: int = Field(ge=1, le=1000)
+    seeds: list[int] = Field(min_length=1)
+    tolerance: float = Field(0.01, ge=0, le=1)
+    epochs: int | None = Field(None, ge=1)
+
+
 class Suite(BaseModel):
     """What a suite file says."""
 
@@ -67,6 +81,7 @@ class Suite(BaseModel):
     headline: dict[str, str] = {}
     aspects: list[str] = list(ASPECTS)
     plugins: list[Path] = []
+    tune: Tune | None = None
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -93,10 +108,16 @@ class Cell:
     probe: int
     aspects: tuple[str, ...] = ASPECTS
     shots: int = 0  # training images a class, drawn by the seed; 0: all
+    partner: int | None = None  # the seed that comparisons between seeds look at
+    stage: Stage = ""  # on what it is judged
+    measures: tuple[str, ...] = ()  # metrics; none: all of the aspects
+    declared: dict[str, Any] | None = None  # where the setting was tuned: what the suite gives
 
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics that are scored."""
+        if self.measures:
+            return sorted(self.measures)
         return sorted(m.name for m in registry.METRICS.values() if m.aspect in self.aspects)
 
     @property
@@ -106,6 +127,11 @@ class Cell:
         method = _with(self.method, self.given)
         name = f"{self.dataset_label}-{self.backbone_label}-{method}-s{self.seed}"
         return re.sub(r"[^\w.,=()-]+", "_", name)[-150:]
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """The row of the tables it belongs to: method and parameters (tuned ones left out)."""
+        return self.method, canonical(self.given if self.declared is None else self.declared)
 
     @property
     def dataset_label(self) -> str:
@@ -176,7 +202,7 @@ def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        fields = {**Recipe.model_fields, **Block.model_fields}
+        fields = {**Recipe.model_fields, **Block.model_fields, **Tune.model_fields}
         return f"unknown key '{where}'{nearest(str(first['loc'][-1]), fields)}"
     if first["type"] == "missing":
         return f"'{where}' is missing"
@@ -206,6 +232,7 @@ def cells(
         for name in recipe.watch:
             registry.get("metrics", name)
         for seed in suite.seeds if seeds is None else seeds:
+            partner = _next(seed, suite.seeds if seed in suite.seeds else seeds or [])
             for entry in entries:
                 cls = registry.get("methods", entry.name)
                 registry.make_method(entry.name, entry.params)
@@ -214,10 +241,16 @@ def cells(
                     Cell(
                         block.dataset, data, block.backbone, net, entry.name, params,
                         differing(cls, params), recipe, seed, tuple(suite.layers), suite.probe,
-                        tuple(suite.aspects), block.shots,
+                        tuple(suite.aspects), block.shots, partner,
                     )
                 )  # fmt: skip
     return out
+
+
+def _next(seed: int, seeds: Sequence[int]) -> int | None:
+    """The seed after this one, counted round; None where there is no other."""
+    following = seeds[(list(seeds).index(seed) + 1) % len(seeds)]
+    return following if following != seed else None
 
 
 def check_headline(suite: Suite) -> None:

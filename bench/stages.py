@@ -1,0 +1,52 @@
+"""On which held-out images and concepts a run is judged: choosing and testing share neither.
+
+Settings are chosen on validation images by one half of the concepts; what was chosen is tested on
+test images by the other half. Where nothing is tuned, all concepts count on test images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from bench.data.base import Dataset, Split
+from metrics.base import Concepts
+
+#: "": test images and all concepts; "tuning": validation images and concepts; "final": test
+#: images and the other concepts.
+Stage = Literal["", "tuning", "final"]
+
+
+def held_out(data: Dataset, stage: Stage, most: int) -> Split:
+    """The first images of the split a stage is judged on, with the concepts that count there."""
+    split = data.validation if stage == "tuning" else data.test
+    rows = torch.arange(min(most, len(split)), device=split.labels.device)
+    found = split.subset(rows)
+    if not stage or found.concepts is None:
+        return found
+    return replace(found, concepts=half(found.concepts, stage == "tuning"))
+
+
+def half(concepts: Concepts, validation: bool) -> Concepts:
+    """The concepts of one half, in their order."""
+    names = validation_names(concepts.names, concepts.categories)
+    keep = [k for k, name in enumerate(concepts.names) if (name in names) == validation]
+    return concepts.select(keep)
+
+
+def validation_names(names: Sequence[str], categories: Sequence[str]) -> frozenset[str]:
+    """Names of the concepts that choose: half of each category, rounded down.
+
+    By the hash of the name: the same for every method, seed and machine, and no matter which
+    other datasets are there.
+    """
+    chosen: set[str] = set()
+    for category in sorted(set(categories)):
+        mine = [n for n, c in zip(names, categories, strict=True) if c == category]
+        mine.sort(key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
+        chosen.update(mine[: len(mine) // 2])
+    return frozenset(chosen)
