@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.execute import Bench, environment
 from bench.sources import source_hashes
 from bench.store import Corrupt, digest, read_json, write_json
-from bench.suite import Cell, canonical
+from bench.suite import Cell
 from bench.train import Loop, make_optimizer
 
 COLUMNS = (
@@ -113,12 +113,12 @@ def cost_table(
 ) -> pd.DataFrame:
     """One row a block and method, measured once on a machine and kept beside the runs."""
     rows = []
-    first = {(c.dataset_label, c.backbone_label, c.method, canonical(c.given)): c
+    first = {(c.dataset_label, c.backbone_label, *c.row): c
              for c in reversed(cells)}  # fmt: skip
     for (dataset, backbone, method, params), cell in sorted(first.items()):
         row = measured(bench, cell, remeasure, say)
         seconds = [times(bench, c) for c in cells
-                   if (c.dataset_label, c.backbone_label, c.method, canonical(c.given))
+                   if (c.dataset_label, c.backbone_label, *c.row)
                    == (dataset, backbone, method, params)]  # fmt: skip
         train, score = (statistics.mean(values) for values in zip(*seconds, strict=True))
         rows.append(

@@ -18,7 +18,7 @@ from bench.publish.evidence import Evidence, examine, pictures_of
 from bench.registry import UserError
 from bench.share import expected, with_submissions
 from bench.store import Corrupt, write_bytes
-from bench.suite import Cell, Suite, canonical
+from bench.suite import Cell, Suite
 from bench.table import score_table
 
 
@@ -83,7 +83,7 @@ def pictures(bench: Bench, cells: Sequence[Cell]) -> list[Picture]:
     baselines: dict[Block, Evidence] = {}
     first: dict[tuple[Any, ...], Cell] = {}
     for cell in cells:
-        key = (cell.dataset_label, cell.backbone_label, cell.method, canonical(cell.given))
+        key = (cell.dataset_label, cell.backbone_label, *cell.row)
         if key not in first and not bench.why_not(cell)[0] and finished(bench, cell):
             first[key] = cell
     for (dataset, backbone, method, params), cell in first.items():

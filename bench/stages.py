@@ -21,11 +21,14 @@ from metrics.base import Concepts
 Stage = Literal["", "tuning", "final"]
 
 
-def held_out(data: Dataset, stage: Stage, most: int) -> Split:
-    """The first images of the split a stage is judged on, with the concepts that count there."""
-    split = data.validation if stage == "tuning" else data.test
-    rows = torch.arange(min(most, len(split)), device=split.labels.device)
-    found = split.subset(rows)
+def chosen_images(data: Dataset, split: str, stage: Stage, most: int) -> Split:
+    """The first images of a split, with the concepts that count in a stage.
+
+    For "test" while tuning: validation images.
+    """
+    images = getattr(data, "validation" if (split, stage) == ("test", "tuning") else split)
+    rows = torch.arange(min(most, len(images)), device=images.labels.device)
+    found = images.subset(rows)
     if not stage or found.concepts is None:
         return found
     return replace(found, concepts=half(found.concepts, stage == "tuning"))

@@ -14,8 +14,9 @@ from bench.execute import Bench, probe_key
 from bench.oracle import oracle_layer
 from bench.probe import resolve
 from bench.score import from_json, score
+from bench.stages import chosen_images
 from bench.store import Corrupt
-from bench.suite import Cell, canonical
+from bench.suite import Cell
 from metrics.base import METRICS, Probe, Score, scope
 
 COLUMNS = (
@@ -38,7 +39,7 @@ def base_row(cell: Cell) -> dict[str, Any]:
     cls = registry.get("methods", cell.method)
     return {
         "dataset": cell.dataset_label, "backbone": cell.backbone_label, "method": cell.method,
-        "label": cls.label, "kind": cls.kind, "params": canonical(cell.given), "seed": cell.seed,
+        "label": cls.label, "kind": cls.kind, "params": cell.row[1], "seed": cell.seed,
         "layer": "", "metric": "", "aspect": "", "value": float("nan"), "live": float("nan"),
         "undefined": 0, "count": 0, "status": "ok", "reason": "", "run": "",
     }  # fmt: skip
@@ -87,7 +88,7 @@ def oracle_rows(bench: Bench, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         if bench.why_not(cell)[0]:
             continue
         network, _, data = bench.build(cell)
-        held = data.test.subset(torch.arange(min(cell.probe, len(data.test))))
+        held = chosen_images(data, "test", cell.stage, cell.probe)
         layers = {
             name: replace(oracle_layer(held.concepts, network.taps[name].shape[1:]), name=name)
             for name in resolve(network, cell.layers)
