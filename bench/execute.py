@@ -20,11 +20,13 @@ import torch
 
 from bench import registry
 from bench.data.base import DataMissing, Dataset, data_root
+from bench.partners import due, others
 from bench.plugins import Part, keep_sources, used
 from bench.probe import probe
 from bench.registry import UserError
-from bench.score import errors, score, score_all, stale, stream_hash
+from bench.score import errors, score, score_all, stream_hash
 from bench.sources import source_hashes
+from bench.stages import chosen_images
 from bench.state import State, restore, snapshot
 from bench.store import Corrupt, Run, Store
 from bench.suite import Cell
@@ -121,11 +123,11 @@ class Bench:
         return network, method, data
 
     def probe(self, cell: Cell, split: str = "test") -> Probe:
-        """A finished run probed on the first images of a held-out split."""
+        """A finished run probed on the first images of a split; "test" means the images that
+        the cell's stage is judged on."""
         network, method, data = self.load(cell)
-        held = getattr(data, split)
-        rows = torch.arange(min(cell.probe, len(held)), device=held.labels.device)
-        return probe(network, method, held.subset(rows), cell.layers, seed=cell.seed)
+        held = chosen_images(data, split, cell.stage, cell.probe)
+        return probe(network, method, held, cell.layers, seed=cell.seed)
 
     def why_not(self, cell: Cell) -> tuple[str, str]:
         """("missing" | "skipped", reason) where a cell cannot run, else ("", "")."""
@@ -161,8 +163,10 @@ def parts_of(cell: Cell) -> list[Part]:
 
 def probe_key(cell: Cell) -> str:
     """What scores depend on besides the run and the metrics: layers, images, and the probe."""
-    sources = source_hashes([Path(__file__).with_name("probe.py")])
-    return stream_hash((cell.layers, cell.probe, sorted(sources.items())))
+    files = ["probe.py", "stages.py"] if cell.stage else ["probe.py"]
+    sources = source_hashes([Path(__file__).with_name(file) for file in files])
+    stage = (cell.stage,) if cell.stage else ()
+    return stream_hash((cell.layers, cell.probe, sorted(sources.items()), *stage))
 
 
 # ----------------------------------------------------------------- one cell
@@ -310,9 +314,12 @@ def score_cell(bench: Bench, cell: Cell, run: Run, report: Report) -> None:
     """Scores what is not scored yet, or by metrics whose source has changed."""
     key = probe_key(cell)
     known = run.scores(key)
-    if stale(known, cell.metrics):
+    now = due(bench, cell)
+    if now.stale(run, key):
         start = time.perf_counter()
-        scores = {**known, **score_all(bench.probe(cell), cell.metrics, known)}
+        probed = bench.probe(cell)
+        new = score_all(probed, now.metrics, known, others(bench, cell), now.partner)
+        scores = {**known, **new}
         run.save_scores(key, scores)
         parts = [*parts_of(cell), *(("metrics", name) for name in cell.metrics)]
         keep_sources(parts, run.folder / "plugins")

@@ -48,7 +48,7 @@ def resolve_device(device: str) -> str:
 def plan(bench: Bench, cells: Sequence[Cell]) -> list[tuple[Cell, str, str]]:
     """Each cell with its status: done, failed, skipped, missing or to run, and the reason."""
     from bench.execute import probe_key
-    from bench.score import stale
+    from bench.partners import due
 
     known: dict[tuple[Any, ...], tuple[str, str]] = {}
     out = []
@@ -61,7 +61,7 @@ def plan(bench: Bench, cells: Sequence[Cell]) -> list[tuple[Cell, str, str]]:
             run = bench.run_of(cell)
             try:
                 manifest = run.manifest()
-                scored = run.done() and not stale(run.scores(probe_key(cell)), cell.metrics)
+                scored = run.done() and not due(bench, cell).stale(run, probe_key(cell))
                 status = "done" if scored else "to score" if run.done() else "to run"
                 if manifest.get("status") == "failed" and manifest.get("final"):
                     status, reason = "failed", manifest["reason"]
@@ -96,13 +96,32 @@ def run(bench: Bench, cells: Sequence[Cell], jobs: int, plugins: Sequence[Path])
     done = sum(status == "done" for _, status, _ in planned)
     CONSOLE.print(f"{len(todo)} of {len(cells)} cells to run ({done} done) on {bench.device}")
     failures: list[str] = [c.name for c, status, _ in planned if status == "failed"]
-    with progress(todo, failures) as report:
-        if len(todo) > 1 and jobs > 1:
-            parallel.run_parallel(bench, todo, min(jobs, len(todo)), plugins, report)
-        else:
-            worker(bench, todo, report)
+    work_off(bench, todo, jobs, plugins, failures)
+    waited = [c for c, status, _ in plan(bench, cells) if status == "to score" and waits(bench, c)]
+    if waited:
+        CONSOLE.print(f"{len(waited)} cells to compare with their next seed")
+        work_off(bench, waited, jobs, plugins, failures)
     if failures:
         raise UserError(f"{len(failures)} cells failed, the first: {sorted(failures)[0]}")
+
+
+def work_off(
+    bench: Bench, cells: Sequence[Cell], jobs: int, plugins: Sequence[Path], failures: list[str]
+) -> None:
+    """Runs cells here or in worker processes, with progress; names of failed ones are added."""
+    with progress(cells, failures) as report:
+        if len(cells) > 1 and jobs > 1:
+            parallel.run_parallel(bench, cells, min(jobs, len(cells)), plugins, report)
+        else:
+            worker(bench, cells, report)
+
+
+def waits(bench: Bench, cell: Cell) -> bool:
+    """Whether a comparison between seeds is not scored yet and now can be."""
+    from bench.execute import probe_key
+    from bench.partners import between_seeds, due
+
+    return any(map(between_seeds, due(bench, cell).stale(bench.run_of(cell), probe_key(cell))))
 
 
 @contextmanager

@@ -77,17 +77,18 @@ def agreement(first: Int[Tensor, "units"], second: Int[Tensor, "units"]) -> dict
 
     Keys ``ari``, ``ari_null`` (mean), ``ari_null_low`` and ``ari_null_high`` (95 % range), the
     same for ``ami``, and ``coverage``: the share of units assigned in both, which alone count.
-    NaN with fewer than two of them. The units are put in order of their modules before the
-    second partition is dealt anew, so their numbering does not matter.
+    NaN with fewer than two of them. The null depends on the modules' sizes alone, so the units'
+    numbering does not matter.
     """
     both = (first >= 0) & (second >= 0)
     results = {"coverage": float(both.double().mean())}
     a, b = numbered(first[both]), numbered(second[both])
-    order = (a * (len(b) + 1) + b).argsort(stable=True)
-    a, b = a[order], b[order]
     generator = torch.Generator().manual_seed(SEED)
     deals = torch.rand(PERMUTATIONS, len(b), generator=generator).argsort(1).to(b.device)
-    tables = contingency(a, torch.cat([b[None], b[deals]])) if len(a) > 1 else None
+    tables = None
+    if len(a) > 1:
+        dealt = contingency(a.sort().values, b.sort().values[deals])
+        tables = torch.cat([contingency(a, b)[None], dealt])
     for name, score in (("ari", adjusted_rand), ("ami", adjusted_information)):
         undefined = torch.full((2,), NAN, dtype=torch.float64)
         values = undefined if tables is None else score(tables)
