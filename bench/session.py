@@ -84,6 +84,12 @@ def show_plan(bench: Bench, cells: Sequence[Cell]) -> None:
 
 def run(bench: Bench, cells: Sequence[Cell], jobs: int, plugins: Sequence[Path]) -> None:
     """Runs all cells that are not done, with progress. UserError where any failed."""
+    if failures := attempt(bench, cells, jobs, plugins):
+        raise UserError(f"{len(failures)} cells failed, the first: {sorted(failures)[0]}")
+
+
+def attempt(bench: Bench, cells: Sequence[Cell], jobs: int, plugins: Sequence[Path]) -> list[str]:
+    """Runs all cells that are not done, with progress, and names those that failed."""
     if jobs < 0:
         raise UserError("--jobs must be 0 (one a core) or more")
     jobs = jobs or (1 if bench.device == "cuda" else os.cpu_count() or 1)
@@ -101,8 +107,7 @@ def run(bench: Bench, cells: Sequence[Cell], jobs: int, plugins: Sequence[Path])
     if waited:
         CONSOLE.print(f"{len(waited)} cells to compare with their next seed")
         work_off(bench, waited, jobs, plugins, failures)
-    if failures:
-        raise UserError(f"{len(failures)} cells failed, the first: {sorted(failures)[0]}")
+    return failures
 
 
 def work_off(
