@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from methods.base import Method, Step, TapChoice, register
-from metrics.network import NetworkLike
+from metrics.network import Edge, NetworkLike
 
 
 def bean_penalty(
@@ -17,15 +17,24 @@ def bean_penalty(
     weight: Float[Tensor, "targets units"],
     gamma: float = 1.0,
     order: Literal[1, 2] = 1,
+    distance: Literal["squared", "absolute"] = "squared",
 ) -> Float[Tensor, ""]:
-    """(1 / N^2) sum_ij M_ij mean_b (h_bi - h_bj)^2 without the N x N x B tensor.
+    """(1 / N^2) sum_ij M_ij mean_b |h_bi - h_bj|^p, p = 2 or 1, without the N x N x B tensor."""
+    gate = (gamma * weight).tanh().abs()  # (targets, units): A transposed
+    form = laplacian if distance == "squared" else pairwise
+    return form(activation, gate, order)
+
+
+def laplacian(
+    activation: Float[Tensor, "batch units"], gate: Float[Tensor, "targets units"], order: int
+) -> Float[Tensor, ""]:
+    """The penalty with squared differences.
 
     The sum is a graph-Laplacian energy, (2 / N^2) mean_b h (diag(M 1) - M) h. Every sample's
     mean over units is subtracted first: differences do not change, and the two terms then do
     not cancel where units have become nearly equal, which float32 would not survive.
     """
     h = activation - activation.mean(1, keepdim=True)
-    gate = (gamma * weight).tanh().abs()  # (targets, units): A transposed
     batch, units = h.shape
     power = h.square().mean(0)
     if order == 1:
@@ -38,27 +47,56 @@ def bean_penalty(
     return 2 / units**2 * (power @ degree - shared)
 
 
+def pairwise(
+    activation: Float[Tensor, "batch units"], gate: Float[Tensor, "targets units"], order: int
+) -> Float[Tensor, ""]:
+    """The penalty with absolute differences, which have no Laplacian form: each pair once, its
+    sum over the batch by torch's own kernel."""
+    batch, units = activation.shape
+    i, j = torch.triu_indices(units, units, 1, device=activation.device)
+    correlation = (gate.T @ gate)[i, j]
+    differences = torch.pdist(activation.T.contiguous(), p=1)
+    return 2 / units**2 / batch * (correlation.pow(order) @ differences)
+
+
+def seen(edge: Edge, activation: Tensor) -> Float[Tensor, "batch units"]:
+    """What the next weight layer sees of each unit: for a convolution, a channel's mean."""
+    bridged = edge.bridge(activation)
+    return bridged.flatten(2).mean(2) if bridged.ndim > 2 else bridged
+
+
+def synapses(edge: Edge) -> Float[Tensor, "targets units"]:
+    """Outgoing weights by target and unit; between channels, the L1 norm of the kernel."""
+    assert edge.weight is not None
+    weight = edge.weight.weight.float()
+    return weight.abs().flatten(2).sum(2) if weight.ndim > 2 else weight
+
+
 @register
 class Bean(Method):
     """Pulls together the activations of units that drive the same targets.
 
     Equation: for a layer with activations h (B x N) and weights W (K x N) to the next layer,
     A = |tanh(gamma W^T)|, M = A A^T (order 1) or its elementwise square (order 2),
-    L = CE + s * sum over layers of (1 / N^2) sum_ij M_ij mean_b (h_bi - h_bj)^2.
+    L = CE + s * sum over layers of (1 / N^2) sum_ij M_ij mean_b (h_bi - h_bj)^2; with
+    ``distance = "absolute"``, |h_bi - h_bj| (a line that is commented out in the code).
     Paper: Gao, Ascoli & Zhao, "BEAN: interpretable and efficient learning with biologically
     enhanced artificial neuronal assembly regularization", Frontiers in Neurorobotics 15, 2021.
     Repository: github.com/YuyangGao/BEAN, commit 8eede03; written from its formulas (the
     paper's own text was not available).
-    Differences: the pairwise sum is computed in its exact Laplacian form; gamma enters every
+    Differences: the squared sum is computed in its exact Laplacian form; gamma enters every
     layer's gate alike (the code's main file has it twice in one layer and not at all in
     another, which is the same at its gamma of 1). Units are those the next dense layer sees:
-    LeNet's 400 pooled units, not its 16 channels.
+    LeNet's 400 pooled units, not its 16 channels. ``convolutions`` is this project's extension.
 
     strength: the code's alpha (3 for order 1 with full data; 100 for order 2 with 10 shots).
     The loss grows with the square of the activations and with the next layer's width, so
     alpha does not carry over between architectures or orders.
     gamma: steepness of the gate.
     order: 1 counts common targets, 2 counts weighted 4-cycles.
+    distance: "squared" or "absolute" difference of two units' activations.
+    convolutions: also where the next layer is a convolution, with channels as units: their
+        spatial means as the next layer sees them, gated by the L1 norms of its kernels.
     """
 
     needs = frozenset({"dense"})
@@ -70,20 +108,27 @@ class Bean(Method):
         strength: float = 3.0,
         gamma: float = 1.0,
         order: Literal[1, 2] = 1,
+        distance: Literal["squared", "absolute"] = "squared",
+        convolutions: bool = False,
         taps: TapChoice | None = None,
     ) -> None:
-        super().__init__(strength, taps)
+        super().__init__(strength, "all" if convolutions and taps is None else taps)
         if gamma <= 0:
             raise ValueError(f"gamma must be above 0, not {gamma}")
-        self.gamma, self.order = gamma, order
+        self.gamma, self.order, self.distance = gamma, order, distance
+        self.kinds = (nn.Linear, nn.Conv2d) if convolutions else (nn.Linear,)
+        if convolutions:
+            self.needs = frozenset()  # type: ignore[misc]
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         total = step.logits.new_zeros((), dtype=torch.float32)
         for tap in self.taps:
             for edge in step.network.taps[tap].outgoing:
-                if isinstance(edge.weight, nn.Linear):
-                    units = edge.bridge(step.activations[tap])
-                    total = total + bean_penalty(units, edge.weight.weight, self.gamma, self.order)
+                if isinstance(edge.weight, self.kinds):
+                    total = total + bean_penalty(
+                        seen(edge, step.activations[tap]), synapses(edge),
+                        self.gamma, self.order, self.distance,
+                    )  # fmt: skip
         return {"bean": self.strength * total}
 
     @torch.no_grad()
@@ -91,7 +136,8 @@ class Bean(Method):
         """Groups of units by the target they drive most strongly (signed effects apart)."""
         claimed = {}
         for tap in self.taps:
-            weight = network.taps[tap].outgoing[0].weight
-            if weight is not None and not network.taps[tap].spatial:
-                claimed[tap] = weight.weight.abs().argmax(0)
+            edges = [e for e in network.taps[tap].outgoing if isinstance(e.weight, self.kinds)]
+            strength = synapses(edges[0]).abs() if edges else torch.zeros(0, 0)
+            if strength.shape[1] == network.taps[tap].units:
+                claimed[tap] = strength.argmax(0)
         return claimed
