@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from bench.backbones import planted as networks
+from bench.data.planted import planted
 from bench.taps import Network, Tap
 from metrics import attribution, explainers
 from metrics.base import METRICS, Layer, Probe
 from metrics.explainers import ALGORITHMS, explained
-from planted import networks
 from planted.probes import make_concepts, make_probe, probe_planted, random_probe
 
 ORDER = list(ALGORITHMS)
@@ -28,7 +29,7 @@ def of(metric: str, probe: Probe) -> dict[str, float]:
 
 @functools.cache
 def localizer(down: int = 0, right: int = 0) -> Probe:
-    data = networks.planted(Path(), side=4, aligned=True)
+    data = planted(Path(), side=4, aligned=True)
     return probe_planted(networks.planted_localizer(data.image, 12, down, right), data)
 
 
@@ -54,7 +55,7 @@ def test_baselines_know_no_network():
 
 def test_relevance_leaves_the_evidence_as_the_network_looks_elsewhere():
     """A head that reads random units is explained by parts that the image does not show."""
-    data = networks.planted(Path(), parts=4, noise=4)
+    data = planted(Path(), parts=4, noise=4)
     masses = []
     for dose in (0.0, 1.0, 4.0):
         network = networks.planted_parts(data.image, 4)
@@ -109,7 +110,7 @@ def test_a_linear_network_is_fully_explained(name):
 
 
 def test_deletion_falls_before_and_insertion_rises_before_chance():
-    data = networks.planted(Path(), parts=6)
+    data = planted(Path(), parts=6)
     network = networks.planted_parts(data.image, 6)
     with torch.no_grad():
         network.taps["parts"].outgoing[0].weight.weight.mul_(100)  # sure of its answers
@@ -123,7 +124,7 @@ def test_deletion_falls_before_and_insertion_rises_before_chance():
 
 
 def test_conductance_agrees_with_lesions():
-    data = networks.planted(Path(), parts=4, noise=16)
+    data = planted(Path(), parts=4, noise=16)
     network = networks.planted_blocks(data.image, 4)
     with torch.no_grad():  # units of uneven weight, so that there is an order to agree on
         head = network.taps["dense"].outgoing[0].weight.weight
@@ -146,14 +147,14 @@ def test_what_fails_the_audit_is_left_out(monkeypatch):
 
 
 def _parts() -> tuple[Network, object]:
-    data = networks.planted(Path(), parts=6)
+    data = planted(Path(), parts=6)
     return networks.planted_parts(data.image, 6), data
 
 
 @functools.cache
 def blocks(moved: bool) -> Probe:
     """A planted network; ``moved``: with its units in another order and scale."""
-    data = networks.planted(Path(), parts=4, noise=16)
+    data = planted(Path(), parts=4, noise=16)
     network = networks.planted_blocks(data.image, 4)
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(16, generator=generator)

@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from bench import registry
+from bench.backbones import planted as networks
+from bench.data.planted import CELL, planted
 from metrics.base import METRICS, Probe
 from metrics.modules import modules, spectral_modules
-from planted import networks
 from planted.probes import probe_planted
 
-registry.load(["metrics"])
+registry.load()
 
 
 @functools.cache
 def probed(network: str, data: frozenset, params: frozenset) -> Probe:
-    loaded = networks.planted(Path(), **dict(data))
+    loaded = planted(Path(), **dict(data))
     build = getattr(networks, f"planted_{network}")
     return probe_planted(build(loaded.image, len(loaded.class_names), **dict(params)), loaded)
 
@@ -34,8 +35,8 @@ def answers(network: str, layer: str = "parts", data: dict | None = None, **para
     return of, probe
 
 
-def test_the_file_is_a_plugin():
-    registry.load_plugin(Path(networks.__file__))
+def test_a_suite_names_them():
+    assert CELL == networks.CELL
     data = registry.get("datasets", "planted")(Path(), parts=4, noise=16)
     for name in ("parts", "faults", "blocks", "localizer"):
         network = registry.get("backbones", f"planted_{name}")(data.image, 4)
