@@ -26,6 +26,7 @@ class Block(BaseModel):
     """One dataset on one backbone; ``recipe`` overrides the suite's.
 
     ``shots`` above 0: only so many training images a class, other ones for each seed.
+    ``methods`` names those of the suite's that run here; empty: all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +37,7 @@ class Block(BaseModel):
     net: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     shots: int = Field(0, ge=0)
+    methods: list[str] = []
 
 
 class MethodEntry(BaseModel):
@@ -224,6 +226,8 @@ def cells(
     blocks = _chosen(suite.blocks, "dataset", datasets, lambda b: b.dataset)
     out = []
     for block in blocks:
+        _chosen(suite.methods, "method", block.methods, lambda e: e.name)  # or says what is unknown
+        here = [e for e in entries if not block.methods or e.name in block.methods]
         load = registry.get("datasets", block.dataset)
         build = registry.get("backbones", block.backbone)
         data = registry.parameters(load, block.data, skip=1)
@@ -233,7 +237,7 @@ def cells(
             registry.get("metrics", name)
         for seed in suite.seeds if seeds is None else seeds:
             partner = _next(seed, suite.seeds if seed in suite.seeds else seeds or [])
-            for entry in entries:
+            for entry in here:
                 cls = registry.get("methods", entry.name)
                 registry.make_method(entry.name, entry.params)
                 params = registry.parameters(cls, entry.params)
