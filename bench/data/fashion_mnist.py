@@ -27,14 +27,15 @@ def fashion_mnist(
     shift: int = 2,
     flip: bool = False,
     seed: int = 0,
+    standardise: bool = True,
     download: bool = False,
 ) -> Dataset:
     """Clothes, 28 x 28, 60,000 + 10,000 (Xiao, Rasul and Vollgraf 2017), without concepts.
 
     Read by torchvision from ``root/FashionMNIST/raw``, else from Debian's package
     dataset-fashion-mnist where it is installed. ``validation`` images (None: a tenth) are split
-    off the training images, of which ``limit`` are used. Raises DataMissing where the data is
-    not there, ValueError for a parameter out of range.
+    off the training images, of which ``limit`` are used; without ``standardise`` pixels stay in
+    [0, 1]. Raises DataMissing where the data is not there, ValueError for a parameter out of range.
     """
     check_counts(validation, limit, seed)
     first, second = _read(root, download)
@@ -42,7 +43,7 @@ def fashion_mnist(
         train, test = (pictures(part.data, part.targets) for part in (first, second))
     return published(
         "fashion_mnist", CLASSES, train, test, validation=validation, limit=limit, seed=seed,
-        shift=shift, flip=flip, attribution=CREDIT, drawn=False,
+        standardise=standardise, shift=shift, flip=flip, attribution=CREDIT, drawn=False,
     )  # fmt: skip
 
 

