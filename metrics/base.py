@@ -98,6 +98,7 @@ class Probe:
     measurable: frozenset[str] = frozenset()  # layers that pass the measurability gate
     seed: int = 0
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    history: Sequence[Mapping[str, float]] = ()  # what training recorded, an entry an epoch
 
     @property
     def classes(self) -> int:
@@ -171,6 +172,7 @@ NEEDS = {
     "claimed": "the method claims no modules",
     "trunk": "the layer is not on the trunk, so the network cannot be rerun from it",
     "weights": "the layer has no outgoing weights",
+    "validations": "no validation was recorded while training",
 }
 
 ASPECTS = (
@@ -290,6 +292,7 @@ def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
         "claimed": layer is not None and layer.claimed is not None,
         "trunk": tap is not None and tap.on_trunk,
         "weights": tap is not None and any(edge.weight is not None for edge in tap.outgoing),
+        "validations": any("validation_accuracy" in line for line in probe.history),
     }
     return next((NEEDS[need] for need in NEEDS if need in item.needs and not met[need]), "")
 
