@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench import registry
 from bench.cost import cost_table
-from bench.data.base import DataMissing
+from bench.data.base import DataMissing, Dataset
 from bench.execute import Bench
 from bench.publish import FORMATS, Board, Picture, documents
 from bench.publish.board import BASELINE, Block
@@ -44,8 +44,8 @@ def publish(
         raise UserError(str(error)) from error
     files["cost.csv"] = costs.to_csv(index=False, float_format="%.4g").encode()
     try:
-        for old in (folder / "figures").glob("*"):
-            if f"figures/{old.name}" not in files:
+        for old in [*(folder / "figures").glob("*"), *(folder / "details").glob("*.md")]:
+            if f"{old.parent.name}/{old.name}" not in files:
                 old.unlink()
         for name, data in files.items():
             write_bytes(folder / name, data)
@@ -66,6 +66,7 @@ def make_board(
     classes = {c.method: registry.get("methods", c.method) for c in cells}
     known = expected(bench, suite, cells)
     scores, submitted = with_submissions(score_table(bench, cells), folder, known)
+    datasets = _datasets(bench, cells)
     replaced = {n: f"replaces a {cls.replaces}" for n, cls in classes.items() if cls.replaces}
     return Board(
         scores, costs, suite.headline, provenance(bench, suite, cells, command),
@@ -73,7 +74,9 @@ def make_board(
         layers=layer_order(bench, cells),
         trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
         marks=replaced | submitted,
-        attributions=sorted({d.attribution for d in _datasets(bench, cells) if d.attribution}),
+        attributions=sorted({d.attribution for d in datasets.values() if d.attribution}),
+        photographs=sorted(name for name, d in datasets.items() if d.test.concepts and not d.drawn),
+        unmasked=sorted(name for name, d in datasets.items() if not d.test.concepts),
     )  # fmt: skip
 
 
@@ -109,11 +112,12 @@ def finished(bench: Bench, cell: Cell) -> bool:
         return False
 
 
-def _datasets(bench: Bench, cells: Sequence[Cell]) -> list[Any]:
-    found = []
-    for cell in {c.dataset_label: c for c in cells}.values():
+def _datasets(bench: Bench, cells: Sequence[Cell]) -> dict[str, Dataset]:
+    """The datasets that are on this machine, by label."""
+    found = {}
+    for label, cell in {c.dataset_label: c for c in cells}.items():
         try:
-            found.append(bench.dataset(cell.dataset, cell.data)[0])
+            found[label] = bench.dataset(cell.dataset, cell.data)[0]
         except DataMissing:
             continue
     return found

@@ -93,7 +93,8 @@ class Board:
     ``layers`` maps (dataset, backbone) to layer names in the network's order.
     ``trained_on`` maps a method to metrics that its loss nearly minimises; ``marks`` maps a method
     to a remark (a layer it replaces), ``remarks`` a metric (a law it breaks). ``photographs`` names
-    datasets of photographs with concept masks; ``attributions`` are credits that published images
+    datasets of photographs with concept masks, ``unmasked`` those that have no masks at all;
+    ``attributions`` are credits that published images
     need. ``docs`` is where docs/metrics.md lies, seen from the README.
     """
 
@@ -107,6 +108,7 @@ class Board:
     marks: Mapping[str, str] = field(default_factory=dict)
     remarks: Mapping[str, str] = field(default_factory=dict)
     photographs: Collection[str] = ()
+    unmasked: Collection[str] = ()
     attributions: Sequence[str] = ()
     figures: Sequence[tuple[str, str]] = ()  # shown: file below the README, caption
     gallery: Sequence[
@@ -279,11 +281,19 @@ def merge(reasons: Iterable[SeedReason]) -> list[str]:
     seeds: dict[str, list[int]] = {}
     for seed, reason in reasons:
         seeds.setdefault(reason, []).append(seed)
-    return [
-        f"{reason} (seed{'s' if len(of) > 1 else ''} {', '.join(map(str, sorted(of)))})"
-        if of != [-1] else reason
-        for reason, of in seeds.items()
-    ]  # fmt: skip
+    return [reason if of == [-1] else f"{reason} ({told(of)})" for reason, of in seeds.items()]
+
+
+def told(seeds: Iterable[int]) -> str:
+    """``seed 4`` or ``seeds 0–3, 7``."""
+    runs: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    parts = [str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs]
+    return f"seed{'s' if sum(map(len, runs)) > 1 else ''} {', '.join(parts)}"
 
 
 def _distinct(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:

@@ -54,10 +54,11 @@ def link(board: Board, name: str, title: str) -> str:
     return f"[{escape(title)}][{quote(name)}]"
 
 
-def references(board: Board) -> str:
-    """Where each metric's heading in the definitions is, for the links by reference."""
-    names = sorted(board.measured)
-    return "\n".join(f"[{quote(n)}]: {board.docs}#{quote(n.lower())}" for n in names)
+def references(board: Board, up: str = "", names: Iterable[str] | None = None) -> str:
+    """Where each metric's heading in the definitions is, for the links by reference; ``up`` leads
+    from the page to the README's folder. ``names``: those that the page links to, default all."""
+    found = sorted(board.measured if names is None else names)
+    return "\n".join(f"[{quote(n)}]: {up}{board.docs}#{quote(n.lower())}" for n in found)
 
 
 def measured(board: Board, row: Row, column: Column, cell: Cell, digits: int, best: bool,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.publish.blocks import page_path, render_block
 from bench.publish.board import Board
 from bench.publish.drawing import save
 from bench.publish.figures import available
@@ -33,6 +34,7 @@ def documents(
     named = {picture_path(board, picture): picture for picture in pictures}
     files |= {path: picture.data for path, picture in named.items()}
     gallery = [(p.block, p.row, p.kind, path) for path, p in named.items()]
+    files |= {page_path(board, b): render_block(board, b).encode() for b in board.blocks}
     files["README.md"] = render(replace(board, figures=figures, gallery=gallery)).encode()
     makers = {
         "csv": lambda: as_csv(board),

@@ -3,55 +3,77 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from urllib.parse import quote
 
 import pandas as pd
 
-from bench.publish.blocks import block_section
+from bench.publish.aspects import aspect_sections
+from bench.publish.blocks import page_path
 from bench.publish.board import Block, Board, Row
-from bench.publish.cells import ARROWS, Notes, link, references, row_name, set_apart, tabled
-from bench.publish.overall import correlation_section, overall_section
+from bench.publish.cells import Notes, references, row_name, set_apart, tabled
+from bench.publish.conclusions import conclusions
+from bench.publish.overall import correlation_section, explained_section, overall_section
 from bench.publish.standings import Standings
 from bench.publish.text import code_block, escape, grid, number, settings
 from bench.stats import t_interval
-
-READING = """\
-Each number is the mean over seeds ± half of its 95 % t interval (standard deviation with ddof = 1):
-it says where the mean of further seeds would lie on the same data, backbone and recipe, and nothing
-about other data. ↑ more is better, ↓ less is better. ∅n/m: n of m units (over all seeds) had no
-defined value and count as the metric's null. <sup>t</sup>: the method's own loss nearly minimises
-this metric. Every number stands for the layer named in its column's head. Null and control rows
-stand apart and are never ranked. **Bold**: the best tier of a column (every pair of methods
-compared seed by seed, Holm's correction); nothing is bold where no two methods are told apart."""
 
 
 def render(board: Board) -> str:
     """The README of a suite's results."""
     standings = Standings(board)
     parts = [f"# {escape(board.title)}", basis(board), *seeds_note(board)]
-    parts += overall_section(standings) + figures_section(board)
-    parts += ["## How to read the tables", READING]
-    for block in board.blocks:
-        parts += block_section(board, block)
+    parts += overall_section(standings) + conclusions_section(standings)
+    parts += explained_section(standings)
+    parts += aspect_sections(standings) + details_section(board) + figures_section(board)
     parts += cost_section(board) + correlation_section(standings) + missing_section(board)
-    parts += [*legend(board), *provenance_section(board), references(board)]
+    parts += [*provenance_section(board), references(board, names=board.headlines.values())]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def basis(board: Board) -> str:
     """What the concepts behind the semantics are, said before any number."""
-    present = {block.dataset for block in board.blocks}
-    if photographs := sorted(present & set(board.photographs)):
-        return (
-            "> **What the semantics rest on:** concept masks on photographs "
-            f"({', '.join(map(escape, photographs))}) beside drawn or generated images."
-        )
-    return (
-        "> **What the semantics rest on:** drawn characters and synthetic scenes with exact masks; "
-        "no photographs with concept masks are in this suite. Whatever is said here about units "
-        "and concepts has not been shown on natural images."
-    )
+    return f"> **{RESTS}** {escape(' '.join(basis_sentences(board)), 1000)}"
+
+
+RESTS = "What the semantics rest on:"
+
+
+def basis_sentences(board: Board) -> list[str]:
+    """Where concept masks come from: photographs, drawings, or nowhere."""
+    present = sorted({block.dataset for block in board.blocks})
+    photographs = [name for name in present if name in board.photographs]
+    bare = [name for name in present if name in board.unmasked]
+    if present and len(bare) == len(present):
+        return ["nothing: no dataset of this suite has concept masks, so whether a unit stands for "
+                "a concept is not measured."]  # fmt: skip
+    without = [f"Without masks, and so without semantics: {', '.join(bare)}."] if bare else []
+    if photographs:
+        drawn = set(present) - set(photographs) - set(bare)
+        beside = ", beside drawn or generated images" if drawn else ""
+        return [f"concept masks on photographs ({', '.join(photographs)}){beside}.", *without]
+    return ["drawn characters and synthetic scenes with exact masks; no photographs with concept "
+            "masks are in this suite. Whatever is said here about units and concepts has not been "
+            "shown on natural images.", *without]  # fmt: skip
+
+
+def conclusions_section(standings: Standings) -> list[str]:
+    """What can be said against plain, and what cannot, in sentences made from the numbers."""
+    said = conclusions(standings)
+    lines = [f"- **{escape(about)}:** {escape(text, 2000)}." for about, text in said]
+    return ["## What this shows, and what it does not", COMPARED, "\n".join(lines)] if said else []
+
+
+COMPARED = """\
+Differences to plain in the headline metric of each aspect, paired by seed and averaged over the
+blocks, each ± half of its 95 % interval over further seeds on these very blocks; named where Holm's
+correction over all methods and aspects leaves p < .05."""
+
+
+def details_section(board: Board) -> list[str]:
+    """Links to the pages with every metric of a block."""
+    lines = [f"- [{escape(' · '.join(block))}]({quote(page_path(board, block))})"
+             for block in board.blocks]  # fmt: skip
+    return ["## Every metric at every layer", "\n".join(lines)] if lines else []
 
 
 def seeds_note(board: Board) -> list[str]:
@@ -94,7 +116,7 @@ def _picture(path: str | None, kind: str) -> str:
 
 COSTS = {
     "step_ratio": "step time",
-    "memory_ratio": "peak memory",
+    "memory_ratio": "memory of a step",
     "parameter_ratio": "parameters",
 }
 
@@ -103,12 +125,17 @@ def cost_section(board: Board) -> list[str]:
     """Cost as ratios to plain, measured in the same run."""
     if board.cost.empty:
         return []
-    parts = ["## Cost", "Ratios to plain, measured in the same run; mean ± half of the 95 % t "
-             "interval over seeds. ↓ less is better."]  # fmt: skip
+    parts = ["## Cost", MEASURED]
     for (dataset, backbone, device), group in board.cost.groupby(["dataset", "backbone", "device"]):
         title = " · ".join(escape(name) for name in (dataset, backbone, device))
         parts += [f"### Cost: {title}", cost_table(board, group)]
     return parts
+
+
+MEASURED = """\
+Ratios to plain: the time of a training step, its steps interleaved with plain's; the peak memory of
+a step on a GPU, or what it keeps for the backward pass on a CPU; and the number of parameters. ↓
+less is better. ± half of the 95 % t interval where several seeds were measured."""
 
 
 def cost_table(board: Board, group: pd.DataFrame) -> str:
@@ -143,23 +170,6 @@ def missing_section(board: Board) -> list[str]:
     ]
     return ["## Skipped, failed and missing cells",
             grid(["method", "dataset", "backbone", "reason"], body, "left")]  # fmt: skip
-
-
-def legend(board: Board) -> list[str]:
-    """Each metric with its aspect, its first line and a link to its definition."""
-    body: list[Sequence[str]] = []
-    for aspect in board.aspects:
-        for name in board.of_aspect(aspect):
-            metric = board.metric(name)
-            better = f"{metric.better} {ARROWS[metric.better]}".strip()
-            headline = "headline" if board.headlines.get(aspect) == name else ""
-            said = " ".join(filter(None, [metric.summary, board.remarks.get(name, "")]))
-            body.append([link(board, name, metric.title), escape(aspect), headline, better,
-                         escape(said, 600)])  # fmt: skip
-    if not body:
-        return []
-    header = ["metric", "aspect", "ranked", "better", "what it says"]
-    return ["## Metrics", grid(header, body, "left")]
 
 
 def provenance_section(board: Board) -> list[str]:

@@ -25,24 +25,34 @@ its leader (every pair compared seed by seed, Holm's correction over all pairs);
 best tier, and nothing is bold where all methods share one."""
 
 COVERS = """\
-<sub>What the intervals cover: ranks and tiers ask whether the order would hold with other seeds on
+What the intervals cover: ranks and tiers ask whether the order would hold with other seeds on
 these very blocks. Differences averaged over blocks are bootstrapped over blocks and seeds: they ask
 about other blocks like these, as if the blocks were independent draws. They are not where blocks
 share a dataset or a backbone, so that with few blocks even these wide intervals may be too narrow.
-Neither covers other recipes, other strengths of a method, or the choice of the metric.</sub>"""
+Neither covers other recipes, other strengths of a method, or the choice of the metric."""
 
 
 def overall_section(standings: Standings) -> list[str]:
-    """The headline table, its explanation, and differences to plain over all blocks."""
+    """The headline table."""
+    if not standings.rows or not standings.board.headlines:
+        return []
+    return ["## Overall", overall_table(standings)]
+
+
+def explained_section(standings: Standings) -> list[str]:
+    """How the headline table is made, what its intervals cover, and differences to plain over all
+    blocks."""
     board = standings.board
     if not standings.rows or not board.headlines:
         return []
-    parts = ["## Overall", overall_table(standings), EXPLAINED, COVERS]
+    explained = EXPLAINED if standings.headlines else ""
+    parts = ["### How to read the overall table", explained, COVERS]
     names = list(board.headlines.values())
     others = [row for row in board.rows if row is not board.baseline]
     interval = standings.differences(others, names)
     if interval is not None and len(board.blocks) > 1:
-        parts += ["<details><summary>Differences to plain over all blocks</summary>",
+        title = "Differences to plain over blocks like these (bootstrapped over blocks and seeds)"
+        parts += [f"<details><summary>{title}</summary>",
                   difference_table(board, others, names, interval), "</details>"]  # fmt: skip
     return parts
 
@@ -53,14 +63,15 @@ def overall_table(standings: Standings) -> str:
     rows = standings.ordered()
     accuracy = board.headlines.get(TASK)
     differences = standings.differences(rows, [accuracy]) if accuracy else None
-    header = ["method", "tier", "mean rank", *_accuracy_head(board, accuracy),
+    ranks = ["tier", "mean rank"] if standings.headlines else []
+    header = ["method", *ranks, *_accuracy_head(board, accuracy),
               *(f"{escape(a)}<br>{link(board, n, board.metric(n).title)}"
                 for a, n in standings.headlines.items())]  # fmt: skip
 
     def line(row: Row) -> list[str]:
         i = standings.rows.index(row)
         texts = [row_name(board, row, notes, incomplete(standings, row))]
-        texts += _overall_text(standings.overall, i)
+        texts += _overall_text(standings.overall, i) if ranks else []
         if accuracy:
             texts.append(_against_plain(board, differences, rows, row, notes))
         return texts + [

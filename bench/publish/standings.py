@@ -13,7 +13,7 @@ from bench.bootstrap import aggregate
 from bench.correlations import pairing_correlation, rank_correlation
 from bench.publish.board import Block, Board, Column, Row
 from bench.ranks import Ranking, rank, rank_overall
-from bench.stats import Interval, holm, paired_difference, paired_p
+from bench.stats import LEVEL, Interval, holm, paired_difference, paired_p, pooled
 from metrics.base import NEEDS
 
 #: Shown as a difference to plain, beside the ranks instead of among them.
@@ -161,6 +161,32 @@ def block_differences(
     p = paired_p(values[:, 1:], values[:, :1])
     p[[not row.ranked for row in others]] = np.nan
     return Differences(others, paired_difference(values[:, 1:], values[:, :1]), holm(p))
+
+
+@dataclass(frozen=True, eq=False)
+class Against:
+    """Differences to plain averaged over these blocks, (rows, metrics), with Holm's correction
+    over all of them, and whether the mean lies on the better side."""
+
+    rows: list[Row]
+    interval: Interval
+    adjusted: Float[np.ndarray, "rows metrics"]
+    better: Bool[np.ndarray, "rows metrics"]
+
+    @property
+    def clear(self) -> Bool[np.ndarray, "rows metrics"]:
+        """Where the correction leaves p < .05."""
+        return np.asarray(self.adjusted < 1 - LEVEL)
+
+
+def against_plain(board: Board, rows: Sequence[Row], names: Sequence[str]) -> Against | None:
+    """Paired by block and seed, over other seeds on these very blocks. None without plain."""
+    if board.baseline is None or not rows or not names:
+        return None
+    values = tensor(board, [board.baseline, *rows], names)
+    found = pooled(values[:, :, 1:] - values[:, :, :1])
+    sign = orientation(board, names)
+    return Against(list(rows), found.interval(), holm(found.p()), found.mean * sign > 0)
 
 
 def best(board: Board, block: Block, rows: Sequence[Row], columns: Sequence[Column]) -> np.ndarray:

@@ -8,8 +8,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from tabulate import tabulate
-
 _ENTITIES = {character: f"&#{ord(character)};" for character in "|`*[]\\$~{}#"}
 _ENTITIES |= {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
@@ -47,10 +45,12 @@ def code_block(text: object) -> str:
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "right") -> str:
-    """A markdown table; the first column to the left, the others as ``align`` says."""
-    body = [list(row) for row in rows]
-    sides = ["left"] + [align] * (len(header) - 1)
-    return tabulate(body, list(header), "pipe", colalign=sides, disable_numparse=True)
+    """A markdown table without padding; the first column to the left, the others as ``align``
+    says ("left", "right" or "center")."""
+    rule = {"left": ":---", "right": "---:", "center": ":---:"}[align]
+    lines = [header, *rows]
+    body = ["|" + "".join(f" {cell} |" if cell else " |" for cell in line) for line in lines]
+    return "\n".join([body[0], "|:---|" + f"{rule}|" * (len(header) - 1), *body[1:]])
 
 
 def decimals(values: Iterable[float]) -> int:
