@@ -98,7 +98,7 @@ class Probe:
     measurable: frozenset[str] = frozenset()  # layers that pass the measurability gate
     seed: int = 0
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
-    history: Sequence[Mapping[str, float]] = ()  # what training recorded, an entry an epoch
+    history: Sequence[Mapping[str, float | int]] = ()  # what training recorded, an entry an epoch
 
     @property
     def classes(self) -> int:
