@@ -127,7 +127,8 @@ class Bench:
         the cell's stage is judged on."""
         network, method, data = self.load(cell)
         held = chosen_images(data, split, cell.stage, cell.probe)
-        return probe(network, method, held, cell.layers, seed=cell.seed)
+        probed = probe(network, method, held, cell.layers, seed=cell.seed)
+        return replace(probed, history=self.run_of(cell).manifest()["history"])
 
     def why_not(self, cell: Cell) -> tuple[str, str]:
         """("missing" | "skipped", reason) where a cell cannot run, else ("", "")."""

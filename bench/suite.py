@@ -117,10 +117,13 @@ class Cell:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics that are scored."""
+        """Names of the metrics that are scored: those of its aspects, less those that read
+        validations made while training where the recipe makes none."""
         if self.measures:
             return sorted(self.measures)
-        return sorted(m.name for m in registry.METRICS.values() if m.aspect in self.aspects)
+        absent = set() if self.recipe.validate_every else {"validations"}
+        found = [m for m in registry.METRICS.values() if m.aspect in self.aspects]
+        return sorted(m.name for m in found if not m.needs & absent)
 
     @property
     def name(self) -> str:

@@ -47,3 +47,20 @@ def expected_calibration_error(network: NetworkLike, probe: Probe) -> float:
     bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
     gap = (answer == probe.labels).double() - confidence
     return (gap.new_zeros(BINS).index_add_(0, bins, gap).abs().sum() / len(gap)).item()
+
+
+@metric(
+    aspect="task", better="higher", per="network", needs={"validations"},
+    title="accuracy, epoch chosen on validation images", limits=(0.0, 1.0),
+)  # fmt: skip
+def selected_accuracy(network: NetworkLike, probe: Probe) -> float:
+    """Test accuracy after the (first) epoch whose validation accuracy was best.
+
+    Read from the training's record, on the images the recipe looks at then. With few training
+    images it is no few-shot number: the labels of the validation images choose the epoch.
+    Source: BEAN's few-shot code selects so, on 10,000 images.
+    """
+    lines = [line for line in probe.history if "validation_accuracy" in line]
+    if not lines:
+        return float("nan")
+    return float(max(lines, key=lambda line: line["validation_accuracy"])["test_accuracy"])

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metrics.base import Probe
-from metrics.task import accuracy, expected_calibration_error
+from metrics.base import METRICS, Probe, unmet
+from metrics.task import accuracy, expected_calibration_error, selected_accuracy
 from planted.probes import random_probe
 
 
@@ -46,3 +46,25 @@ def test_undefined_without_finite_answers(metric, broken):
     logits = torch.zeros(0, 2) if broken == "empty" else torch.tensor([[0.0, math.nan], [1, 0]])
     probe = probe_of(logits, [0] * len(logits))
     assert math.isnan(metric(probe.network, probe))
+
+
+def recorded(*pairs):
+    """A history whose epochs have these validation and test accuracies; None: not looked at."""
+    names = ("validation_accuracy", "test_accuracy")
+    return [{"epoch": 1, **dict(zip(names, pair or (), strict=False))} for pair in pairs]
+
+
+def test_the_epoch_is_chosen_on_validation_images_the_first_of_equals():
+    probe = probe_of(logits_of([0.9], [0]), [0])
+    history = recorded((0.5, 0.9), None, (0.7, 0.6), (0.7, 0.8), (0.6, 1.0))
+    assert selected_accuracy(probe.network, replace(probe, history=history)) == 0.6
+
+
+def test_without_validations_nothing_is_selected():
+    probe = probe_of(logits_of([0.9], [0]), [0])
+    item = METRICS["selected_accuracy"]
+    for history in ([], recorded(None, None)):
+        there = replace(probe, history=history)
+        assert math.isnan(selected_accuracy(probe.network, there))
+        assert unmet(item, None, there) == "no validation was recorded while training"
+    assert unmet(item, None, replace(probe, history=recorded((0.5, 0.5)))) == ""
