@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bench import options
+from bench.options import DataRoot, Device, Jobs, Plugins, Results, Runs, Some, SuiteName
 
 if TYPE_CHECKING:
     from bench.execute import Bench
@@ -20,22 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A built-in suite or a .toml file")]
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A plugin file; repeatable")
-]
-Runs = Annotated[Path, typer.Option("--runs", help="Where runs are kept")]
-DataRoot = Annotated[
-    Path | None, typer.Option("--data-root", help="Where data lies (or LEGIBLE_DATA)")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Some = Annotated[str | None, typer.Option(metavar="A,B", help="Only these, comma-separated")]
-
 
 @app.command(epilog="Example: legible run quick --methods plain,sync --seeds 0,1 --jobs 2")
 def run(
     suite: SuiteName,
-    jobs: Annotated[int, typer.Option(help="Worker processes; 0: one a core")] = 0,
+    jobs: Jobs = 0,
     device: Device = "auto",
     seeds: Some = None,
     methods: Some = None,
@@ -43,6 +35,7 @@ def run(
     plugin: Plugins = None,
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
+    results: Results = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run")] = False,
     slurm: Annotated[
         str | None, typer.Option(metavar="KEY=VALUE,...", help="Submit to Slurm instead")
@@ -51,9 +44,8 @@ def run(
     """Train and score every cell of a suite that is not done yet."""
     from bench import session
 
-    bench, chosen, cells = _prepare(
-        suite, device, seeds, methods, datasets, plugin, runs, data_root
-    )
+    where = (suite, device, plugin, runs, data_root, results)
+    bench, chosen, cells = _prepare(*where, seeds, methods, datasets)
     files = [*(plugin or []), *chosen.plugins]
     if dry_run:
         session.show_plan(bench, cells)
@@ -61,6 +53,35 @@ def run(
         session.submit(bench, cells, files, slurm)
     else:
         session.run(bench, cells, jobs, files)
+
+
+@app.command(epilog="Example: legible tune contest && legible run contest")
+def tune(
+    suite: SuiteName,
+    jobs: Jobs = 0,
+    device: Device = "auto",
+    methods: Some = None,
+    datasets: Some = None,
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run")] = False,
+) -> None:
+    """Choose every method's setting by the same number of trials, on validation data alone."""
+    from bench import session
+    from bench import suite as suites
+    from bench import tune as tuning
+    from bench.trials import plan
+
+    read = suites.read(suites.find(suite))
+    files = [*(plugin or []), *read.plugins]
+    bench = _bench(device, files, runs, data_root)
+    some = (options.names(methods), options.names(datasets))
+    if dry_run:
+        session.show_plan(bench, [planned.cell for planned in plan(read, *some)])
+    else:
+        print(tuning.tune(bench, read, results, jobs, files, *some))
 
 
 @app.command("list", epilog="Example: legible list methods")
@@ -90,7 +111,7 @@ def publish(
     plugin: Plugins = None,
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
-    results: Annotated[Path, typer.Option(help="Where leaderboards go")] = Path("results"),
+    results: Results = Path("results"),
     cost: Annotated[bool, typer.Option(help="Measure costs that are not known yet")] = True,
     formats: Annotated[
         str, typer.Option("--format", help="Besides the README: csv, json, html")
@@ -100,15 +121,11 @@ def publish(
     """Write the leaderboard with its pictures, the score table and the report of a suite."""
     from bench import results as published
 
-    bench, chosen, cells = _prepare(
-        suite, device, seeds, methods, datasets, plugin, runs, data_root
-    )
+    where = (suite, device, plugin, runs, data_root, results)
+    bench, chosen, cells = _prepare(*where, seeds, methods, datasets)
     command = " ".join(_command())
-    wanted = _names(formats) or []
+    wanted = options.names(formats) or []
     print(published.publish(bench, chosen, cells, results, cost, command, wanted, pictures))
-
-
-Results = Annotated[Path, typer.Option(help="Where leaderboards go")]
 
 
 @app.command(epilog="Example: legible export quick --methods my_method --origin 'Lab X'")
@@ -121,11 +138,13 @@ def export(
     device: Device = "auto",
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
+    results: Results = Path("results"),
 ) -> None:
     """Pack scores, manifests and plugin sources of finished runs into one file."""
     from bench import share
 
-    bench, chosen, cells = _prepare(suite, device, None, methods, None, plugin, runs, data_root)
+    where = (suite, device, plugin, runs, data_root, results)
+    bench, chosen, cells = _prepare(*where, None, methods)
     print(share.export(bench, chosen, cells, origin, out))
 
 
@@ -141,7 +160,7 @@ def merge(
     """Check submissions and add their rows to what `publish` shows. Executes nothing in them."""
     from bench import share
 
-    bench, chosen, cells = _prepare(suite, device, None, None, None, None, runs, data_root)
+    bench, chosen, cells = _prepare(suite, device, None, runs, data_root, results)
     for place in share.accept(bench, chosen, cells, files, results):
         print(place)
 
@@ -159,7 +178,7 @@ def verify(
     """Rerun one seed of a submission with the code that is here, and flag what disagrees."""
     from bench import share
 
-    bench, chosen, cells = _prepare(suite, device, None, None, None, plugin, runs, data_root)
+    bench, chosen, cells = _prepare(suite, device, plugin, runs, data_root, results)
     if not share.verify(bench, chosen, cells, file, results):
         raise typer.Exit(1)
 
@@ -192,8 +211,8 @@ def show(
     """Draw the images that excite chosen units most, with where they do."""
     from bench import session
 
-    numbers = _numbers("units", units)
-    print(session.show(_bench(device, plugin, runs, data_root), run, numbers, layer, out))
+    chosen = options.numbers("units", units)
+    print(session.show(_bench(device, plugin, runs, data_root), run, chosen, layer, out))
 
 
 @app.command(epilog="Example: legible check my_method.py")
@@ -224,8 +243,6 @@ def new(
 
 # ----------------------------------------------------------------- help for the above
 
-STOPPED = "stopped; the same command continues where this one was"
-
 
 def _command() -> list[str]:
     return ["legible", *sys.argv[1:]]
@@ -240,30 +257,23 @@ def _bench(device: str, plugin: list[Path] | None, runs: Path, root: Path | None
 def _prepare(
     name: str,
     device: str,
-    seeds: str | None,
-    methods: str | None,
-    datasets: str | None,
     plugin: list[Path] | None,
     runs: Path,
     root: Path | None,
+    results: Path,
+    seeds: str | None = None,
+    methods: str | None = None,
+    datasets: str | None = None,
 ) -> tuple[Bench, Suite, list[Cell]]:
     from bench import suite as suites
+    from bench import tune as tuning
 
     read = suites.read(suites.find(name))
     bench = _bench(device, [*(plugin or []), *read.plugins], runs, root)
-    cells = suites.cells(read, _numbers("seeds", seeds), _names(methods), _names(datasets))
-    return bench, read, cells
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _numbers(option: str, text: str | None) -> list[int] | None:
-    try:
-        return None if text is None else [int(part) for part in _names(text) or []]
-    except ValueError as error:
-        raise typer.BadParameter(f"--{option} takes whole numbers, like 0,1,2") from error
+    cells = suites.cells(
+        read, options.numbers("seeds", seeds), options.names(methods), options.names(datasets)
+    )
+    return bench, read, tuning.settled(read, cells, results)
 
 
 def main() -> None:
@@ -273,22 +283,10 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
-        _leave(*_explained(error))
+        _leave(*options.explained(error))
     if code == 130:  # what typer makes of Ctrl-C
-        _leave(STOPPED, 130)
+        _leave(options.STOPPED, 130)
     sys.exit(code or 0)
-
-
-def _explained(error: Exception) -> tuple[str, int]:
-    """What to print for an exception; anything unexpected is raised again."""
-    if isinstance(error, typer.Abort):
-        return STOPPED, 130
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own errors
-        return error.format_message(), error.exit_code
-    registry: Any = sys.modules.get("bench.registry")
-    if registry is not None and isinstance(error, registry.UserError):
-        return str(error), 2
-    raise error
 
 
 def _leave(message: str, code: int) -> None:

@@ -20,7 +20,7 @@ class ActivationL1(Method):
     between layers.
     """
 
-    search = {"strength": (0.01, 0.1, 1.0, 10.0)}
+    search = {"strength": (0.01, 0.1, 1.0, 10.0, 100.0)}
 
     def __init__(self, strength: float = 0.1, taps: TapChoice | None = None) -> None:
         super().__init__(strength, taps)

@@ -101,7 +101,7 @@ class Bean(Method):
 
     needs = frozenset({"dense"})
     acts_on = "dense"
-    search = {"strength": (0.03, 0.3, 3.0, 30.0)}
+    search = {"strength": (0.3, 1.0, 3.0, 10.0, 30.0), "order": (1, 2)}
 
     def __init__(
         self,

@@ -94,7 +94,7 @@ class CGL(Method):
 
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_distance", "focus_spread", "focus_dispersion"})
-    search = {"strength": (0.01, 0.03, 0.1, 0.3)}
+    search = {"strength": (0.003, 0.01, 0.03, 0.1, 0.3)}
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ class Clusterability(Method):
 
     acts_on = "all"
     trains_on = frozenset({"weight_ncut", "weight_ncut_z"})
-    search = {"strength": (0.1, 0.3, 1.0, 3.0)}
+    search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(
         self,

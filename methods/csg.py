@@ -65,7 +65,7 @@ class CSG(Method):
 
     acts_on = "last"
     trains_on = frozenset({"accuracy_own_units"})
-    search = {"strength": (0.1, 0.3, 1.0, 3.0)}
+    search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
     gate: Tensor
 
     def __init__(

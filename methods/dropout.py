@@ -25,7 +25,7 @@ class Dropout(Method):
     """
 
     acts_on = "last"
-    search = {"p": (0.1, 0.3, 0.5)}
+    search = {"p": (0.1, 0.2, 0.3, 0.5, 0.7)}
 
     def __init__(
         self, strength: float = 1.0, p: float = 0.5, taps: TapChoice | None = None

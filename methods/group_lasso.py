@@ -60,7 +60,7 @@ class GroupLasso(Method):
     """
 
     acts_on = "all"
-    search = {"strength": (0.0003, 0.001, 0.003, 0.01)}
+    search = {"strength": (0.0003, 0.001, 0.003, 0.01, 0.03)}
 
     def __init__(
         self,

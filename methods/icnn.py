@@ -189,7 +189,7 @@ class ICNN(Method):
 
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_spread", "focus_dispersion", "focus_distance"})
-    search = {"loss": (0.0, 1e-6, 1e-5, 1e-4)}
+    search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0), "loss": (1e-5, 0.0, 1e-6, 1e-4)}
     density: Tensor
 
     def __init__(

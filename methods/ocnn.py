@@ -64,7 +64,7 @@ class Ocnn(Method):
     """
 
     acts_on = "all"
-    search = {"strength": (0.01, 0.03, 0.1, 0.5)}
+    search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(
         self,

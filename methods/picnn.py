@@ -63,7 +63,7 @@ class PICNN(Method):
 
     acts_on = "last"
     trains_on = frozenset({"accuracy_own_units"})
-    search = {"strength": (0.25, 0.5, 1.0, 2.0)}
+    search = {"strength": (0.125, 0.25, 0.5, 1.0, 2.0)}
 
     def __init__(
         self,

@@ -79,7 +79,7 @@ class Pip(Method):
     """
 
     needs = frozenset({"spatial"})
-    search = {"strength": (0.03, 0.1, 0.3)}
+    search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ class PosthocSae(Dictionary):
     threshold: Tensor
     decoder: Tensor
     centre: Tensor
-    search = {"l1": (0.03, 0.1, 0.3)}
+    search = {"l1": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(
         self,

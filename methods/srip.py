@@ -72,7 +72,7 @@ class Srip(Method):
     """
 
     acts_on = "all"
-    search = {"strength": (0.01, 0.03, 0.1, 0.3)}
+    search = {"strength": (0.003, 0.01, 0.03, 0.1, 0.3)}
 
     def __init__(
         self,

@@ -151,7 +151,7 @@ class Sync(Method):
 
     label = "sync (reconstruction)"
     trains_on = frozenset({"focus_dispersion", "within_between", "order_parameter"})
-    search = {"strength": (0.1, 0.3, 1.0, 3.0)}
+    search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(
         self,

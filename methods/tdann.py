@@ -68,7 +68,7 @@ class Tdann(Method):
     """
 
     needs = frozenset({"spatial"})
-    search = {"strength": (0.03, 0.1, 0.3, 1.0)}
+    search = {"strength": (0.03, 0.1, 0.3, 1.0, 3.0)}
 
     def __init__(
         self,

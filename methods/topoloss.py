@@ -74,7 +74,7 @@ class Topoloss(Method):
     """
 
     acts_on = "all"
-    search = {"strength": (0.1, 0.3, 1.0, 3.0)}
+    search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(
         self, strength: float = 1.0, factor: float = 2.0, taps: TapChoice | None = None
