@@ -68,6 +68,11 @@ class Layer:
         )
 
     @property
+    def finite(self) -> bool:
+        """Whether some unit's positive activations are finite on every image."""
+        return bool(self.pooled.isfinite().all(0).any()) or not self.pooled.numel()
+
+    @property
     def dead(self) -> Bool[Tensor, "units"]:
         """Units that are never above zero on the probe, or not finite."""
         return remember(
@@ -276,10 +281,13 @@ class Score:
 def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
     """What keeps a metric from being measured, as a reason; empty when nothing does.
 
-    No images, masks of other images, or the first declared need that is not met.
+    No images, activations that are not finite, masks of other images, or the first declared need
+    that is not met.
     """
     if len(probe.labels) < (2 if item.per == "pair" else 1):
         return f"too few images ({len(probe.labels)})"
+    if layer is not None and not layer.finite:
+        return "no unit of the layer has finite activations"
     if item.needs & {"concepts", "landmarks"} and (reason := _misfit(probe)):
         return reason
     tap = probe.network.taps.get(layer.name) if layer is not None else None
@@ -301,7 +309,10 @@ def _misfit(probe: Probe) -> str:
     """Why the concept masks cannot be those of the probed images, if so."""
     if probe.concepts is None:
         return ""
-    count, _, height, _ = probe.concepts.packed.shape
+    packed = probe.concepts.packed
+    if packed.dtype != torch.uint8:
+        return f"concept masks of {packed.dtype} (bool ones, packed by Concepts.pack, are needed)"
+    count, _, height, _ = packed.shape
     masks = (count, height, probe.concepts.width)
     images = (len(probe.images), *probe.images.shape[2:])
     sizes = [" x ".join(map(str, size)) for size in (masks, images)]

@@ -35,21 +35,24 @@ def lesions(
 ) -> Float[Tensor, "groups classes"]:
     """Drop of each class's accuracy when a group of units is silenced, in [-1, 1], signed.
 
-    NaN for a class without images. Layers with more than a linear head behind them are lesioned
+    NaN for a class without images, and for a group (or all, if it is the whole network) with an
+    answer that is not finite. Layers with more than a linear head behind them are lesioned
     on 500 images, always the same. Holds about ``cells`` numbers at a time. Raises ValueError for
     a layer off the network's trunk.
     """
     keep = ~torch.cat([groups.new_zeros(1, layer.units), groups])
     activation, labels = lesioned(layer, probe)
     right = torch.zeros(len(keep), probe.classes, dtype=torch.float64, device=keep.device)
+    broken = torch.zeros(len(keep), dtype=torch.bool, device=keep.device)
     one_hot = nn.functional.one_hot(labels, probe.classes).double()
     chunk = max(1, min(256, cells // activation[0].numel()))
     step = max(1, cells // (chunk * activation[0].numel()))
     for rows in torch.arange(len(labels), device=labels.device).split(chunk):
-        for part, kept in zip(right.split(step), keep.split(step), strict=True):
-            answers = rerun(layer, probe, activation[rows], kept).argmax(-1)
-            part += (answers == labels[rows]).double() @ one_hot[rows]
-    accuracy = right / one_hot.sum(0)
+        for part, bad, kept in zip(*(t.split(step) for t in (right, broken, keep)), strict=True):
+            logits = rerun(layer, probe, activation[rows], kept)
+            part += (logits.argmax(-1) == labels[rows]).double() @ one_hot[rows]
+            bad |= ~logits.isfinite().all(-1).all(-1)
+    accuracy = (right / one_hot.sum(0)).masked_fill(broken[:, None], NAN)
     return accuracy[:1] - accuracy[1:]
 
 
@@ -90,7 +93,8 @@ def lesioned(layer: Layer, probe: Probe) -> tuple[Float[Tensor, "images units *m
         keep = torch.rand(8, layer.units, generator=probe.generator("lesion check")) < 0.5
         keep = torch.cat([keep, torch.ones_like(keep[:1])]).to(labels.device)
         short, full = (rerun(layer, probe, part[:16], keep) for part in (means, activation))
-        if torch.allclose(short, full, rtol=1e-4, atol=1e-5 * float(full.abs().max())):
+        largest = float(full.abs().max())  # NaN where nothing can be compared
+        if largest >= 0 and torch.allclose(short, full, rtol=1e-4, atol=1e-5 * largest):
             return means, labels
     return activation, labels
 
