@@ -1,14 +1,17 @@
 """Cells from the store: what is watched while training, and what a run is called."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
+from bench import execute
 from bench import suite as suites
 from bench.execute import Bench, worker
 from bench.registry import UserError
-from bench.store import Store
+from bench.store import Run, Store
+from bench.table import score_table
 
 SUITE = """
 title = "Watched"
@@ -61,3 +64,75 @@ def test_variants_of_a_method_have_names_of_their_own_fit_for_files(toy_plugin, 
         "toy-vgg(width=4,stages=2)-sync(focus=0.5)-s0",
         "toy-vgg(width=4,stages=2)-sync(taps=_conv1_)-s0",
     ]
+
+
+FEW = """
+title = "Few"
+seeds = [0, 1]
+probe = 40
+layers = ["last"]
+aspects = ["task"]
+methods = ["plain", "bean"]
+[recipe]
+epochs = 3
+batch = 1
+validate_every = 1
+validate_images = 40
+"""
+BLOCK = """
+[[blocks]]
+dataset = "toy"
+backbone = "vgg"
+net = {width = 4, stages = 2}
+"""
+
+
+def few(folder: Path, *shots: int) -> list[suites.Cell]:
+    path = folder / "few.toml"
+    path.write_text(FEW + "".join(f"{BLOCK}shots = {n}\n" for n in shots))
+    return suites.cells(suites.read(path))
+
+
+def test_shots_are_drawn_by_the_seed_and_shared_by_methods(toy_plugin, tmp_path):
+    bench = Bench(Store(tmp_path / "runs"))
+    first, second, other, _ = few(tmp_path, 2)
+    assert first.dataset_label == "toy(shots=2)"
+    drawn = [bench.build(cell)[2].train for cell in (first, second, other)]
+    assert [torch.bincount(split.labels).tolist() for split in drawn] == [[2] * 3] * 3
+    assert torch.equal(drawn[0].images, drawn[1].images)
+    assert not torch.equal(drawn[0].images, drawn[2].images)
+
+
+def test_shots_are_part_of_what_a_run_is(toy_plugin, tmp_path):
+    bench = Bench(Store(tmp_path / "runs"))
+    names = {bench.run_of(cell).name for cell in few(tmp_path, 0, 1, 2)}
+    assert len(names) == 12
+    assert few(tmp_path, 0)[0].dataset_label == "toy"
+
+
+def test_a_class_without_enough_images_skips_the_cell(toy_plugin, tmp_path):
+    status, reason = Bench(Store(tmp_path / "runs")).why_not(few(tmp_path, 5000)[0])
+    assert status == "skipped" and "fewer than 5000 shots" in reason
+
+
+def test_few_shot_runs_give_the_last_and_the_selected_accuracy(toy_plugin, tmp_path):
+    bench = Bench(Store(tmp_path / "runs"))
+    cell, *_ = few(tmp_path, 3)
+    worker(bench, [cell], lambda event: None)
+    table = score_table(bench, [cell]).set_index("metric")["value"]
+    history = bench.run_of(cell).manifest()["history"]
+    best = max(history, key=lambda line: line["validation_accuracy"])
+    assert len(history) == 3 and table["selected_accuracy"] == best["test_accuracy"]
+    assert table["accuracy"] == pytest.approx(history[-1]["test_accuracy"])
+    later = dataclasses.replace(cell, recipe=cell.recipe.model_copy(update={"validate_every": 0}))
+    assert set(cell.metrics) - set(later.metrics) == {"selected_accuracy"}
+
+
+@pytest.mark.parametrize(("pause", "expected"), [(0.0, [1, 2, 3]), (3600.0, [1])])
+def test_checkpoints_are_written_when_the_last_is_old(toy_plugin, tmp_path, monkeypatch, pause,
+                                                      expected):  # fmt: skip
+    saved = []
+    monkeypatch.setattr(execute, "CHECKPOINT", pause)
+    monkeypatch.setattr(Run, "save_state", lambda run, state: saved.append(state.epoch))
+    worker(Bench(Store(tmp_path / "runs")), few(tmp_path, 1)[:1], lambda event: None)
+    assert saved == expected
