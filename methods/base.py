@@ -115,6 +115,8 @@ class Method(nn.Module):
     replaces: ClassVar[str] = ""
     #: Metrics that the loss nearly minimises: their cells are marked.
     trains_on: ClassVar[frozenset[str]] = frozenset()
+    #: Metrics that the paper claims to improve: what its fidelity card reports.
+    claims: ClassVar[frozenset[str]] = frozenset()
     #: Settings worth trying when tuning: values of a parameter, strength first.
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}
     #: Default of ``taps``.

@@ -101,6 +101,7 @@ class Bean(Method):
 
     needs = frozenset({"dense"})
     acts_on = "dense"
+    claims = frozenset({"pruning_area_dense", "effective_weights"})
     search = {"strength": (0.3, 1.0, 3.0, 10.0, 30.0), "order": (1, 2)}
 
     def __init__(

@@ -151,6 +151,7 @@ class Sync(Method):
 
     label = "sync (reconstruction)"
     trains_on = frozenset({"focus_dispersion", "within_between", "order_parameter"})
+    claims = frozenset({"netdissect_iou", "ari", "concept_entropy_excess"})
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(
