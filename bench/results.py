@@ -20,6 +20,7 @@ from bench.share import expected, with_submissions
 from bench.store import Corrupt, write_bytes
 from bench.suite import Cell, Suite
 from bench.table import score_table
+from bench.tune import read as read_ledger
 
 
 def publish(
@@ -72,6 +73,7 @@ def make_board(
         scores, costs, suite.headline, provenance(bench, suite, cells, command),
         f"{suite.title} leaderboard",
         layers=layer_order(bench, cells),
+        ledger=read_ledger(suite, folder.parent) if suite.tune else None,
         trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
         marks=replaced | submitted,
         attributions=sorted({d.attribution for d in datasets.values() if d.attribution}),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench.ledger import Ledger
 from bench.publish.scores import tidy
 from bench.stats import Interval, t_interval
 from metrics.base import ASPECTS, METRICS, Metric
@@ -114,6 +115,7 @@ class Board:
     gallery: Sequence[
         tuple[Block, tuple[str, str], str, str]
     ] = ()  # linked: block, row, kind, file
+    ledger: Ledger | None = None  # of a tuned suite
     docs: str = "../../docs/metrics.md"
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.publish.board import Block, Board, Column, Row
+from bench.publish.contest_figures import contest_figures
 from bench.publish.drawing import drawable, look, panels
 from bench.publish.standings import TASK, orientation, tensor
 from bench.publish.text import settings
@@ -135,4 +136,4 @@ def available(board: Board) -> list[tuple[str, str, Callable[[], Figure]]]:
     methods = [row for row in board.rows if row.ranked and row is not board.baseline]
     if board.baseline is not None and methods and names:
         out.append(("profile", "Aspect profile: differences to plain", partial(profile, board)))
-    return out
+    return out + contest_figures(board)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.publish.board import Board
+from bench.publish.contest import records as records_of_trials
 from bench.publish.scores import SCHEMA_VERSION, records
 from bench.publish.standings import Standings
 from bench.ranks import Ranking
@@ -41,6 +42,8 @@ def as_json(board: Board) -> str:
         "scores": records(board.table),
         "cost": records(board.cost),
     }
+    if board.ledger:
+        value["trials"] = records_of_trials(board)
     return json.dumps(_plain(value), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 

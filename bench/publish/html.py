@@ -17,6 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.publish.board import Block, Board, Row
+from bench.publish.contest import explanation
+from bench.publish.contest_entries import contest_tables
 from bench.publish.entries import cost_tables, failures, overall_table, row_id, section
 from bench.publish.standings import Standings
 from bench.publish.text import one_line, settings
@@ -59,6 +61,7 @@ def render_html(
         policy=policy(style, script), photographs=sorted(_photographs(board)),
         overall=overall_table(standings),
         sections=[section(board, block, number) for number, block in enumerate(board.blocks)],
+        contests=contest_tables(board), explanation=explanation(board.ledger),
         costs=cost_tables(board), failures=failures(board), rows=_identified(board),
         pictures=[(p, row_id(board, p.row), board.blocks.index(p.block)) for p in pictures],
         figures=[(caption, f"data:{mime};base64,{base64.b64encode(data).decode()}")

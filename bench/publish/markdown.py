@@ -12,6 +12,7 @@ from bench.publish.blocks import page_path
 from bench.publish.board import Block, Board, Row
 from bench.publish.cells import Notes, references, row_name, set_apart, tabled
 from bench.publish.conclusions import conclusions
+from bench.publish.contest import contest_section
 from bench.publish.overall import correlation_section, explained_section, overall_section
 from bench.publish.standings import Standings
 from bench.publish.text import code_block, escape, grid, number, settings
@@ -22,12 +23,19 @@ def render(board: Board) -> str:
     """The README of a suite's results."""
     standings = Standings(board)
     parts = [f"# {escape(board.title)}", basis(board), *seeds_note(board)]
+    parts += contest_section(board)
     parts += overall_section(standings) + conclusions_section(standings)
     parts += explained_section(standings)
     parts += aspect_sections(standings) + details_section(board) + figures_section(board)
     parts += cost_section(board) + correlation_section(standings) + missing_section(board)
-    parts += [*provenance_section(board), references(board, names=board.headlines.values())]
+    parts += [*provenance_section(board), references(board, names=linked(board))]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def linked(board: Board) -> list[str]:
+    """Metrics whose definitions the README links to."""
+    chose = [board.ledger.metric] if board.ledger else []
+    return list(dict.fromkeys([*board.headlines.values(), *chose]))
 
 
 def basis(board: Board) -> str:
