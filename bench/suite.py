@@ -204,7 +204,8 @@ def read(path: Path) -> Suite:
 
 
 def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
+    found = error.errors()  # a misspelt key before the one that is then missing
+    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         fields = {**Recipe.model_fields, **Block.model_fields, **Tune.model_fields}
