@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.execute import Bench, environment
+from bench.environment import environment
+from bench.execute import Bench
 from bench.sources import source_hashes
 from bench.store import Corrupt, digest, read_json, write_json
 from bench.suite import Cell
