@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from bench import registry
 from bench.cost import cost_table
 from bench.data.base import DataMissing, Dataset
 from bench.execute import Bench
-from bench.publish import FORMATS, Board, Picture, documents
+from bench.publish import FORMATS, Board, Picture, documents, dynamics
 from bench.publish.board import BASELINE, Block
 from bench.publish.evidence import Evidence, examine, pictures_of
 from bench.registry import UserError
@@ -78,8 +78,20 @@ def make_board(
         marks=replaced | submitted,
         attributions=sorted({d.attribution for d in datasets.values() if d.attribution}),
         photographs=sorted(name for name, d in datasets.items() if d.test.concepts and not d.drawn),
+        dynamics=dynamics.gather(_histories(bench, cells)),
         unmasked=sorted(name for name, d in datasets.items() if not d.test.concepts),
     )  # fmt: skip
+
+
+def _histories(
+    bench: Bench, cells: Sequence[Cell]
+) -> Iterator[tuple[Block, tuple[str, str], list[dict[str, Any]]]]:
+    """What finished runs recorded by epoch, with the block and row they belong to."""
+    for cell in cells:
+        if not bench.why_not(cell)[0] and finished(bench, cell):
+            block = Block(cell.dataset_label, cell.backbone_label)
+            history = bench.run_of(cell).manifest().get("history", [])
+            yield block, cell.row, history
 
 
 def pictures(bench: Bench, cells: Sequence[Cell]) -> list[Picture]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.ledger import Ledger
+from bench.publish.reasons import SeedReason, merge
 from bench.publish.scores import tidy
 from bench.stats import Interval, t_interval
 from metrics.base import ASPECTS, METRICS, Metric
@@ -95,8 +96,9 @@ class Board:
     ``trained_on`` maps a method to metrics that its loss nearly minimises; ``marks`` maps a method
     to a remark (a layer it replaces), ``remarks`` a metric (a law it breaks). ``photographs`` names
     datasets of photographs with concept masks, ``unmasked`` those that have no masks at all;
-    ``attributions`` are credits that published images
-    need. ``docs`` is where docs/metrics.md lies, seen from the README.
+    ``attributions`` are credits that published images need. ``dynamics`` holds watched metrics by
+    epoch (see `bench.publish.dynamics`). ``docs`` is where docs/metrics.md lies, seen from the
+    README.
     """
 
     scores: pd.DataFrame
@@ -115,6 +117,9 @@ class Board:
     gallery: Sequence[
         tuple[Block, tuple[str, str], str, str]
     ] = ()  # linked: block, row, kind, file
+    dynamics: Mapping[Block, Mapping[tuple[str, str], Mapping[str, np.ndarray]]] = field(
+        default_factory=dict
+    )
     ledger: Ledger | None = None  # of a tuned suite
     docs: str = "../../docs/metrics.md"
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
@@ -269,33 +274,6 @@ class Board:
             for j, cell in enumerate(line):
                 out[[seeds.index(seed) for seed in cell.seeds], i, j] = cell.values
         return out
-
-
-class SeedReason(NamedTuple):
-    """A reason and the seed it belongs to."""
-
-    seed: int
-    reason: str
-
-
-def merge(reasons: Iterable[SeedReason]) -> list[str]:
-    """Each distinct reason once, with the seeds that have it."""
-    seeds: dict[str, list[int]] = {}
-    for seed, reason in reasons:
-        seeds.setdefault(reason, []).append(seed)
-    return [reason if of == [-1] else f"{reason} ({told(of)})" for reason, of in seeds.items()]
-
-
-def told(seeds: Iterable[int]) -> str:
-    """``seed 4`` or ``seeds 0–3, 7``."""
-    runs: list[list[int]] = []
-    for seed in sorted(set(seeds)):
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    parts = [str(r[0]) if len(r) == 1 else f"{r[0]}–{r[-1]}" for r in runs]
-    return f"seed{'s' if sum(map(len, runs)) > 1 else ''} {', '.join(parts)}"
 
 
 def _distinct(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:

@@ -31,9 +31,9 @@ def documents(
     drawn = [(stem, caption, save(draw)) for stem, caption, draw in available(board)]
     figures = [(f"figures/{stem}.svg", caption) for stem, caption, _ in drawn]
     files = {f"figures/{stem}.svg": data for stem, _, data in drawn}
-    named = {picture_path(board, picture): picture for picture in pictures}
-    files |= {path: picture.data for path, picture in named.items()}
-    gallery = [(p.block, p.row, p.kind, path) for path, p in named.items()]
+    paths = picture_paths(board, pictures)
+    files |= {path: picture.data for path, picture in zip(paths, pictures, strict=True)}
+    gallery = [(p.block, p.row, p.kind, path) for path, p in zip(paths, pictures, strict=True)]
     files |= {page_path(board, b): render_block(board, b).encode() for b in board.blocks}
     files["README.md"] = render(replace(board, figures=figures, gallery=gallery)).encode()
     makers = {
@@ -46,13 +46,22 @@ def documents(
     return files | {FORMATS[name]: makers[name]().encode() for name in formats}
 
 
-def picture_path(board: Board, picture: Picture) -> str:
-    """A file name of plain letters; rows whose names differ only in others get a number."""
-    row = next((row for row in board.rows if row.key == picture.row), None)
-    if row is None:
-        raise ValueError(f"a picture of {picture.row}, which has no row in the table")
-    index = board.rows.index(row)
-    parts = [*picture.block, row.method, settings(row.params), picture.kind]
-    stem = "-".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts if part)
-    ending = {"image/png": "png", "image/svg+xml": "svg"}[picture.mime]
-    return f"figures/{stem[:100]}-{index}.{ending}"
+def picture_paths(board: Board, pictures: Sequence[Picture]) -> list[str]:
+    """File names of plain letters, cut where parameters are many; those that come out alike (and
+    differ only in what was left out) get a number. Raises ValueError for a row not in the table."""
+    rows = {row.key: row for row in board.rows}
+    found: list[str] = []
+    for picture in pictures:
+        if picture.row not in rows:
+            raise ValueError(f"a picture of {picture.row}, which has no row in the table")
+        row = rows[picture.row]
+        who = plain_letters("-".join([*picture.block, row.method, settings(row.params)]))[:90]
+        ending = {"image/png": "png", "image/svg+xml": "svg"}[picture.mime]
+        names = (f"figures/{who}{again}-{picture.kind}.{ending}" for again in ["", *range(2, 1000)])
+        found.append(next(name for name in names if name not in found))
+    return found
+
+
+def plain_letters(text: str) -> str:
+    """``kanji(size=28)`` -> ``kanji-size-28``."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

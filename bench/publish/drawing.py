@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -15,7 +15,8 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bench.publish.text import one_line
+from bench.publish.board import Row
+from bench.publish.text import one_line, settings
 
 #: Okabe and Ito's colours, told apart by the colour-blind; markers and dashes serve in grey.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -43,7 +44,7 @@ _STYLE: Any = {
 def save(draw: Callable[[], Figure], kind: Literal["svg", "png"] = "svg", dpi: int = 90) -> bytes:
     """Draws in our style, whatever the machine's settings, and returns the file's bytes.
 
-    PNGs have a palette of 96 colours, which halves them and does not show.
+    PNGs have a palette of 32 colours, which makes them a third and hardly shows.
     """
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with mpl.rc_context(_STYLE), io.BytesIO() as file:
@@ -52,7 +53,7 @@ def save(draw: Callable[[], Figure], kind: Literal["svg", "png"] = "svg", dpi: i
         return file.getvalue() if kind == "svg" else _with_palette(file)
 
 
-def _with_palette(file: io.BytesIO, colours: int = 96) -> bytes:
+def _with_palette(file: io.BytesIO, colours: int = 32) -> bytes:
     with Image.open(file) as image, io.BytesIO() as out:
         plain = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
         plain.save(out, "png", optimize=True)
@@ -103,6 +104,44 @@ def upsample(
         weight = np.expand_dims(at - low, 1 - axis)
         area = area.take(low, axis) * (1 - weight) + area.take(high, axis) * weight
     return area
+
+
+def row_label(row: Row) -> str:
+    """A row's name in a figure."""
+    extra = settings(row.params)
+    return drawable(f"{row.label} [{extra}]" if extra else row.label)
+
+
+def frame(
+    mean: Float[np.ndarray, "points"], half: Float[np.ndarray, "points"], *also: float
+) -> tuple[float, float]:
+    """Limits that hold all points and what else is named, and of their intervals as much as does
+    not squeeze the points: at most as far again as the points themselves are apart."""
+    points = np.array([*mean[np.isfinite(mean)], *also])
+    if not len(points):
+        return 0.0, 1.0
+    low, high = points.min(), points.max()
+    bars = [*(mean - half), *(mean + half)]
+    reach = max(high - low, float(np.nanmedian(half)), 1e-3 * max(abs(low), abs(high)), 1e-9)
+    low, high = (
+        max(np.nanmin([low, *bars]), low - reach),
+        min(np.nanmax([high, *bars]), high + reach),
+    )
+    room = 0.08 * max(high - low, reach)
+    return float(low - room), float(high + room)
+
+
+def legend(figure: Figure, axes: Sequence[Any]) -> None:
+    """One legend below all panels, with every name that any of them has."""
+    known: dict[str, Any] = {}
+    for axis in axes:
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            known.setdefault(name, handle)
+    longest = max((len(name) for name in known), default=1)
+    across = min(max(int(100 * figure.get_figwidth() / 6.4 / (longest + 6)), 1), 6)
+    bare_text = all(handle.get_marker() == "None" for handle in known.values())
+    figure.legend(known.values(), known, loc="outside lower center", ncols=across, fontsize=7,
+                  handlelength=0 if bare_text else None)  # fmt: skip
 
 
 def panels(count: int, width: float, height: float, across: int = 3) -> tuple[Figure, list[Any]]:

@@ -45,9 +45,10 @@ from metrics.relevance import positive
 from metrics.similarity import layer_correlation
 
 UNITS = 6  # of a gallery
-TOP = 8  # images of a unit
+TOP = 6  # images of a unit
+VIEWS = 8  # images that all methods are shown
 SPOTS = 200  # images that the mean spot is taken over
-SHOWN = 5  # images of an attribution grid
+SHOWN = 4  # images of an attribution grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +160,7 @@ def _examples(layer: Layer, images: Tensor, matched: _Matched) -> list[UnitExamp
 def _views(layer: Layer, probe: Probe, images: Tensor, matched: _Matched) -> Views:
     """The first image of each class, and the unit nearest to its own highest activation on it."""
     first = [(probe.labels == c).nonzero()[:1, 0] for c in range(probe.classes)]
-    rows = torch.cat(first)[:TOP]
+    rows = torch.cat(first)[:VIEWS]
     peaks = _peaks(layer)
     share = peaks[rows] / peaks.amax(0).clamp(min=torch.finfo(peaks.dtype).tiny)
     units = share.masked_fill(layer.dead, -1.0).argmax(1)

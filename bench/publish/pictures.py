@@ -103,7 +103,7 @@ def views(shown: Views, title: str = "", credit: str = "") -> Figure:
 def module_matrix(evidence: ModuleEvidence, title: str = "") -> Figure:
     """Correlations between units, ordered by module; lines part modules, unassigned units last."""
     order, bounds = by_module(evidence.labels)
-    figure, (axis,) = panels(1, 4.2, 3.6)
+    figure, (axis,) = panels(1, 3.6, 3.0)
     ordered = evidence.correlation[np.ix_(order, order)]
     picture = axis.imshow(ordered, cmap=HEAT, vmin=-1, vmax=1)
     for bound in bounds[:-1]:
@@ -126,7 +126,7 @@ def by_module(labels: Int[np.ndarray, "units"]) -> tuple[np.ndarray, list[int]]:
 
 
 def module_members(
-    evidence: ModuleEvidence, title: str = "", credit: str = "", most: int = 8, modules: int = 8
+    evidence: ModuleEvidence, title: str = "", credit: str = "", most: int = 6, modules: int = 6
 ) -> Figure:
     """A row a module, largest first: the image that excites each of its first members most."""
     labels = evidence.labels
@@ -148,16 +148,19 @@ def lesion_map(lesions: Lesions, title: str = "") -> Figure:
     effects = lesions.effects
     modules, classes = effects.shape
     limit = max(float(np.nanmax(np.abs(effects), initial=0.0)), 0.01)
-    figure, (axis,) = panels(1, 1.6 + 0.5 * classes, 1.1 + 0.32 * modules)
+    figure, (axis,) = panels(1, 1.7 + 0.34 * classes, 1.1 + 0.24 * modules)
     picture = axis.imshow(effects, cmap=HEAT, vmin=-limit, vmax=limit, aspect="auto")
     for (i, j), effect in np.ndenumerate(effects):
-        if math.isfinite(effect):
+        if round(abs(effect), 2) > 0:  # not where it is undefined
             colour = "black" if effect > 0.1 * limit else "white"
-            axis.text(j, i, f"{effect:.2f}", ha="center", va="center", fontsize=6, color=colour)
+            text = f"{effect:.2f}".replace("0.", ".").replace("-", "−")
+            axis.text(j, i, text, ha="center", va="center", fontsize=6, color=colour)
     names = [drawable(name, 12) for name in lesions.classes]
-    axis.set_xticks(range(classes), names, rotation=60, ha="right")
-    axis.set_yticks(range(modules), [f"module {i}" for i in range(modules)])
-    figure.colorbar(picture, ax=axis, label="drop of accuracy")
+    axis.set_xticks(range(classes), names, rotation=60, ha="right", fontsize=7)
+    axis.set_yticks(range(modules), [str(i) for i in range(modules)], fontsize=7)
+    axis.set_xlabel("class")
+    axis.set_ylabel("silenced module")
+    figure.colorbar(picture, ax=axis, label="drop of accuracy (share)")
     return titled(figure, title)
 
 
@@ -171,7 +174,7 @@ def focus_pair(
     figure, axes = panels(2, 2.4, 2.4)
     for axis, spot, name in zip(axes, (before, after), names, strict=True):
         picture = axis.imshow(spot, cmap=HEAT, vmin=0, vmax=1)
-        axis.set_title(drawable(name))
+        axis.set_title(f"{drawable(name, 24)}\nmean {np.nanmean(spot):.3f}", fontsize=8)
         bare(axis)
     figure.colorbar(picture, ax=axes, label="share of the peak", shrink=0.8)
     return titled(figure, title)

@@ -7,10 +7,11 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.publish import Picture, documents, write_scores
-from bench.publish.documents import picture_path
+from bench.publish.documents import picture_paths
 from bench.publish.formats import as_csv, as_json
 from bench.publish.scores import check_rows
 
@@ -41,13 +42,33 @@ def test_formats_are_chosen_and_unknown_ones_refused(board):
         documents(board, formats=["pdf"])
 
 
-def test_file_names_are_plain_and_distinct(board):
-    names = [
-        picture_path(board, Picture(block, row.key, kind, "", b""))
+def test_file_names_are_plain_distinct_and_the_same_whatever_else_is_there(board):
+    pictures = [
+        Picture(block, row.key, kind, "", b"")
         for block in board.blocks for row in board.rows for kind in ("units", "curves")
     ]  # fmt: skip
+    names = picture_paths(board, pictures)
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"figures/[a-z0-9-]+\.png", name) for name in names)
+    assert "figures/kanji-vgg-sync-strength-2-0-units.png" in names
+    assert picture_paths(board, pictures[4:6]) == names[4:6]
+
+
+def test_variants_with_long_parameters_keep_files_of_their_own(board):
+    """Names are cut; what was cut off is what tells these rows apart."""
+    long = '{"a_parameter_with_a_long_name": 1, "another_one_with_a_name": 2, "last": %d}'
+    sync = board.scores[(board.scores["method"] == "sync") & (board.scores["params"] == "{}")]
+    many = dataclasses.replace(
+        board, scores=pd.concat([sync.assign(params=long % i) for i in range(12)])
+    )
+    pictures = [Picture(many.blocks[0], row.key, kind, "", f"{row.params}{kind}".encode())
+                for row in many.rows for kind in ("units", "curves")]  # fmt: skip
+    names = picture_paths(many, pictures)
+    assert len(set(names)) == 24
+    assert all(len(name) < 120 for name in names)
+    assert sum(name.endswith("-units.png") for name in names) == 12
+    files = documents(many, pictures, [])
+    assert {files[name] for name in names} == {picture.data for picture in pictures}
 
 
 def test_csv_is_the_score_file(board, tmp_path):

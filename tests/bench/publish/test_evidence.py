@@ -14,14 +14,12 @@ from bench.publish.board import Block
 from bench.publish.evidence import examine, loss_terms, pictures_of, spread_units
 from methods.base import METHODS
 
-PLANTED = Path(__file__).parents[2] / "planted" / "networks.py"
 PARTS = 4
 
 
 @pytest.fixture(scope="module")
 def planted():
     registry.load()
-    registry.load_plugin(PLANTED)
     return registry.get("datasets", "planted")(Path(), parts=PARTS, noise=4 * PARTS, test=80)
 
 

@@ -7,9 +7,10 @@ from functools import partial
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 
-from bench.publish import figures, pictures
+from bench.publish import dynamics, figures, pictures
 from bench.publish.drawing import drawable, save, upsample
 from bench.publish.wall import Wall
 
@@ -147,10 +148,106 @@ def test_the_pareto_front_is_what_nothing_beats():
     assert figures.pareto_front(points) == [0, 1, 5, 3]
 
 
-def test_differences_are_in_units_of_the_spread_between_rows():
-    values = np.array([0.0, 1.0, 2.0]).reshape(1, 1, 3, 1)
-    got = figures.standardised(values)[0, 0, :, 0]
-    np.testing.assert_allclose(got, [1 / np.std([0, 1, 2]), 2 / np.std([0, 1, 2])])
+def test_a_frame_holds_the_points_and_no_endless_bars():
+    points, bars = np.array([0.0, 1.0, np.nan]), np.array([0.1, 50.0, 1.0])
+    low, high = figures.frame(points, bars)
+    assert low < 0.0 and 1.0 < high < 40
+    assert figures.frame(points[:2], np.zeros(2), 5.0)[1] > 5
+    assert figures.frame(np.array([np.nan]), np.zeros(1)) == (0.0, 1.0)
+    low, high = figures.frame(np.array([0.3]), np.array([0.0]))
+    assert low < 0.3 < high
+
+
+def many(board, count):
+    """The board with ``count`` methods more, each a copy of sync."""
+    sync = board.scores[(board.scores["method"] == "sync") & (board.scores["params"] == "{}")]
+    more = [sync.assign(method=f"sync{i}", label=f"method number {i}") for i in range(count)]
+    return dataclasses.replace(board, scores=pd.concat([board.scores, *more]))
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(mpl.text.Text)]
+
+
+def test_beyond_ten_rows_numbers_stand_for_methods(board):
+    few = texts(figures.pareto(board, board.blocks[0]))
+    assert "plain" in few and "1" not in few
+    large = many(board, 23)
+    shown = texts(figures.pareto(large, large.blocks[0]))
+    for i, row in enumerate(large.rows, 1):
+        if row.method != "oracle" or f"{i}  oracle" in shown:
+            assert str(i) in shown
+            assert f"{i}  {figures.row_label(row)}" in shown
+
+
+def test_null_rows_far_away_do_not_squeeze_the_methods(board):
+    """The fixture's oracle and untrained rows lie far outside the methods' scores."""
+    figure = figures.pareto(board, board.blocks[0])
+    low, high = sorted(figure.axes[0].get_ylim())
+    names = [line for line in figure.axes[0].lines if line.get_label() == "untrained"]
+    assert names[0].get_ydata()[0] in (low, high)
+    plain = next(line for line in figure.axes[0].lines if line.get_label() == "plain")
+    assert low < plain.get_ydata()[0] < high
+
+
+def test_a_profile_has_a_row_for_every_method_and_grows_with_them(board):
+    large = many(board, 23)
+    figure = figures.profile(large)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [figures.row_label(row) for row in large.rows if row.method != "plain"]
+    assert figure.get_figheight() > figures.profile(board).get_figheight() + 4
+    assert len(figure.axes) == 3  # accuracy, dispersion, iou: rank has no direction
+
+
+def test_in_a_profile_better_is_to_the_right(board):
+    """The fixture's sync lowers dispersion, which is better."""
+    axis = figures.profile(board).axes[1]
+    assert axis.get_title().startswith("focus")
+    left, right = axis.get_xlim()
+    assert left > right
+    filled = [line for line in axis.lines if line.get_markerfacecolor() == "#0072B2"]
+    assert len(filled) >= 2
+    assert all(line.get_xdata()[0] < 0 for line in filled if line.get_marker() == "o")
+
+
+# ------------------------------------------------------------- dynamics
+
+
+def watched(value, **more):
+    return {"epoch": 0, "loss": 1.0, "watch.iou@stage2": value, **more}
+
+
+def test_watched_metrics_are_gathered_by_block_row_seed_and_epoch(board):
+    block = board.blocks[0]
+    runs = [
+        (block, ("plain", "{}"), [watched(0.1), watched(0.2)]),
+        (block, ("plain", "{}"), [watched(0.3)]),
+        (block, ("sync", "{}"), [watched(None), watched(0.5, **{"watch.rank": 4.0})]),
+        (board.blocks[1], ("plain", "{}"), [{"epoch": 0, "loss": 1.0}]),
+    ]
+    found = dynamics.gather(runs)
+    assert list(found) == [block]
+    np.testing.assert_array_equal(
+        found[block]["plain", "{}"]["watch.iou@stage2"], [[0.1, 0.2], [0.3, np.nan]]
+    )
+    np.testing.assert_array_equal(found[block]["sync", "{}"]["watch.rank"], [[np.nan, 4.0]])
+    assert dynamics.gather([]) == {}
+
+
+def test_dynamics_have_a_panel_a_metric_and_a_line_and_band_a_method(board):
+    block = board.blocks[0]
+    lines = [[watched(v, **{"watch.rank": v}) for v in (0.1, 0.2, 0.4)] for _ in range(2)]
+    runs = [(block, row.key, line) for row in board.rows[:3] for line in lines]
+    told = dataclasses.replace(board, dynamics=dynamics.gather(runs))
+    stems = {stem: draw for stem, _, draw in figures.available(told)}
+    assert "dynamics" in stems
+    figure = stems["dynamics"]()
+    assert [axis.get_title() for axis in figure.axes] == ["iou, stage2", "rank"]
+    for axis in figure.axes:
+        assert len(axis.lines) == len(axis.collections) == 3
+        np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.1, 0.2, 0.4])
+        assert axis.lines[0].get_xdata().tolist() == [1, 2, 3]
+    assert save(stems["dynamics"], "svg") == save(stems["dynamics"], "svg")
 
 
 def test_what_cannot_be_drawn_says_so(board, evidence):
