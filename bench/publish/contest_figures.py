@@ -146,7 +146,7 @@ def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _ring(axis: Axes, x: float, y: float) -> None:
+def _ring(axis: Axes, x: float | int, y: float) -> None:
     axis.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
 
 
