@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from bench import registry, suite
+from bench import registry, suite, tune
 from bench.check import check, failed, render
 from bench.cli import app
 from bench.execute import Bench, worker
@@ -16,6 +17,7 @@ from bench.store import Store
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TUNED = [p for p in sorted(suite.SUITES.glob("*.toml")) if suite.read(p).tune]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -75,20 +77,54 @@ def test_links_lead_somewhere():
             assert (ROOT / link).exists(), f"{name}: {link}"
 
 
+#: Fewer images, by whatever of these names a dataset has.
+FEW = {"train": 200, "limit": 600, "validation": 60, "test": 120}
+
+
+def reduced(block: suite.Block) -> suite.Block:
+    """A block of few images; what its recipe says of epochs and batches is left out."""
+    known = inspect.signature(registry.get("datasets", block.dataset)).parameters
+    few = {name: count for name, count in FEW.items() if name in known}
+    recipe = {k: v for k, v in block.recipe.items() if k not in ("epochs", "batch")}
+    return block.model_copy(update={"data": {**block.data, **few}, "recipe": recipe})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(suite.SUITES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_suite_runs_in_reduced_form(path, tmp_path):
-    """One seed, one epoch, few images: every cell of every shipped suite ends well."""
+    """One seed, one epoch, few images: every cell of every shipped suite ends well, but for those
+    whose data is not on this machine."""
     registry.load()
     read = suite.read(path)
-    blocks = [
-        b.model_copy(update={"data": {**b.data, "train": 200, "validation": 60, "test": 120}})
-        for b in read.blocks
-    ]
-    recipe = read.recipe.model_copy(update={"epochs": 1, "batch": 50})
+    recipe = read.recipe.model_copy(update={"epochs": 1, "batch": 50, "validate_images": 60})
+    blocks = [reduced(block) for block in read.blocks]
     small = read.model_copy(update={"blocks": blocks, "recipe": recipe, "probe": 100})
-    cells = suite.cells(small, seeds=[0])
+    bench = Bench(Store(tmp_path))
+    status = [(cell, bench.why_not(cell)[0]) for cell in suite.cells(small, seeds=[0])]
+    assert {why_not for _, why_not in status} <= {"", "missing"}
+    cells = [cell for cell, why_not in status if not why_not]
     events = []
-    worker(Bench(Store(tmp_path)), cells, events.append)
+    worker(bench, cells, events.append)
     assert [e for e in events if e.kind in ("failed", "note")] == []
     assert {e.cell for e in events if e.kind == "done"} == {c.name for c in cells}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TUNED, ids=lambda p: p.stem)
+def test_every_tuned_suite_tunes_in_reduced_form(path, tmp_path):
+    """One trial a method, one epoch, few images: a ledger, and cells that follow from it."""
+    registry.load()
+    read = suite.read(path)
+    small = read.model_copy(
+        update={
+            "blocks": [reduced(block) for block in read.blocks],
+            "recipe": read.recipe.model_copy(update={"epochs": 1, "batch": 50}),
+            "tune": read.tune.model_copy(update={"trials": 1, "seeds": read.tune.seeds[:1]}),
+            "probe": 60,
+        }
+    )
+    tune.tune(Bench(Store(tmp_path)), small, tmp_path, jobs=1)
+    cells = suite.cells(small, seeds=[0])
+    settled = tune.settled(small, cells, tmp_path)
+    assert [c.row for c in settled] == [c.row for c in cells]
+    assert {c.stage for c in settled} == {"final"}
