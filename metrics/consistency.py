@@ -263,6 +263,7 @@ def matched_correlation(mine: Layer, theirs: Layer) -> float:
 )  # fmt: skip
 def matched_correlation_null(mine: Layer, theirs: Layer) -> float:
     """`matched_correlation` when the second network sees the images in another order: chance."""
-    moved = theirs.images(torch.arange(len(theirs.activation)).roll(1))
+    order = torch.randperm(len(theirs.activation), generator=torch.Generator().manual_seed(SEED))
+    moved = theirs.images(order.to(theirs.activation.device))
     rho = cross_correlation(mine, moved)
     return float(rho[matched_units(rho)].mean()) if rho.any() else NAN

@@ -128,6 +128,7 @@ def focus_spread(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     needs={"spatial"},
     title="focus distance (CGL)",
     limits=(0.0, 2.0),
+    breaks={"scale": "CGL's constant 0.005 is not relative to the unit's scale"},
 )
 def focus_distance(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Mean distance of psi = sigmoid(a / (std + 0.005)) from its centroid, in half image sides.
@@ -159,6 +160,7 @@ def _deviation(layer: Layer) -> Float[Tensor, "units"]:
 TOP = 100
 #: The fewest that say anything; with two or three, the smallest over classes would be near 0.
 FEWEST = 10
+TWO_MODES = {"dose": "a unit with half of its peaks astray scores worse than one with all astray"}
 
 
 def deviations(
@@ -262,6 +264,7 @@ def peaks_anywhere_in_a_class(layer: Layer, probe: Probe) -> float:
     needs={"spatial", "landmarks"},
     title="location instability",
     limits=(0.0, 1.0),
+    breaks=TWO_MODES,
 )
 def location_instability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How much the distance between a unit's peak and a part's centre varies between images.
@@ -285,6 +288,7 @@ def location_instability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     needs={"spatial", "landmarks"},
     title="location instability (own class)",
     limits=(0.0, 1.0),
+    breaks=TWO_MODES,
 )
 def location_instability_own_class(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """`location_instability` in the class with the unit's highest mean peak, as ICNN's code says.

@@ -20,6 +20,9 @@ TOLERATED = 0.01  # loss of accuracy that counts as none
 EFFECTIVE = 1e-2  # of the layer's largest weight
 NAN = float("nan")
 
+_efficiency = partial(
+    metric, aspect="efficiency", breaks={"scale": "reads the size of weights, which is its subject"}
+)
 Which = Literal["dense", "all"]
 
 # ----------------------------------------------------------------- pruning
@@ -106,8 +109,8 @@ def _free(curve: Float[Tensor, "sparsities"], probe: Probe) -> float:
     return (0.0, *SPARSITIES)[int(kept.sum())]
 
 
-@metric(
-    aspect="efficiency", better="higher", per="network", title="accuracy when dense layers pruned",
+@_efficiency(
+    better="higher", per="network", title="accuracy when dense layers pruned",
     limits=(0.0, 1.0),
 )  # fmt: skip
 def pruned_accuracy_dense(network: NetworkLike, probe: Probe) -> Float[Tensor, "sparsities"]:
@@ -119,8 +122,8 @@ def pruned_accuracy_dense(network: NetworkLike, probe: Probe) -> Float[Tensor, "
     return pruning_curve(network, probe, "dense")[1:]
 
 
-@metric(
-    aspect="efficiency", better="higher", per="network", title="accuracy when pruned",
+@_efficiency(
+    better="higher", per="network", title="accuracy when pruned",
     limits=(0.0, 1.0),
 )  # fmt: skip
 def pruned_accuracy(network: NetworkLike, probe: Probe) -> Float[Tensor, "sparsities"]:
@@ -128,8 +131,8 @@ def pruned_accuracy(network: NetworkLike, probe: Probe) -> Float[Tensor, "sparsi
     return pruning_curve(network, probe, "all")[1:]
 
 
-@metric(
-    aspect="efficiency", better="higher", per="network", title="area under pruning curve, dense",
+@_efficiency(
+    better="higher", per="network", title="area under pruning curve, dense",
     limits=(0.0, 1.0),
 )  # fmt: skip
 def pruning_area_dense(network: NetworkLike, probe: Probe) -> float:
@@ -137,8 +140,8 @@ def pruning_area_dense(network: NetworkLike, probe: Probe) -> float:
     return _area(pruning_curve(network, probe, "dense"))
 
 
-@metric(
-    aspect="efficiency", better="higher", per="network", headline=True,
+@_efficiency(
+    better="higher", per="network", headline=True,
     title="area under pruning curve", limits=(0.0, 1.0),
 )  # fmt: skip
 def pruning_area(network: NetworkLike, probe: Probe) -> float:
@@ -150,8 +153,8 @@ def pruning_area(network: NetworkLike, probe: Probe) -> float:
     return _area(pruning_curve(network, probe, "all"))
 
 
-@metric(
-    aspect="efficiency", better="higher", per="network", title="sparsity at one point, dense",
+@_efficiency(
+    better="higher", per="network", title="sparsity at one point, dense",
     limits=(0.0, 1.0),
 )  # fmt: skip
 def free_sparsity_dense(network: NetworkLike, probe: Probe) -> float:
@@ -162,8 +165,8 @@ def free_sparsity_dense(network: NetworkLike, probe: Probe) -> float:
     return _free(pruning_curve(network, probe, "dense"), probe)
 
 
-@metric(
-    aspect="efficiency", better="higher", per="network", title="sparsity at one point",
+@_efficiency(
+    better="higher", per="network", title="sparsity at one point",
     limits=(0.0, 1.0),
 )  # fmt: skip
 def free_sparsity(network: NetworkLike, probe: Probe) -> float:
@@ -187,8 +190,8 @@ def _large(layer: Layer, probe: Probe) -> tuple[Bool[Tensor, "units"], float]:
     return used, large / sum(size.numel() for size, _ in sizes)
 
 
-@metric(
-    aspect="efficiency", better="neither", per="unit", null=0.0, needs={"weights"},
+@_efficiency(
+    better="neither", per="unit", null=0.0, needs={"weights"},
     limits=(0.0, 1.0),
 )  # fmt: skip
 def effective_units(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
@@ -196,8 +199,8 @@ def effective_units(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     return _large(layer, probe)[0].double()
 
 
-@metric(
-    aspect="efficiency", better="neither", per="layer", needs={"weights"}, limits=(0.0, 1.0)
+@_efficiency(
+    better="neither", per="layer", needs={"weights"}, limits=(0.0, 1.0)
 )  # fmt: skip
 def effective_weights(layer: Layer, probe: Probe) -> float:
     """Share of a layer's outgoing weights whose size is above 1 % of the largest."""

@@ -13,6 +13,7 @@ from metrics.network import Edge
 GROUPS = 4  # parts of the n-cut, as in Filan et al.
 SHUFFLES = 20
 NAN = float("nan")
+BREAKS = {"scale": "reads weights alone, and with them the scale of units"}
 
 
 def outgoing_strength(layer: Layer, probe: Probe) -> Float[Tensor, "targets units"]:
@@ -104,6 +105,7 @@ def _cuts(layer: Layer, probe: Probe) -> tuple[Tensor, Tensor]:
 
 @metric(
     aspect="structure", better="lower", per="layer", needs={"weights"}, title="n-cut of weights",
+    breaks=BREAKS,
 )  # fmt: skip
 def weight_ncut(layer: Layer, probe: Probe) -> float:
     """n-cut of the outgoing weights, units and targets clustered spectrally into 4 parts.
@@ -117,7 +119,7 @@ def weight_ncut(layer: Layer, probe: Probe) -> float:
 
 @metric(
     aspect="structure", better="lower", per="layer", null=0.0, needs={"weights"},
-    title="n-cut, z against shuffled weights",
+    title="n-cut, z against shuffled weights", breaks=BREAKS,
 )  # fmt: skip
 def weight_ncut_z(layer: Layer, probe: Probe) -> float:
     """`weight_ncut` against 20 deals of the same edges, clustered anew; below 0: more modular."""

@@ -23,9 +23,10 @@ def reads(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
     weight = weight[..., None, None] if weight.ndim == 2 else weight
     units, channels, side, _ = weight.shape
     layer = nn.Conv2d(channels, units, side, padding=side // 2)
+    assert layer.bias is not None
     with torch.no_grad():
         layer.weight.copy_(weight)
-        layer.bias.zero_() if bias is None else layer.bias.copy_(bias)
+        layer.bias.copy_(torch.zeros(units) if bias is None else bias)
     return layer
 
 
