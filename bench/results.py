@@ -154,8 +154,9 @@ def provenance(bench: Bench, suite: Suite, cells: Sequence[Cell], command: str) 
 
     manifests = [bench.run_of(c).manifest() for c in cells if not bench.why_not(c)[0]]
     environments = [m["environment"] for m in manifests if m]
+    first = f"legible tune {suite.name} && " if suite.tune else ""
     told = {
-        "command": f"legible run {suite.name} && {command}",
+        "command": f"{first}legible run {suite.name} && {command}",
         "suite version": str(suite.version),
     }
     for key in sorted({k for e in environments for k in e}):
