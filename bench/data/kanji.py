@@ -34,9 +34,9 @@ def kanji(
     train: int = 6000,
     validation: int = 1000,
     test: int = 2000,
-    warp: float = 1.0,
-    clutter: int = 2,
-    texture: float = 1.0,
+    warp: float = 0.8,
+    clutter: int = 1,
+    texture: float = 0.5,
     inverted: float = 0.0,
     seed: int = 0,
 ) -> Dataset:
@@ -44,7 +44,8 @@ def kanji(
 
     A class is a component that a character holds exactly once, with none of the other classes'
     components, and that stands left, right, top, bottom, in the middle or around. Train,
-    validation and test hold different characters. Concepts, with exact masks: components,
+    validation and test hold different characters, drawn so that its place says as little as can be
+    about the class (see `bench.data.characters`). Concepts, with exact masks: components,
     stroke types and the position of the class's component.
 
     ``warp`` scales the range of the affine map (0: none), ``clutter`` is the number of foreign
@@ -82,7 +83,7 @@ def _make(files: tuple[Path, ...], **options: Any) -> Made:
     tensors: dict[str, Tensor] = {}
     for number, split in enumerate(SPLITS):
         generator = torch.Generator().manual_seed(options["seed"] * len(SPLITS) + number)
-        which, labels = _deal(plan.members[split], options[split], generator)
+        which, labels = _deal(plan.members[split], plan.odds[split], options[split], generator)
         images, packed = _draw(plan, which, generator, options)
         tensors[f"{split}.images"], tensors[f"{split}.packed"] = images, packed
         tensors[f"{split}.labels"] = labels
@@ -96,15 +97,17 @@ def _make(files: tuple[Path, ...], **options: Any) -> Made:
 
 
 def _deal(
-    members: list[list[int]], count: int, generator: torch.Generator
+    members: list[list[int]], odds: list[list[float]], count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A character and a label for each image: classes equally often, characters at random."""
+    """A character and a label for each image: classes equally often, characters by their odds."""
     labels = torch.arange(count) % len(members)
     labels = labels[torch.randperm(count, generator=generator)]
-    sizes = torch.tensor([len(m) for m in members])
-    table = torch.nn.utils.rnn.pad_sequence([torch.tensor(m) for m in members], batch_first=True)
-    pick = (torch.rand(count, generator=generator) * sizes[labels]).long()
-    return table[labels, pick], labels
+    which = torch.empty_like(labels)
+    for label, (row, chances) in enumerate(zip(members, odds, strict=True)):
+        mine = labels == label
+        pick = torch.tensor(chances).multinomial(int(mine.sum()), True, generator=generator)
+        which[mine] = torch.tensor(row)[pick]
+    return which, labels
 
 
 def _draw(
