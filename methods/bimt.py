@@ -91,6 +91,7 @@ class Bimt(Method):
     """
 
     acts_on = "all"
+    claims = frozenset({"modularity", "weight_ncut"})
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(

@@ -94,6 +94,7 @@ class CGL(Method):
 
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_distance", "focus_spread", "focus_dispersion"})
+    claims = frozenset({"netdissect_iou", "unique_detectors"})
     search = {"strength": (0.003, 0.01, 0.03, 0.1, 0.3)}
 
     def __init__(

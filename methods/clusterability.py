@@ -71,6 +71,7 @@ class Clusterability(Method):
 
     acts_on = "all"
     trains_on = frozenset({"weight_ncut", "weight_ncut_z"})
+    claims = frozenset({"claimed_lesion_specificity_percentile", "weight_ncut"})
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(

@@ -135,6 +135,7 @@ class ConceptWhitening(Method):
     needs = frozenset({"norm", "concepts"})
     replaces = "norm"
     trains_on = frozenset({"effective_rank"})
+    claims = frozenset({"concept_purity"})
     search = {"concepts": (0.0, 0.25, 0.5)}
     gradient: Tensor
     concept_images: Tensor

@@ -65,6 +65,7 @@ class CSG(Method):
 
     acts_on = "last"
     trains_on = frozenset({"accuracy_own_units"})
+    claims = frozenset({"class_information"})
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
     gate: Tensor
 

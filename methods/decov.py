@@ -44,6 +44,7 @@ class DeCov(Method):
 
     acts_on = "last"
     trains_on = frozenset({"effective_rank"})
+    claims = frozenset({"accuracy"})
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(

@@ -25,6 +25,7 @@ class Dropout(Method):
     """
 
     acts_on = "last"
+    claims = frozenset({"accuracy"})
     search = {"p": (0.1, 0.2, 0.3, 0.5, 0.7)}
 
     def __init__(

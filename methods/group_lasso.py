@@ -60,6 +60,7 @@ class GroupLasso(Method):
     """
 
     acts_on = "all"
+    claims = frozenset({"free_sparsity", "pruning_area"})
     search = {"strength": (0.0003, 0.001, 0.003, 0.01, 0.03)}
 
     def __init__(

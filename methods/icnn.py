@@ -189,6 +189,7 @@ class ICNN(Method):
 
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_spread", "focus_dispersion", "focus_distance"})
+    claims = frozenset({"location_instability", "part_interpretability"})
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0), "loss": (1e-5, 0.0, 1e-6, 1e-4)}
     density: Tensor
 

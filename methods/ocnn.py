@@ -64,6 +64,7 @@ class Ocnn(Method):
     """
 
     acts_on = "all"
+    claims = frozenset({"accuracy"})
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(

@@ -63,6 +63,7 @@ class PICNN(Method):
 
     acts_on = "last"
     trains_on = frozenset({"accuracy_own_units"})
+    claims = frozenset({"accuracy_other_units", "accuracy_own_units", "class_information"})
     search = {"strength": (0.125, 0.25, 0.5, 1.0, 2.0)}
 
     def __init__(

@@ -79,6 +79,7 @@ class Pip(Method):
     """
 
     needs = frozenset({"spatial"})
+    claims = frozenset({"concept_purity", "part_interpretability"})
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(

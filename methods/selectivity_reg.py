@@ -50,6 +50,7 @@ class SelectivityReg(Method):
     kind = "control"
     acts_on = "last"
     trains_on = frozenset({"class_selectivity"})
+    claims = frozenset({"class_selectivity"})
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(

@@ -72,6 +72,7 @@ class Srip(Method):
     """
 
     acts_on = "all"
+    claims = frozenset({"accuracy"})
     search = {"strength": (0.003, 0.01, 0.03, 0.1, 0.3)}
 
     def __init__(

@@ -68,6 +68,7 @@ class Tdann(Method):
     """
 
     needs = frozenset({"spatial"})
+    claims = frozenset({"modularity", "within_between"})
     search = {"strength": (0.03, 0.1, 0.3, 1.0, 3.0)}
 
     def __init__(

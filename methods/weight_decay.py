@@ -24,6 +24,7 @@ class WeightDecay(Method):
 
     kind = "null"
     acts_on = "all"
+    claims = frozenset({"accuracy"})
     search = {"strength": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)}
 
     def __init__(self, strength: float = 1e-3, taps: TapChoice | None = None) -> None:

@@ -21,6 +21,7 @@ class WeightL1(Method):
 
     kind = "null"
     acts_on = "all"
+    claims = frozenset({"pruning_area_dense"})
     search = {"strength": (1e-5, 1e-4, 1e-3)}
 
     def __init__(self, strength: float = 1e-4, taps: TapChoice | None = None) -> None:
