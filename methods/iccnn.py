@@ -97,7 +97,7 @@ class ICCNN(Method):
 
     needs = frozenset({"spatial"})
     trains_on = frozenset({"claimed_within_between", "claimed_modularity"})
-    claims = frozenset({"claimed_within_between", "concept_purity"})
+    claims = frozenset({"claimed_within_between", "concept_purity", "within_between"})
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
     steps: Tensor
 
