@@ -1,0 +1,103 @@
+"""Fidelity cards hold what results/field measured."""
+
+import pkgutil
+
+import pandas as pd
+import pytest
+
+import methods
+from bench import fidelity, registry
+from bench.publish.scores import read_scores
+
+NAMES = sorted(
+    module.name
+    for module in pkgutil.iter_modules(methods.__path__)
+    if module.name != "base" and not module.name.startswith("_")
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known():
+    registry.load(["methods", "metrics"])
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return read_scores(fidelity.TABLE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_method_has_a_card_that_says_what_was_measured(name, committed):
+    """Mend it with `python -m bench.fidelity`."""
+    text = (fidelity.CARDS / f"{name}.md").read_text(encoding="utf-8")
+    assert fidelity.filled(text, name, committed) == text
+    for part in (f"# {name}: fidelity card", "official", "**Deviations**", "**What the paper",
+                 "**How fidelity is tested.**", "**What we measure.**"):  # fmt: skip
+        assert part in text
+
+
+def scores(values, status="ok"):
+    """Rows of metric accuracy, and of focus where there is a layer."""
+    lines = [
+        {"dataset": "d", "backbone": "b", "method": method, "params": params, "seed": seed,
+         "layer": layer, "metric": metric, "value": value, "status": status, "reason": ""}
+        for method, params, layer, metric, numbers in values
+        for seed, value in enumerate(numbers)
+    ]  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def test_differences_are_paired_and_have_an_interval_from_three_seeds():
+    table = scores([
+        ("plain", "{}", "", "accuracy", [0.1, 0.5, 0.9]),
+        ("icnn", "{}", "", "accuracy", [0.2, 0.7, 1.2]),
+        ("icnn", '{"strength": 2}', "", "accuracy", [9.0, 9.0, 9.0]),
+    ])  # fmt: skip
+    # differences .1, .2, .3: mean .2, deviation .1, half = 4.3027 x .1 / sqrt 3 = .248
+    assert "| d · b | accuracy ↑ | 0.500 | +0.200 ± 0.248 |" in fidelity.measured("icnn", table)
+    two = fidelity.measured("icnn", table[table["seed"] < 2])
+    assert "| d · b | accuracy ↑ | 0.300 | +0.150 |" in two and "2 seeds (no interval)" in two
+
+
+def test_claims_are_marked_by_layer():
+    table = scores([
+        (method, "{}", layer, "location_instability", [value])
+        for method, value in (("plain", 0.04), ("icnn", 0.01))
+        for layer in ("conv1", "conv2")
+    ])  # fmt: skip
+    text = fidelity.measured("icnn", table)
+    for layer in ("conv1", "conv2"):
+        assert f"| d · b · {layer} | location_instability ↓ * | 0.040 | −0.030 |" in text
+
+
+def test_undefined_absent_and_failed_rows_say_so():
+    nan = float("nan")
+    table = scores([
+        ("plain", "{}", "c", "claimed_within_between", [nan]),
+        ("iccnn", "{}", "c", "claimed_within_between", [1.5]),
+        ("plain", "{}", "", "accuracy", [0.5]),
+        ("iccnn", "{}", "", "accuracy", [nan]),
+    ])  # fmt: skip
+    text = fidelity.measured("iccnn", table)
+    assert "| undefined | (1.500, without a plain value) |" in text
+    assert "| accuracy ↑ | 0.500 | undefined |" in text
+    assert fidelity.measured("icnn", table) == "No row in results/field."
+    failed = table.assign(method="icnn", metric="", reason="loss is nan in epoch 3")
+    assert fidelity.measured("icnn", failed) == (
+        "No scores in results/field: loss is nan in epoch 3."
+    )
+
+
+def test_a_table_is_put_between_the_markers_and_nothing_else_changes():
+    table = scores([("plain", "{}", "", "accuracy", [0.5])])
+    once = fidelity.filled("# card\n\ntext\n", "plain", table)
+    assert once.startswith("# card\n\ntext\n\n<!--") and once.count(fidelity.BEGIN) == 1
+    assert fidelity.filled(once, "plain", table) == once
+    more = once + "\nafter\n"
+    other = scores([("plain", "{}", "", "accuracy", [0.7])])
+    assert fidelity.filled(more, "plain", other) == more.replace("0.500", "0.700")
+
+
+def test_every_claim_is_a_metric():
+    for name in NAMES:
+        assert registry.METHODS[name].claims <= set(registry.METRICS)
