@@ -75,7 +75,7 @@ def _lines(metric: str, name: str, scores: pd.DataFrame, claimed: bool) -> list[
 
 
 def _plain(plain: pd.Series) -> str:
-    return f"{plain.mean():.3f}" if plain.notna().any() else "undefined"
+    return f"{plain.mean():.3f}".replace("-", "−") if plain.notna().any() else "undefined"
 
 
 def _change(own: pd.Series, plain: pd.Series) -> str:
