@@ -49,6 +49,7 @@ NAN = float("nan")
 
 Values = Float[Tensor, "algorithms"]
 _attribution = partial(metric, aspect="attribution", per="network")
+_ANSWERS = {"dose": "asks what the network reads, and how smoothly, evidence or not"}
 
 
 def by_algorithm(
@@ -81,7 +82,7 @@ def _on_evidence(
 # ----------------------------------------------------------------- audit
 
 
-@_attribution(better="higher", title="algorithms that pass the audit", limits=(0.0, 1.0))
+@_attribution(better="neither", title="algorithms that pass the audit", limits=(0.0, 1.0))
 def attribution_audit(network: NetworkLike, probe: Probe) -> Values:
     """1 for each algorithm that passes its audit on this network, 0 for each that fails."""
     faults = explained(probe).faults
@@ -172,7 +173,7 @@ def _curves(probe: Probe, insert: bool) -> Values:
     return by_algorithm(probe, of)
 
 
-@_attribution(better="lower", title="deletion", limits=(0.0, 1.0))
+@_attribution(better="lower", title="deletion", limits=(0.0, 1.0), breaks=_ANSWERS)
 def deletion(network: NetworkLike, probe: Probe) -> Values:
     """Area under the label's probability as pixels are blanked, the most relevant first.
 
@@ -182,7 +183,7 @@ def deletion(network: NetworkLike, probe: Probe) -> Values:
     return _curves(probe, insert=False)
 
 
-@_attribution(better="higher", title="insertion", limits=(0.0, 1.0))
+@_attribution(better="higher", title="insertion", limits=(0.0, 1.0), breaks=_ANSWERS)
 def insertion(network: NetworkLike, probe: Probe) -> Values:
     """Area under the label's probability as a blank image is given its pixels, the most relevant
     first."""
@@ -204,7 +205,7 @@ def _changes(probe: Probe) -> tuple[list[Tensor], Float[Tensor, "draws images"]]
     return remember(probe, "perturbed answers", compute)
 
 
-@_attribution(better="lower", title="infidelity", limits=(0.0, 1.0))
+@_attribution(better="lower", title="infidelity", limits=(0.0, 1.0), breaks=_ANSWERS)
 def infidelity(network: NetworkLike, probe: Probe) -> Values:
     """Share of the logit's change under noise that the attribution does not foretell.
 
@@ -226,7 +227,7 @@ def infidelity(network: NetworkLike, probe: Probe) -> Values:
     return by_algorithm(probe, of)
 
 
-@_attribution(better="lower", title="sensitivity", limits=(0.0, float("inf")))
+@_attribution(better="lower", title="sensitivity", limits=(0.0, float("inf")), breaks=_ANSWERS)
 def sensitivity_max(network: NetworkLike, probe: Probe) -> Values:
     """How far an imperceptible change of the image moves its attribution, at most.
 
@@ -259,6 +260,7 @@ def sensitivity_max(network: NetworkLike, probe: Probe) -> Values:
     needs={"trunk"},
     title="conductance against lesions",
     limits=(-1.0, 1.0),
+    breaks={"dose": "both agree behind a linear head, whatever it reads"},
 )
 def conductance_agreement(layer: Layer, probe: Probe) -> float:
     """Rank correlation over units of a unit's conductance with what silencing it costs.

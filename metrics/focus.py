@@ -86,7 +86,6 @@ def uniform_distance(layer: Layer, probe: Probe) -> float:
     per="unit",
     null=uniform_around_peak,
     needs={"spatial"},
-    headline=True,
     title="focus dispersion",
     limits=(0.0, 8.0),
 )
@@ -95,9 +94,10 @@ def focus_dispersion(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
     Mean over the images in which the unit is active of sum_p a |p - p*|^2 / sum_p a, with
     a = max(activation, 0), p* = argmax a and coordinates in [-1, 1]. 0 for one cell, 4/3 for a
-    flat map (fine grid). A dead unit is undefined. [ours, after CGL and ICNN.] The headline of its
-    aspect: it asks the aspect's question of any data, and every corruption moves it to its null,
-    which `location_instability` fails. `sync` all but minimises it, and is marked where it does.
+    flat map (fine grid). A dead unit is undefined. [ours, after CGL and ICNN.] `sync` all but
+    minimises it, and is marked where it does. For data without landmarks it is the metric of its
+    aspect; it is no headline, because it hardly tells a network from the same one with its units
+    rotated.
     """
     return _mean_over_images(layer, around_peak)
 
@@ -262,6 +262,7 @@ def peaks_anywhere_in_a_class(layer: Layer, probe: Probe) -> float:
     per="unit",
     null=peaks_anywhere,
     needs={"spatial", "landmarks"},
+    headline=True,
     title="location instability",
     limits=(0.0, 1.0),
     breaks=TWO_MODES,
@@ -274,8 +275,10 @@ def location_instability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     smallest over the classes, as ICNN's paper says. A landmark's centre is the centroid of its
     mask, a peak stands at its cell's centre. [ours: images in which the unit is silent have no
     peak, and a class counts with 10 active images or more.] Undefined for dead units and units
-    that no class defines. It has little power: when half of a unit's peaks are astray the distance
-    has two modes, and its deviation is above that of a unit whose peaks lie anywhere (the null).
+    that no class defines. When half of a unit's peaks are astray the distance has two modes, and
+    its deviation is above that of a unit whose peaks lie anywhere (the null). The headline of its
+    aspect, by the evidence on its card: of those that keep the law of scale this alone tells plain
+    from untrained and from rotated networks.
     """
     return _steadiest(_of_layer(layer, probe))
 

@@ -224,6 +224,7 @@ def lesion_importance_percentile(layer: Layer, probe: Probe) -> Float[Tensor, "m
 @metric(
     aspect="module semantics", better="higher", per="module", null=0.0, needs={"trunk"},
     title="lesion specificity", limits=(0.0, float("inf")),
+    breaks={"dose": "small groups hit few classes whatever they are; read the percentile"},
 )  # fmt: skip
 def lesion_specificity(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
     """How unevenly a module's lesion hits the classes: range of the drops / size of their mean.

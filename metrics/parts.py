@@ -109,16 +109,17 @@ def best_concepts(
     return value.masked_fill(undefined, float("nan")), concept.masked_fill(undefined, -1)
 
 
-@_semantic(per="unit", headline=True, title="NetDissect IoU")
+@_semantic(per="unit", title="NetDissect IoU")
 def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Dataset-wide IoU of a unit's regions with the concept that they match best (NetDissect).
 
     Regions hold the highest 0.5 % of pixels of the unit's map, bilinearly upsampled (the threshold
     over pixels, as in the authors' later code `dissect`); IoU = intersection / (unit's area in
     images that show the concept's category + concept's area - intersection).
-    Its ceiling is the oracle's value, well below 1 on coarse maps. A dead unit is undefined. The
-    headline of its aspect: unlike part interpretability it counts activity on images without the
-    concept against the unit, and has no second threshold.
+    Its ceiling is the oracle's value, well below 1 on coarse maps. A dead unit is undefined.
+    Unlike part interpretability it counts activity on images without the concept against the unit
+    and has no second threshold, but it hardly tells a network from the same one with its units
+    rotated, so it is no headline.
     """
     return best_concepts(layer, probe)[0]
 
@@ -188,7 +189,7 @@ def _shown_parts(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     return (shown / having).masked_fill(layer.dead[:, None], float("nan"))
 
 
-@_semantic(per="unit", title="part interpretability")
+@_semantic(per="unit", headline=True, title="part interpretability")
 def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How often a unit's region shows the concept that it shows most often (ICNN).
 
@@ -196,7 +197,7 @@ def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     largest over concepts. Regions are the cells among the unit's highest 0.5 % over all images,
     scaled up as they are (the paper leaves the radius of its receptive fields open). A unit
     whose concept is common cannot cover it with 0.5 %; the oracle's value says what can be had.
-    A dead unit is undefined.
+    A dead unit is undefined. The headline of its aspect, by the evidence on its card.
     """
     return _largest(shown_parts(layer, _masks(probe)))
 

@@ -202,16 +202,16 @@ def class_information(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     better="higher",
     per="unit",
     null=0.0,
-    headline=True,
     title="mutual information / entropy",
     limits=(0.0, 1.0),
 )
 def class_information_share(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Share of a class's entropy that a unit's spatial mean tells: max_c I(x; y == c) / H(y == c).
 
-    0 for a unit independent of every class, 1 for one that gives a class away. The headline of
-    its aspect: comparable between numbers of classes, and a unit that hardly ever fires, which
-    class selectivity rewards, tells next to nothing. A dead unit is undefined.
+    0 for a unit independent of every class, 1 for one that gives a class away. Comparable
+    between numbers of classes, and a unit that hardly ever fires, which class selectivity rewards,
+    tells next to nothing. No headline: rotating the units of a trained network leaves it as it is.
+    A dead unit is undefined.
     """
     share = _information(layer, probe) / class_entropy(probe.labels, probe.classes)
     return best_information(share)
@@ -260,6 +260,7 @@ def accuracy_all_units(layer: Layer, probe: Probe) -> float:
     better="higher",
     per="layer",
     needs={"trunk"},
+    headline=True,
     title="accuracy, own units (ACC2)",
     limits=(0.0, 1.0),
 )
@@ -268,7 +269,9 @@ def accuracy_own_units(layer: Layer, probe: Probe) -> float:
 
     A unit belongs to the class of its highest mean response. The image's label chooses its units,
     so this is no accuracy that a classifier could reach: silencing the other classes' units helps
-    any network. Read it beside ``accuracy_other_units``.
+    any network. Read it beside ``accuracy_other_units``. The headline of its aspect, by the
+    evidence on its card: it tells plain from untrained and from rotated networks, which selectivity
+    and information of single units do not.
     """
     return _accuracy_keeping(layer, probe, _own_units(layer, probe))
 
@@ -280,6 +283,7 @@ def accuracy_own_units(layer: Layer, probe: Probe) -> float:
     needs={"trunk"},
     title="accuracy, other units (ACC3)",
     limits=(0.0, 1.0),
+    breaks={"dose": "a network that answers at random scores as low as one of specific units"},
 )
 def accuracy_other_units(layer: Layer, probe: Probe) -> float:
     """Accuracy when an image passes all units but those of its class (PICNN's ACC3).

@@ -20,9 +20,9 @@ TOLERATED = 0.01  # loss of accuracy that counts as none
 EFFECTIVE = 1e-2  # of the layer's largest weight
 NAN = float("nan")
 
-_efficiency = partial(
-    metric, aspect="efficiency", breaks={"scale": "reads the size of weights, which is its subject"}
-)
+_SCALE = {"scale": "reads the size of weights, which is its subject"}
+_FREE = {**_SCALE, "dose": "a network that knows little has little to lose: read it with accuracy"}
+_efficiency = partial(metric, aspect="efficiency", breaks=_SCALE)
 Which = Literal["dense", "all"]
 
 # ----------------------------------------------------------------- pruning
@@ -155,7 +155,7 @@ def pruning_area(network: NetworkLike, probe: Probe) -> float:
 
 @_efficiency(
     better="higher", per="network", title="sparsity at one point, dense",
-    limits=(0.0, 1.0),
+    limits=(0.0, 1.0), breaks=_FREE,
 )  # fmt: skip
 def free_sparsity_dense(network: NetworkLike, probe: Probe) -> float:
     """Largest of the sparsities of linear layers up to which accuracy falls by a point at most.
@@ -167,7 +167,7 @@ def free_sparsity_dense(network: NetworkLike, probe: Probe) -> float:
 
 @_efficiency(
     better="higher", per="network", title="sparsity at one point",
-    limits=(0.0, 1.0),
+    limits=(0.0, 1.0), breaks=_FREE,
 )  # fmt: skip
 def free_sparsity(network: NetworkLike, probe: Probe) -> float:
     """The same for linear and convolutional layers' weights together."""

@@ -76,6 +76,7 @@ def modularity_excess(layer: Layer, probe: Probe) -> float:
 @metric(
     aspect="structure", better="higher", per="layer", null=0.0,
     title="modularity Q, z against shuffled weights",
+    breaks={"dose": "the spread it divides by shrinks faster than Q at first"},
 )  # fmt: skip
 def modularity_z(layer: Layer, probe: Probe) -> float:
     """(Q - mean) / standard deviation of Q over the same shuffled graphs.
@@ -215,7 +216,13 @@ def claimed_within_between_z(layer: Layer, probe: Probe) -> float:
 # ----------------------------------------------------------------- order, coverage, rank
 
 
-@metric(aspect="structure", better="higher", per="unit", null=0.0, limits=(0.0, 1.0))
+@metric(
+    aspect="structure", better="higher", per="unit", null=0.0, limits=(0.0, 1.0),
+    breaks={
+        "known": "members of a clean block that lie just beyond the mean distance count as alone",
+        "dose": "the radius grows with the noise, so dissolved blocks score like clean ones",
+    },
+)  # fmt: skip
 def order_parameter(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How near a unit's neighbours are: the mean of exp(-distance) over them, itself included.
 

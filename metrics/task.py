@@ -33,7 +33,12 @@ def accuracy(network: NetworkLike, probe: Probe) -> float:
 
 
 @metric(
-    aspect="task", better="lower", per="network", title="calibration error (ECE)", limits=(0.0, 1.0)
+    aspect="task",
+    better="lower",
+    per="network",
+    title="calibration error (ECE)",
+    limits=(0.0, 1.0),
+    breaks={"dose": "a network that knows nothing, and says so, is calibrated"},
 )
 def expected_calibration_error(network: NetworkLike, probe: Probe) -> float:
     """Mean gap between confidence and accuracy: sum_b |B_b|/N |acc(B_b) - conf(B_b)|.

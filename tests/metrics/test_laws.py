@@ -29,23 +29,18 @@ HERE = str(Path(metrics.__file__).parent)
 ALL = sorted(name for name, item in METRICS.items() if item.origin.startswith(HERE))
 every_metric = pytest.mark.parametrize("name", ALL)
 
-#: Metrics that read weights alone: they see the units' scale in them, and no activation.
+#: Metrics that read weights alone: no activation of a layer says whether they are defined.
 WEIGHTS = {"weight_ncut", "weight_ncut_z"} | {
     name for name in ALL if METRICS[name].aspect == "efficiency"
 }
 #: Metrics that explain images, whose channels are the units of the probes here: moving units
 #: moves the images. tests/metrics/test_attribution.py moves units alone.
 EXPLAINS = {name for name in ALL if METRICS[name].aspect == "attribution"}
-#: Metrics that depend on the scale of a unit, and why.
-SCALED = {
-    "focus_distance": "CGL's constant 0.005 is not relative to the unit's scale",
-    **dict.fromkeys(WEIGHTS, "reads the weights alone, and with them the units' scale"),
-}
 #: Metrics that compare with random draws of units: these change with the units' order, so that
 #: permuting units moves them by the noise of the draws; by how much at most.
 DRAWN: dict[str, float] = {}
 #: Metrics for which 0 is the true answer about a layer without live units.
-COUNTS = {"coverage", "consistency_coverage", "module_count", "spectral_module_count"}
+COUNTS = {name for name in ALL if "coverage" in name or name.endswith("module_count")}
 #: Metrics of the network's answers, which it gives without live units too.
 ANSWERS = {item for item in ALL if METRICS[item].per == "network" or item.startswith("accuracy_")}
 
@@ -103,7 +98,14 @@ def changed(change: Change) -> tuple[Probe, Tensor]:
 
 
 def only(item: Metric, probe: Probe) -> Score:
-    (found,) = score(item, probe)
+    """The metric's score; comparisons are with half of the images, and with the same network's
+    units in another order."""
+    twins = {n: Layer(n, layer.activation.flip(1)) for n, layer in probe.layers.items()}
+    others = {
+        "splits": lambda: probe.subset(slice(0, None, 2)),
+        "seeds": lambda: replace(probe, layers=twins, memo={}),
+    }
+    (found,) = score(item, probe, others)
     return found
 
 
@@ -135,7 +137,9 @@ def test_permuting_units_permutes_values_and_leaves_aggregates(name, order):
     check(name, Change(order=order), DRAWN.get(name, 1e-4))
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in EXPLAINS | SCALED.keys()])
+@pytest.mark.parametrize(
+    "name", [n for n in ALL if n not in EXPLAINS and "scale" not in METRICS[n].breaks]
+)
 @few
 @given(scale=seeds)
 def test_rescaling_units_changes_nothing(name, scale):
@@ -262,6 +266,14 @@ def degenerate(kind: str) -> Probe:
         layer.activation.fill_(float("nan"))
     elif kind == "infinite":
         layer.activation[0] = float("inf")
+    elif kind in ("nan, finite answers", "a nan unit, finite answers"):
+        layer.activation[:, slice(None) if kind.startswith("nan") else 3] = float("nan")
+    elif kind == "an infinite image, finite answers":
+        layer.activation[5] = float("inf")
+    elif kind in ("nan weights", "no weights"):
+        weight = probe.network.taps["units"].outgoing[0].weight.weight
+        with torch.no_grad():
+            weight.fill_(0 if kind == "no weights" else float("nan"))
     elif kind == "one unit":
         activation = layer.activation[:, :1]
         layer, probe = make_probe(
@@ -300,7 +312,8 @@ def degenerate(kind: str) -> Probe:
 KINDS = [
     "dead", "negative", "constant", "nan", "infinite", "one unit", "one cell", "copies",
     "one class of four", "one class", "no images", "one image", "two images", "three images",
-    "no masks", "empty masks", "no concepts", "no claim", "empty claim",
+    "no masks", "empty masks", "no concepts", "no claim", "empty claim", "nan, finite answers",
+    "a nan unit, finite answers", "an infinite image, finite answers", "nan weights", "no weights",
 ]  # fmt: skip
 
 
@@ -310,7 +323,10 @@ def test_nothing_to_measure_is_undefined_and_no_crash(name, kind):
     item = METRICS[name]
     found = only(item, degenerate(kind))  # also checks the declared limits
     assert not np.isinf(found.values).any()
-    if kind in ("dead", "negative", "nan") and name not in COUNTS | ANSWERS | WEIGHTS | EXPLAINS:
+    if (
+        kind in ("dead", "negative", "nan", "nan, finite answers")
+        and name not in COUNTS | ANSWERS | WEIGHTS | EXPLAINS
+    ):
         assert found.reason or np.isnan(found.values).all(), "a silent number for a dead layer"
 
 
@@ -321,6 +337,19 @@ def test_masks_that_do_not_fit_the_images_are_the_reason(name, size):
     images, height, width = size
     probe.concepts = make_concepts(torch.ones(images, 3, height, width, dtype=torch.bool))
     assert "concept masks of" in only(METRICS[name], probe).reason
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if METRICS[n].needs & {"concepts", "landmarks"}])
+def test_masks_of_numbers_are_the_reason(name):
+    probe = base()
+    object.__setattr__(probe.concepts, "packed", probe.concepts.packed.long())
+    assert "concept masks of torch.int64" in only(METRICS[name], probe).reason
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("kind", ["nan", "infinite"])
+def test_answers_that_are_not_finite_are_the_reason(name, kind):
+    assert only(METRICS[name], degenerate(kind)).reason
 
 
 @pytest.mark.parametrize("name", [n for n in ALL if METRICS[n].per == "unit" and n not in WEIGHTS])
