@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench import registry
+from bench import measured, registry
 from bench.cost import cost_table
 from bench.data.base import DataMissing, Dataset
 from bench.execute import Bench
@@ -76,6 +76,7 @@ def make_board(
         ledger=read_ledger(suite, folder.parent) if suite.tune else None,
         trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
         marks=replaced | submitted,
+        remarks=measured.remarks(measured.read()),
         attributions=sorted({d.attribution for d in datasets.values() if d.attribution}),
         photographs=sorted(name for name, d in datasets.items() if d.test.concepts and not d.drawn),
         dynamics=dynamics.gather(_histories(bench, cells)),
@@ -108,7 +109,7 @@ def pictures(bench: Bench, cells: Sequence[Cell]) -> list[Picture]:
         data, _ = bench.dataset(cell.dataset, cell.data)
         probed = bench.probe(cell)
         images = data.test.images[: len(probed.images)].float() / 255
-        evidence = examine(probed, images, data.class_names)
+        evidence = examine(probed, images, data.class_names, attributions=True)
         if method == BASELINE[0] and params == BASELINE[1]:
             baselines[block] = evidence
         found += pictures_of(

@@ -12,7 +12,7 @@ from bench.publish.blocks import rows_of, triangle
 from bench.publish.board import Row
 from bench.publish.cells import ARROWS
 from bench.publish.standings import TASK, Against, Standings, against_plain, block_differences
-from bench.publish.text import decimals, number, settings
+from bench.publish.text import decimals, digits_with_half, number, settings
 from metrics.base import Metric
 
 
@@ -87,8 +87,8 @@ def _named(
 
 
 def places(found: Against, c: int) -> int:
-    """Digits after the point that show two of the largest interval's or mean's."""
-    return max(decimals([*found.interval.mean[:, c], *found.interval.half[:, c]]) - 1, 0)
+    """Digits after the point for a metric's differences."""
+    return digits_with_half(found.interval.mean[:, c], found.interval.half[:, c])
 
 
 def _difference(

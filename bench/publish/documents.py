@@ -28,9 +28,9 @@ def documents(
     """
     if unknown := set(formats) - set(FORMATS):
         raise ValueError(f"no format '{min(unknown)}', only {', '.join(FORMATS)}")
-    drawn = [(stem, caption, save(draw)) for stem, caption, draw in available(board)]
-    figures = [(f"figures/{stem}.svg", caption) for stem, caption, _ in drawn]
-    files = {f"figures/{stem}.svg": data for stem, _, data in drawn}
+    found = available(board)
+    figures = [(f"figures/{stem}.svg", caption) for stem, caption, _ in found]
+    files = {f"figures/{stem}.svg": save(draw) for stem, _, draw in found}
     paths = picture_paths(board, pictures)
     files |= {path: picture.data for path, picture in zip(paths, pictures, strict=True)}
     gallery = [(p.block, p.row, p.kind, path) for path, p in zip(paths, pictures, strict=True)]
@@ -40,7 +40,9 @@ def documents(
         "csv": lambda: as_csv(board),
         "json": lambda: as_json(board),
         "html": lambda: render_html(
-            board, pictures, [(caption, data, "image/svg+xml") for _, caption, data in drawn]
+            board,
+            pictures,
+            [(said, save(draw, "png", 110), "image/png") for _, said, draw in found],
         ),
     }
     return files | {FORMATS[name]: makers[name]().encode() for name in formats}

@@ -16,7 +16,7 @@ from bench.publish.cells import ARROWS, Notes
 from bench.publish.markdown import COSTS
 from bench.publish.overall import fewer_blocks, incomplete
 from bench.publish.standings import TASK, Standings, best, block_differences
-from bench.publish.text import decimals, number, settings
+from bench.publish.text import decimals, digits_with_half, number, settings
 from bench.ranks import Ranking
 from bench.stats import Interval, t_interval
 from metrics.base import Metric
@@ -176,7 +176,8 @@ def _difference_entry(differences: Interval | None, i: int, baseline: bool, note
     mean, half = float(differences.mean[i, 0]), float(differences.half[i, 0])
     if baseline:
         return Entry("baseline", "0")
-    text = plus_minus(mean, half, decimals(differences.mean[:, 0]), True)
+    digits = digits_with_half(differences.mean[:, 0], differences.half[:, 0])
+    text = plus_minus(mean, half, digits, True)
     return Entry(text, _key(mean), _bare(fewer_blocks(differences, i, 0, notes)))
 
 

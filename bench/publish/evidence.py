@@ -44,11 +44,12 @@ from metrics.parts import best_concepts
 from metrics.relevance import positive
 from metrics.similarity import layer_correlation
 
-UNITS = 6  # of a gallery
-TOP = 6  # images of a unit
-VIEWS = 8  # images that all methods are shown
+UNITS = 5  # of a gallery
+TOP = 5  # images of a unit
+VIEWS = 6  # images that all methods are shown
 SPOTS = 200  # images that the mean spot is taken over
-SHOWN = 4  # images of an attribution grid
+EXPLAINED = 12  # images that attributions are asked of, to be quick
+SHOWN = 3  # images of an attribution grid, of those explained that show their class's concept
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ def examine(
     """Gathers a run's evidence at a layer (default: the last with a map, else the last).
 
     ``images`` are the probed images in [0, 1], in the probe's order, before normalisation.
-    ``attributions`` adds the maps of Captum's algorithms, which takes seconds.
+    ``attributions`` adds the maps of Captum's algorithms, which takes seconds for a large network.
     """
     spatial = [name for name, found in probe.layers.items() if found.spatial]
     chosen = probe.layers[layer or (spatial or list(probe.layers))[-1]]
@@ -170,9 +171,9 @@ def _views(layer: Layer, probe: Probe, images: Tensor, matched: _Matched) -> Vie
 
 
 def _attribution(probe: Probe) -> AttributionGrid | None:
-    """Positive relevance of the first sampled images by each algorithm that passes its audit;
-    images are scaled to their own range."""
-    known = explained(probe)
+    """Positive relevance of the first images by each algorithm that passes its audit there; images
+    are scaled to their own range."""
+    known = explained(probe.subset(slice(EXPLAINED)))
     if not known.found:
         return None
     images = known.images[:SHOWN]

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 
 from bench.publish.board import Board
+from bench.publish.compact import compact
 from bench.publish.contest import records as records_of_trials
 from bench.publish.scores import SCHEMA_VERSION, records
 from bench.publish.standings import Standings
 from bench.ranks import Ranking
+
+#: Raised whenever leaderboard.json changes its form; 1 held every row of the table as an object.
+LEADERBOARD_VERSION = 2
 
 
 def as_csv(board: Board) -> str:
@@ -23,12 +27,14 @@ def as_csv(board: Board) -> str:
 def as_json(board: Board) -> str:
     """Scores, costs, ranks and descriptions of the metrics; undefined numbers are null.
 
-    ``scores`` follows bench/schema/scores.json, whose version is ``schema_version``.
+    ``scores`` is the score table without repetitions: `bench.publish.compact.expand` gives the rows
+    of bench/schema/scores.json, whose version is ``schema_version``.
     """
     standings = Standings(board)
     names = list(board.headlines.values())
     value = {
         "schema_version": SCHEMA_VERSION,
+        "leaderboard_version": LEADERBOARD_VERSION,
         "title": board.title,
         "provenance": dict(board.provenance),
         "headline": board.headlines,
@@ -39,12 +45,22 @@ def as_json(board: Board) -> str:
         ],
         "ranks": _ranks(standings),
         "agreement": _agreement(standings, names),
-        "scores": records(board.table),
+        "scores": compact(board.table),
         "cost": records(board.cost),
     }
     if board.ledger:
         value["trials"] = records_of_trials(board)
-    return json.dumps(_plain(value), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    return _text(_plain(value), 3) + "\n"
+
+
+def _text(value: Any, deep: int) -> str:
+    """JSON with sorted keys: a line a key, and a line an item of a list, down to a depth."""
+    if deep and isinstance(value, dict) and value:
+        lines = [f"{_text(key, 0)}: {_text(value[key], deep - 1)}" for key in sorted(value)]
+        return "{\n" + ",\n".join(lines) + "\n}"
+    if deep and isinstance(value, list) and value:
+        return "[\n" + ",\n".join(_text(item, 0) for item in value) + "\n]"
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _metric(board: Board, name: str) -> dict[str, Any]:

@@ -17,9 +17,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.publish.board import Block, Board, Row
+from bench.publish.conclusions import conclusions
 from bench.publish.contest import explanation
 from bench.publish.contest_entries import contest_tables
+from bench.publish.drawing import as_webp
 from bench.publish.entries import cost_tables, failures, overall_table, row_id, section
+from bench.publish.markdown import basis_sentences
 from bench.publish.standings import Standings
 from bench.publish.text import one_line, settings
 
@@ -41,7 +44,14 @@ class Picture:
 
     @property
     def source(self) -> str:
-        return f"data:{self.mime};base64,{base64.b64encode(self.data).decode()}"
+        return embedded(self.data, self.mime)
+
+
+def embedded(data: bytes, mime: str) -> str:
+    """A picture as a data URL; a PNG as lossless WebP, which is smaller."""
+    if mime == "image/png":
+        data, mime = as_webp(data), "image/webp"
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
 def render_html(
@@ -58,14 +68,14 @@ def render_html(
     )  # fmt: skip
     return environment.get_template("report.html.j2").render(
         board=board, style=Markup(style), script=Markup(script),  # our own files, not data
-        policy=policy(style, script), photographs=sorted(_photographs(board)),
+        policy=policy(style, script), basis=" ".join(basis_sentences(board)),
+        concluded=conclusions(standings),
         overall=overall_table(standings),
         sections=[section(board, block, number) for number, block in enumerate(board.blocks)],
         contests=contest_tables(board), explanation=explanation(board.ledger),
         costs=cost_tables(board), failures=failures(board), rows=_identified(board),
         pictures=[(p, row_id(board, p.row), board.blocks.index(p.block)) for p in pictures],
-        figures=[(caption, f"data:{mime};base64,{base64.b64encode(data).decode()}")
-                 for caption, data, mime in figures],
+        figures=[(caption, embedded(data, mime)) for caption, data, mime in figures],
         one_line=one_line,
     ) + "\n"  # fmt: skip
 
@@ -80,10 +90,6 @@ def policy(style: str, script: str) -> str:
         f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; "
         f"script-src 'sha256-{script_hash}'; base-uri 'none'; form-action 'none'"
     )
-
-
-def _photographs(board: Board) -> set[str]:
-    return {block.dataset for block in board.blocks} & set(board.photographs)
 
 
 def _identified(board: Board) -> list[tuple[str, Row, str]]:

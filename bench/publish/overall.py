@@ -10,7 +10,7 @@ import numpy as np
 from bench.publish.board import Board, Row
 from bench.publish.cells import ARROWS, Notes, link, row_name, set_apart, tabled, trained
 from bench.publish.standings import TASK, Standings
-from bench.publish.text import decimals, escape, grid, number
+from bench.publish.text import digits_with_half, escape, grid, number
 from bench.ranks import Ranking
 from bench.stats import Interval
 
@@ -113,7 +113,7 @@ def _against_plain(
         return "baseline"
     if differences is None:
         return "—"
-    digits = decimals(differences.mean[:, 0])
+    digits = digits_with_half(differences.mean[:, 0], differences.half[:, 0])
     i = rows.index(row)
     return signed(differences, i, 0, digits) + fewer_blocks(differences, i, 0, notes)
 
@@ -158,7 +158,9 @@ def difference_table(
 
     def line(row: Row) -> list[str]:
         i = rows.index(row)
-        digits = [decimals(interval.mean[:, c]) for c in range(len(names))]
+        digits = [
+            digits_with_half(interval.mean[:, c], interval.half[:, c]) for c in range(len(names))
+        ]
         cells = [signed(interval, i, c, digits[c]) + fewer_blocks(interval, i, c, notes)
                  for c in range(len(names))]  # fmt: skip
         return [row_name(board, row, notes), *cells]

@@ -7,6 +7,7 @@ Whatever shows images of a dataset that asks for it carries ``credit``.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -126,7 +127,7 @@ def by_module(labels: Int[np.ndarray, "units"]) -> tuple[np.ndarray, list[int]]:
 
 
 def module_members(
-    evidence: ModuleEvidence, title: str = "", credit: str = "", most: int = 6, modules: int = 6
+    evidence: ModuleEvidence, title: str = "", credit: str = "", most: int = 5, modules: int = 5
 ) -> Figure:
     """A row a module, largest first: the image that excites each of its first members most."""
     labels = evidence.labels
@@ -205,9 +206,9 @@ def mean_spot(
 
 def attribution_grid(grid: AttributionGrid, title: str = "", credit: str = "") -> Figure:
     """A row an image: the image with its mask's outline, then each algorithm's map, the same."""
-    wall = Wall(len(grid.images), len(grid.maps) + 1, [""] * len(grid.images), above=0.25)
+    wall = Wall(len(grid.images), len(grid.maps) + 1, [""] * len(grid.images), above=0.4)
     for j, name in enumerate(["image", *grid.maps]):
-        wall.text(0, j, drawable(name, 20), above=True)
+        wall.text(0, j, textwrap.fill(drawable(name.replace("_", " "), 30), 12), above=True)
     for i, image in enumerate(grid.images):
         wall.hang(i, 0, image)
         wall.outline(i, 0, grid.masks[i].astype(float), 0.5)

@@ -59,6 +59,11 @@ def decimals(values: Iterable[float]) -> int:
     return 3 if largest == 0 else min(max(2 - math.floor(math.log10(largest)), 0), 5)
 
 
+def digits_with_half(mean: Iterable[float], half: Iterable[float]) -> int:
+    """Digits after the point that show two significant ones of the largest mean or half-width."""
+    return max(decimals([*mean, *half]) - 1, 0)
+
+
 def number(value: float, digits: int, signed: bool = False) -> str:
     """A number with a real minus sign; never minus zero."""
     if not math.isfinite(value):

@@ -50,29 +50,46 @@
   const pictures = all("#pictures figure");
   const title = (index) => $(`block${index}`).textContent;
   const text = (tag, content) => Object.assign(document.createElement(tag), { textContent: content });
+  // Footnotes in words, where a value stands apart from its table.
+  const told = (table, mark) => {
+    const notes = table.closest(".scroll").nextElementSibling;
+    const words = mark.textContent.split(",").map((i) => notes && notes.children[i - 1])
+      .filter(Boolean).map((note) => note.textContent);
+    return Object.assign(text("span", ` ${words.join("; ")}`), { className: "undefined" });
+  };
+  // Numbers of a row: headlines at once, the others folded away.
   const values = (row, block) => {
     const table = document.querySelector(`section.block[data-block="${block}"] table`);
     const line = table && table.querySelector(`tbody tr[data-row="${row}"]`);
-    const list = document.createElement("dl");
-    if (!line) return list;
+    const lists = [document.createElement("dl"), document.createElement("dl")];
+    if (!line) return [];
     all("thead th", table).slice(1).forEach((head, i) => {
+      const list = lists[head.dataset.headline === undefined ? 1 : 0];
       list.append(text("dt", head.querySelector(".sort").textContent));
-      const value = document.createElement("dd");
-      value.append(...[...line.children[i + 1].childNodes].map((node) => node.cloneNode(true)));
+      const value = document.createElement("dd"), cell = line.children[i + 1];
+      value.append(...[...cell.childNodes].map((node) => node.cloneNode(true)));
+      all("sup:not([title])", value).forEach((mark) => mark.replaceWith(told(table, mark)));
       list.append(value);
     });
-    return list;
+    const rest = document.createElement("details");
+    rest.append(text("summary", "All metrics"), lists[1]);
+    return lists[1].children.length ? [lists[0], rest] : [lists[0]];
   };
-  const shown = (row, block) => pictures
-    .filter((figure) => figure.dataset.row === row && figure.dataset.block === String(block))
-    .map((figure) => figure.cloneNode(true));
+  const shown = (row, block) => {
+    const found = pictures
+      .filter((figure) => figure.dataset.row === row && figure.dataset.block === String(block))
+      .map((figure) => figure.cloneNode(true));
+    const gallery = Object.assign(document.createElement("div"), { className: "gallery" });
+    gallery.append(...found);
+    return found.length ? [gallery] : [];
+  };
   const open = (button) => {
     const row = button.dataset.row;
     $("detail-head").textContent = button.closest("th").dataset.key.trim();
     const parts = [];
     all("section.block").forEach((section) => {
-      const block = section.dataset.block, found = shown(row, block), list = values(row, block);
-      if (found.length || list.children.length) parts.push(text("h3", title(block)), list, ...found);
+      const block = section.dataset.block, found = shown(row, block), lists = values(row, block);
+      if (found.length || lists.length) parts.push(text("h3", title(block)), ...lists, ...found);
     });
     $("detail-body").replaceChildren(...(parts.length ? parts : [text("p", "No scores and no pictures.")]));
     $("detail").showModal();
@@ -83,7 +100,7 @@
     const sides = ["left", "right"].map((id) => {
       const side = document.createElement("div"), choice = $(id);
       side.append(text("h3", choice.selectedOptions.length ? choice.selectedOptions[0].text : ""));
-      side.append(values(choice.value, block), ...shown(choice.value, block));
+      side.append(...values(choice.value, block), ...shown(choice.value, block));
       return side;
     });
     $("pair").replaceChildren(...sides);

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from bench.publish import Picture, documents, write_scores
+from bench.publish import COLUMNS, Picture, documents, tidy, write_scores
+from bench.publish.compact import expand
 from bench.publish.documents import picture_paths
+from bench.publish.drawing import as_webp, save
 from bench.publish.formats import as_csv, as_json
+from bench.publish.pictures import curves
 from bench.publish.scores import check_rows
 
 
 @pytest.fixture(scope="module")
 def pictures(board):
-    return [Picture(board.blocks[0], row.key, "units", row.label, b"png") for row in board.rows]
+    data = save(lambda: curves({"cross entropy": [2.0, 1.0]}), "png")
+    return [Picture(board.blocks[0], row.key, "curves", row.label, data) for row in board.rows]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +40,14 @@ def test_publishing_twice_gives_the_same_bytes(board, pictures, files):
 def test_every_picture_is_linked_and_every_link_has_its_file(files):
     linked = set(re.findall(r"\]\((figures/[^)]+)\)", files["README.md"].decode()))
     assert linked == {name for name in files if name.startswith("figures/")}
+
+
+def test_embedded_pictures_lose_nothing(pictures):
+    before, after = (
+        Image.open(io.BytesIO(data)).convert("RGB")
+        for data in (pictures[0].data, as_webp(pictures[0].data))
+    )
+    assert before.tobytes() == after.tobytes()
 
 
 def test_formats_are_chosen_and_unknown_ones_refused(board):
@@ -81,7 +95,10 @@ def test_json_is_strict_and_follows_the_schema(board):
         raise AssertionError(name)
 
     value = json.loads(as_json(board), parse_constant=refuse)
-    check_rows(value["scores"])
+    rows = expand(value["scores"])
+    check_rows(rows)
+    pd.testing.assert_frame_equal(tidy(pd.DataFrame(rows, columns=COLUMNS)), board.table)
+    assert value["leaderboard_version"] == 2
     assert value["schema_version"] == 1
     overall = {r["method"] + r["params"]: r["tier"] for r in value["ranks"] if r["of"] == "overall"}
     assert overall["bean{}"] == 0

@@ -7,6 +7,7 @@ import re
 import runpy
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench.publish import Picture, documents
@@ -64,6 +65,7 @@ def test_nothing_is_dropped(board):
         assert row.label in text
     assert "needs a dense | layer with &lt;b&gt;weights&lt;/b&gt;" in text
     assert "drawn characters and synthetic scenes" in text
+    assert "No difference from plain was shown" in text
 
 
 def test_hostile_text_is_escaped_everywhere(board, hostile):
@@ -162,7 +164,11 @@ def test_a_method_opens_its_pictures_and_numbers(browser, page):
     browser.click("#overall-table tbody tr:nth-child(3) .open")  # plain
     loaded = "return [...document.querySelectorAll('#detail-body img')].filter(i => i.src).length"
     assert browser.js(loaded) == 3
-    assert "0.500 ± 0.008" in browser.js("return document.getElementById('detail-body').innerText")
+    body = "return document.getElementById('detail-body').innerText"
+    assert "0.500 ± 0.008" in browser.js(body)
+    assert "instability" not in browser.js(body)  # no headline: folded away
+    browser.click("#detail-body summary")
+    assert "instability" in browser.js(body)
     browser.click("#close")
     assert browser.errors() == []
 
@@ -193,6 +199,33 @@ def test_a_metric_s_card_shows_on_keyboard_focus_and_goes_on_escape(browser, pag
     assert "Spread of a unit's activation." in shown
     browser.press(ESCAPE)
     assert browser.js(card).startswith("none")
+
+
+def test_reasons_stand_in_words_where_a_value_stands_apart(browser, page):
+    """In the table they are footnotes; beside pictures there is no table."""
+    browser.open(page)
+    browser.click("#overall-table tbody tr:nth-child(4) .open")  # bean, skipped on one block
+    body = browser.js("return document.getElementById('detail-body').innerText")
+    assert "skipped: needs a dense | layer" in body
+
+
+def test_a_row_of_thirty_fits_and_sorts(browser, board, tmp_path):
+    """Twenty-three methods more, with long parameters, at phone width."""
+    sync = board.scores[(board.scores["method"] == "sync") & (board.scores["params"] == "{}")]
+    more = [
+        sync.assign(params=f'{{"centre": "centroid", "neighbours": "global", "focus": {i / 100}}}')
+        for i in range(1, 24)
+    ]
+    large = dataclasses.replace(board, scores=pd.concat([board.scores, *more]))
+    path = tmp_path / "large.html"
+    path.write_text(render_html(large), encoding="utf-8")
+    browser.open(path.as_uri(), 390)
+    assert browser.js("return document.documentElement.scrollWidth") <= 390
+    assert browser.js(SHOWN.format("#overall-table tbody tr")) == 27
+    browser.js("document.getElementById('search').focus()")
+    browser.press(*"focus=0.17")
+    assert browser.js(SHOWN.format("#overall-table tbody tr")) == 1
+    assert browser.errors() == []
 
 
 def test_hostile_text_runs_nothing(browser, hostile, tmp_path):
