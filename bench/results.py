@@ -77,7 +77,6 @@ def make_board(
         trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
         marks=replaced | submitted,
         remarks=measured.remarks(measured.read()),
-        remarks=measured.remarks(measured.read()),
         attributions=sorted({d.attribution for d in datasets.values() if d.attribution}),
         photographs=sorted(name for name, d in datasets.items() if d.test.concepts and not d.drawn),
         dynamics=dynamics.gather(_histories(bench, cells)),
