@@ -77,6 +77,7 @@ def tune(
     read = suites.read(suites.find(suite))
     files = [*(plugin or []), *read.plugins]
     bench = _bench(device, files, runs, data_root)
+    read = suites.joined(read, plugin or [])
     some = (options.names(methods), options.names(datasets))
     if dry_run:
         session.show_plan(bench, [planned.cell for planned in plan(read, *some)])
@@ -270,6 +271,7 @@ def _prepare(
 
     read = suites.read(suites.find(name))
     bench = _bench(device, [*(plugin or []), *read.plugins], runs, root)
+    read = suites.joined(read, plugin or [])
     cells = suites.cells(
         read, options.numbers("seeds", seeds), options.names(methods), options.names(datasets)
     )

@@ -215,6 +215,23 @@ def _first(error: ValidationError) -> str:
     return f"{where} = {first['input']!r}: {first['msg']}"
 
 
+def joined(suite: Suite, plugins: Sequence[Path]) -> Suite:
+    """The suite, and the methods of plugin files given beside it, which join every block."""
+    files = {path.resolve() for path in plugins}
+    known = {entry.name for entry in suite.methods}
+    new = [
+        name
+        for name, cls in sorted(registry.METHODS.items())
+        if name not in known and Path(cls.origin).resolve() in files
+    ]
+    entries = [*suite.methods, *(MethodEntry(name=name) for name in new)]
+    blocks = [
+        block.model_copy(update={"methods": [*block.methods, *new]}) if block.methods else block
+        for block in suite.blocks
+    ]
+    return suite.model_copy(update={"methods": entries, "blocks": blocks})
+
+
 def cells(
     suite: Suite,
     seeds: Sequence[int] | None = None,

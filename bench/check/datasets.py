@@ -97,6 +97,17 @@ def splits_are_disjoint(subject: DatasetSubject) -> None:
 
 
 @law("datasets", "splits_hold_images_and_labels")
+def splits_are_mixed(subject: DatasetSubject) -> None:
+    """The first images of validation and test show all classes: a probe takes only the first."""
+    for name in ("validation", "test"):
+        labels = getattr(subject.loaded, name).labels
+        first = labels[: 20 * len(subject.loaded.class_names)]
+        if len(first.unique()) < 0.9 * len(labels.unique()):
+            raise Broken(f"the first {len(first)} images of {name} are of {len(first.unique())} of "
+                         f"{len(labels.unique())} classes: mix them in a seeded order")  # fmt: skip
+
+
+@law("datasets", "splits_hold_images_and_labels")
 def same_data_each_time(subject: DatasetSubject) -> None:
     """Loaded twice it has one fingerprint, and no global random number is drawn."""
     before = random_state()

@@ -18,7 +18,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from bench.data.base import DataMissing, Dataset, dataset
 from bench.data.cache import Made, cached
 from bench.data.checks import between
-from bench.data.published import check_counts, published
+from bench.data.published import Pictures, check_counts, published
 
 TEST, VALIDATION = ("test",), ("val", "valid", "validation")
 Files = dict[str, list[tuple[Path, int]]]  # folder -> image files and their classes
@@ -57,11 +57,18 @@ def imagefolder(
     tensors, _ = cached(
         root, "imagefolder", key, [sys.modules[__name__]], lambda: _decode(files, size)
     )
-    parts = {split: (tensors[split], tensors[f"{split}.labels"]) for split in files}
+    parts = {split: _mixed(tensors[split], tensors[f"{split}.labels"], seed) for split in files}
     return published(
         "imagefolder", classes, parts["train"], parts["test"], parts.get("validation"),
         validation=validation, limit=limit, seed=seed, shift=shift, flip=flip, drawn=False,
     )  # fmt: skip
+
+
+def _mixed(images: Tensor, labels: Tensor, seed: int) -> Pictures:
+    """The images in a seeded order: folders hold them class by class, and a probe takes the
+    first."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed + 2))
+    return images[order], labels[order]
 
 
 def _splits(place: Path) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -100,6 +100,10 @@ DATASETS = {
         "other_name": {"body": "title = 'else'"},
     },
     "splits_are_disjoint": {"shared": {"body": "parts['test'][0][3] = parts['train'][0][5]"}},
+    "splits_are_mixed": {
+        "by_class": {"body": "parts['test'] = part(100, 12)\n"
+                             "parts['test'][1][:] = torch.arange(100) // 50"},
+    },
     "same_data_each_time": {
         "unseeded": {"body": "parts['train'][0].random_(0, 255, generator=None)"},
         "counts": {"body": "CALLS.append(1)\nparts['train'][0][0] = len(CALLS)"},

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import cli
+from bench import cli, registry
 
 TINY = """
 title = "Tiny"
@@ -176,8 +176,27 @@ def test_a_dry_run_shows_what_is_missing_and_trains_nothing(tmp_path, legible, t
     assert not list((tmp_path / "runs").glob("toy*"))
 
 
+PLUGIN = """
+from methods.base import Method, register
+
+@register
+class Mine(Method):
+    \"\"\"Changes nothing.\"\"\"
+"""
+
+
+@pytest.mark.parametrize(("chosen", "rows"), [((), 12), (("--methods", "mine"), 2)])
+def test_a_method_given_by_plugin_joins_the_suite(tmp_path, legible, toy_plugin, chosen, rows):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    (tmp_path / "tiny.toml").write_text(TINY.format(plugin=toy_plugin))
+    _, out, err = legible("run", tmp_path / "tiny.toml", "--dry-run", "--device", "cpu", *chosen,
+                        "--plugin", tmp_path / "mine.py", "--runs", tmp_path / "runs")  # fmt: skip
+    assert f"{rows} to run" in out and out.count("-mine-s") == 2, err
+    registry.METHODS.pop("mine")
+
+
 def test_a_method_that_cannot_run_is_skipped_with_its_reason(tmp_path, legible, toy_plugin):
-    text = TINY.format(plugin=toy_plugin).replace('"vgg"', '"mlp"')
+    text = TINY.format(plugin=toy_plugin).replace('"vgg"', '"mlp"').replace('"sync"', '"icnn"')
     text = text.replace("net = {width = 4, stages = 2}", "net = {hidden = [8]}")
     (tmp_path / "flat.toml").write_text(text)
     _, out, _ = legible("run", tmp_path / "flat.toml", "--dry-run", "--device", "cpu",

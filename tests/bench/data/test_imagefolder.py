@@ -152,3 +152,11 @@ def test_images_that_do_not_fit_in_memory(folder, monkeypatch):
 def test_parameters_out_of_range(folder, name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be .* not {value}$"):
         imagefolder(folder, path="photos", **{name: value})
+
+
+def test_held_out_images_are_mixed(tmp_path):
+    """A probe takes the first images of a split, so they must not all be of one class."""
+    write(tmp_path / "photos", {"train": 10, "test": 30, "val": 30})
+    data = imagefolder(tmp_path, path="photos", size=8)
+    for split in (data.validation, data.test):
+        assert len(set(split.labels[:15].tolist())) == 3
