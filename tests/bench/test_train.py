@@ -106,8 +106,18 @@ def test_clipping_bounds_the_networks_gradient(toy):
 
 def test_validation_is_recorded_where_asked(toy):
     recipe = Recipe(epochs=4, batch=16, validate_every=2)
-    history = fit(toy, recipe=recipe)[2].history
-    assert ["validation_accuracy" in line for line in history] == [False, True, False, True]
+    network, method, state = fit(toy, recipe=recipe)
+    for name in ("validation_accuracy", "test_accuracy"):
+        assert [name in line for line in state.history] == [False, True, False, True]
+    assert state.history[-1]["test_accuracy"] == accuracy(network, method, toy.test)
+    assert same(network, fit(toy, recipe=recipe.model_copy(update={"validate_every": 0}))[0])
+
+
+def test_validation_looks_at_the_first_images_asked_for(toy):
+    recipe = Recipe(epochs=1, batch=16, validate_every=1, validate_images=7)
+    network, method, state = fit(toy, recipe=recipe)
+    first = toy.validation.subset(torch.arange(7))
+    assert state.history[-1]["validation_accuracy"] == accuracy(network, method, first)
 
 
 def test_each_image_is_shifted_by_its_own_draw():
