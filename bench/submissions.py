@@ -23,6 +23,8 @@ from bench.publish.text import one_line
 from metrics.base import Metric
 
 LARGEST = 32 * 2**20  # bytes of a submission file
+TEXTS = ["method", "label", "layer", "reason", "run"]  # that a submitter chooses
+FORMULA = set("=+-@")  # what a spreadsheet that opens scores.csv would execute
 SLACK = 1e-6  # beyond a metric's limits, for rounding
 
 Origin = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}$")]
@@ -242,6 +244,8 @@ def _row_problem(row: dict[str, Any], submission: Submission, expected: Expected
     """The first thing wrong with a row, or nothing."""
     if (row["dataset"], row["backbone"]) not in expected.blocks:
         return "not a block of the suite"
+    if formula := next((name for name in TEXTS if row[name][:1] in FORMULA), ""):
+        return f"{formula} starts like a spreadsheet's formula"
     if row["seed"] not in expected.seeds and row["seed"] != -1:
         return f"seed {row['seed']} is not one of the suite's"
     if not row["metric"]:

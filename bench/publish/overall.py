@@ -155,12 +155,12 @@ def difference_table(
 ) -> str:
     """Differences to plain averaged over blocks, bootstrapped over blocks and seeds."""
     notes = Notes()
+    ranked = [row.ranked for row in rows]
+    digits = [digits_with_half(interval.mean[ranked, c], interval.half[ranked, c])
+              for c in range(len(names))]  # fmt: skip
 
     def line(row: Row) -> list[str]:
         i = rows.index(row)
-        digits = [
-            digits_with_half(interval.mean[:, c], interval.half[:, c]) for c in range(len(names))
-        ]
         cells = [signed(interval, i, c, digits[c]) + fewer_blocks(interval, i, c, notes)
                  for c in range(len(names))]  # fmt: skip
         return [row_name(board, row, notes), *cells]

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bench import submissions
-from bench.publish import COLUMNS, Board
+from bench.publish import COLUMNS, Board, documents
 from bench.publish.html import render_html
 from bench.publish.markdown import render
 from bench.submissions import SubmissionError, check, merge, pack, read, to_text
@@ -173,6 +175,9 @@ ROWS = [
     ({"metric": ""}, "without a metric"),
     ({"aspect": "focus"}, "aspect"),
     ({"run": "nowhere"}, "not in the submission"),
+    ({"label": "=cmd|' /C calc'!A0"}, "formula"),
+    ({"method": "@SUM(1)"}, "formula"),
+    ({"reason": "-2+3"}, "formula"),
 ]
 
 
@@ -273,6 +278,97 @@ def test_packing_refuses_what_merging_would(submission):
     bad = scores().assign(value=np.linspace(0, 9, 6))
     refused(lambda: pack(bad, runs(), {}, EXPECTED, "Lab X"), "outside")
     refused(lambda: pack(scores(), {}, {}, EXPECTED, "Lab X"), "not in the submission")
+
+
+# ------------------------------------------------------------- whatever comes
+
+
+def places(value, path=()):
+    """Paths to everything in a JSON-like value, the first two items of each list."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(
+        value, list) else ()  # fmt: skip
+    for key, item in inner:
+        yield from places(item, (*path, key))
+
+
+def put(value, path, new):
+    """The value with something else in one place."""
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = put(value[path[0]], path[1:], new)
+    return copy
+
+
+WHOLE = json.loads(to_text(pack(scores(), runs(), PLUGIN, EXPECTED, "Lab X")))
+TEXT = st.text(max_size=40) | st.sampled_from(
+    ["../../x", "<script>", "\ud800", "a\nb", "$x$|`", "{{7*7}}", "\u202ex", "[" * 500, "9" * 5000]
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+FUZZ = settings(max_examples=150, deadline=None,
+                suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+
+
+def taken(path, data):
+    """Whether a file is accepted; where it is not, it is refused in one line."""
+    path.write_bytes(data)
+    try:
+        found = read(path)
+        check(found, EXPECTED)
+        return merge(scores(), [found])
+    except SubmissionError as error:
+        assert "\n" not in str(error)
+        assert len(str(error).encode()) < 1000
+        return None
+
+
+@FUZZ
+@given(st.sampled_from(sorted(places(WHOLE), key=str)), ANYTHING, st.booleans())
+def test_anything_anywhere_is_taken_or_refused_in_one_line(tmp_path, place, new, signed):
+    content = put(WHOLE, place, new)
+    if signed and isinstance(content, dict):
+        content["sha256"] = "0" * 64
+        with contextlib.suppress(SubmissionError):
+            content["sha256"] = submissions._validated(content).digest()
+    taken(tmp_path / "s.json", json.dumps(content).encode())
+
+
+@FUZZ
+@given(st.integers(0, len(json.dumps(WHOLE)) - 1), st.binary(min_size=1, max_size=6))
+def test_damaged_bytes_are_refused(tmp_path, at, noise):
+    data = json.dumps(WHOLE).encode()
+    damaged = data[:at] + noise + data[at + len(noise) :]
+    assert taken(tmp_path / "s.json", damaged) is None or json.loads(damaged) == WHOLE
+
+
+NAME = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40).map(
+    "<b>|`[x](javascript:1) $\\alpha$ {{{}}}".format
+)
+
+
+@settings(FUZZ, max_examples=15)
+@given(NAME, NAME, st.dictionaries(NAME, ANYTHING, max_size=2), NAME, NAME)
+def test_what_is_taken_can_be_published(tmp_path, method, label, params, layer, reason):
+    row = {"method": method, "label": label, "params": json.dumps(params), "layer": layer,
+           "reason": reason}  # fmt: skip
+    content = edited_whole(scores=[line | row for line in WHOLE["scores"]])
+    merged = taken(tmp_path / "s.json", json.dumps(content).encode())
+    if merged is not None:
+        files = documents(Board(merged[0], marks=merged[1], metrics=METRICS))
+        for name in ("README.md", "details/kanji-vgg.md", "report.html"):
+            assert b"<b>|" not in files[name]
+
+
+def edited_whole(**changes):
+    content = WHOLE | changes | {"sha256": "0" * 64}
+    with contextlib.suppress(SubmissionError):
+        content["sha256"] = submissions._validated(content).digest()
+    return content
 
 
 def refused(call, message):
