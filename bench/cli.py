@@ -94,12 +94,12 @@ def list_(
     ] = False,
 ) -> None:
     """List what is there, plugins included, with what could not be imported and why."""
-    from bench import session
+    from bench import inspection
 
     if cards and kind == "metrics":
-        session.show_cards(plugin or [])
+        inspection.show_cards(plugin or [])
     else:
-        session.show_list(kind, plugin or [])
+        inspection.show_list(kind, plugin or [])
 
 
 @app.command(epilog="Example: legible publish quick   (writes results/quick/README.md)")
@@ -193,9 +193,9 @@ def why(
     data_root: DataRoot = None,
 ) -> None:
     """Say whether a run would be made again, and what changed since."""
-    from bench import session
+    from bench import inspection
 
-    session.why(_bench(device, plugin, runs, data_root), run)
+    inspection.why(_bench(device, plugin, runs, data_root), run)
 
 
 @app.command(epilog="Example: legible show kanji-vgg-sync-s0 --units 0,3,5")
@@ -210,10 +210,10 @@ def show(
     data_root: DataRoot = None,
 ) -> None:
     """Draw the images that excite chosen units most, with where they do."""
-    from bench import session
+    from bench import inspection
 
     chosen = options.numbers("units", units)
-    print(session.show(_bench(device, plugin, runs, data_root), run, chosen, layer, out))
+    print(inspection.show(_bench(device, plugin, runs, data_root), run, chosen, layer, out))
 
 
 @app.command(epilog="Example: legible check my_method.py")
