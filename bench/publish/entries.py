@@ -123,11 +123,12 @@ def overall_table(standings: Standings) -> Table | None:
         return None
     accuracy = board.headlines.get(TASK)
     differences = standings.differences(rows, [accuracy]) if accuracy else None
-    heads = [Head("tier"), Head("mean rank"), *_ranked_heads(standings, accuracy)]
+    ranks = [Head("tier"), Head("mean rank")] if standings.headlines else []
+    heads = [*ranks, *_ranked_heads(standings, accuracy)]
 
     def line(row: Row) -> Line:
         i = standings.rows.index(row)
-        entries = _overall_entries(standings.overall, i)
+        entries = _overall_entries(standings.overall, i) if ranks else []
         if accuracy:
             baseline = row is board.baseline
             entries.append(_difference_entry(differences, rows.index(row), baseline, notes))

@@ -68,6 +68,14 @@ def test_nothing_is_dropped(board):
     assert "No difference from plain was shown" in text
 
 
+def test_a_suite_of_accuracy_alone_has_no_ranks(board):
+    task = board.scores[board.scores["metric"].isin(["accuracy", ""])]
+    text = render_html(dataclasses.replace(board, scores=task, unmasked=["kanji"]))
+    assert "mean rank" not in text
+    assert "accuracy − plain" in text
+    assert "Without masks, and so without semantics: kanji." in text
+
+
 def test_hostile_text_is_escaped_everywhere(board, hostile):
     text = render_html(hostile)
     assert text.count("<script>") == render_html(board).count("<script>") == 1
