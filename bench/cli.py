@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -124,7 +125,7 @@ def publish(
 
     where = (suite, device, plugin, runs, data_root, results)
     bench, chosen, cells = _prepare(*where, seeds, methods, datasets)
-    command = " ".join(_command())
+    command = shlex.join(_command())
     wanted = options.names(formats) or []
     print(published.publish(bench, chosen, cells, results, cost, command, wanted, pictures))
 

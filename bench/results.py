@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,26 @@ def layer_order(bench: Bench, cells: Sequence[Cell]) -> dict[tuple[str, str], li
             continue
         order[cell.dataset_label, cell.backbone_label] = list(network.taps)
     return order
+
+
+#: Options of `publish` that `run` does not know, and whether a value follows.
+PUBLISHING = {"--results": True, "--format": True, "--cost": False, "--no-cost": False,
+              "--pictures": False, "--no-pictures": False}  # fmt: skip
+
+
+def reproduction(command: str, suite: str) -> str:
+    """The commands that make the results again: the run that fits a publish command, and it."""
+    words = shlex.split(command)
+    if words[1:2] != ["publish"]:
+        return f"legible run {suite} && {command}".removesuffix(" && ")
+    kept, rest = [words[0], "run"], iter(words[2:])
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        if name not in PUBLISHING:
+            kept.append(word)
+        elif PUBLISHING[name] and not equals:
+            next(rest, None)
+    return f"{shlex.join(kept)} && {shlex.join(words)}"
 
 
 def provenance(bench: Bench, suite: Suite, cells: Sequence[Cell], command: str) -> dict[str, str]:
