@@ -38,6 +38,8 @@ def publish(
     """Writes README.md, figures, scores.csv, cost.csv and what else ``formats`` names below
     results/<suite>/, and returns the README. Raises UserError."""
     folder = results / suite.name
+    if not (folder / "submissions").is_dir() and not any(ended(bench, c) for c in cells):
+        raise UserError(f"nothing of '{suite.name}' has run yet: legible run {suite.name}")
     costs = cost_table(bench, cells, cost, say)
     board = make_board(bench, suite, cells, costs, command, folder)
     try:
@@ -128,6 +130,14 @@ def finished(bench: Bench, cell: Cell) -> bool:
         return False
 
 
+def ended(bench: Bench, cell: Cell) -> bool:
+    """Whether a cell has run here, well or not."""
+    try:
+        return not bench.why_not(cell)[0] and bool(bench.run_of(cell).manifest())
+    except Corrupt:
+        return False
+
+
 def _datasets(bench: Bench, cells: Sequence[Cell]) -> dict[str, Dataset]:
     """The datasets that are on this machine, by label."""
     found = {}
@@ -156,11 +166,13 @@ PUBLISHING = {"--results": True, "--format": True, "--cost": False, "--no-cost":
               "--pictures": False, "--no-pictures": False}  # fmt: skip
 
 
-def reproduction(command: str, suite: str) -> str:
+def reproduction(command: str, suite: str, tuned: bool = False) -> str:
     """The commands that make the results again: the run that fits a publish command, and it."""
     words = shlex.split(command)
+    file = next((word for word in words[2:] if Path(word).stem == suite), suite)
+    first = f"legible tune {shlex.quote(file)} && " if tuned else ""
     if words[1:2] != ["publish"]:
-        return f"legible run {suite} && {command}".removesuffix(" && ")
+        return f"{first}legible run {suite} && {command}".removesuffix(" && ")
     kept, rest = [words[0], "run"], iter(words[2:])
     for word in rest:
         name, equals, _ = word.partition("=")
@@ -168,7 +180,7 @@ def reproduction(command: str, suite: str) -> str:
             kept.append(word)
         elif PUBLISHING[name] and not equals:
             next(rest, None)
-    return f"{shlex.join(kept)} && {shlex.join(words)}"
+    return f"{first}{shlex.join(kept)} && {shlex.join(words)}"
 
 
 def provenance(bench: Bench, suite: Suite, cells: Sequence[Cell], command: str) -> dict[str, str]:
@@ -176,9 +188,8 @@ def provenance(bench: Bench, suite: Suite, cells: Sequence[Cell], command: str) 
 
     manifests = [bench.run_of(c).manifest() for c in cells if not bench.why_not(c)[0]]
     environments = [m["environment"] for m in manifests if m]
-    first = f"legible tune {suite.name} && " if suite.tune else ""
     told = {
-        "command": f"{first}legible run {suite.name} && {command}",
+        "command": reproduction(command, suite.name, bool(suite.tune)),
         "suite version": str(suite.version),
     }
     for key in sorted({k for e in environments for k in e}):

@@ -59,7 +59,7 @@ def draw(board: Board, block: Block) -> Figure:
     for axis, name in zip(axes, names, strict=True):
         for i, row in enumerate(shown):
             if name in histories[row.key]:
-                _line(axis, i, row, histories[row.key][name])
+                _line(axis, i, row, histories[row.key][name], 0.6 / max(len(shown), 4))
         axis.set_title(drawable(_title(board, name)))
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -68,7 +68,9 @@ def draw(board: Board, block: Block) -> Figure:
     return figure
 
 
-def _line(axis: Axes, i: int, row: Row, values: Float[np.ndarray, "seeds epochs"]) -> None:
+def _line(
+    axis: Axes, i: int, row: Row, values: Float[np.ndarray, "seeds epochs"], opacity: float
+) -> None:
     """Methods are solid, controls and null rows hollow; what no seed has is left out."""
     known = np.isfinite(values).any(0)
     at = np.flatnonzero(known) + 1
@@ -82,7 +84,7 @@ def _line(axis: Axes, i: int, row: Row, values: Float[np.ndarray, "seeds epochs"
               **style)  # fmt: skip
     if len(values) > 1:
         low, high = np.nanmin(values, 0), np.nanmax(values, 0)
-        axis.fill_between(at, low, high, color=style["color"], alpha=0.15, linewidth=0)
+        axis.fill_between(at, low, high, color=style["color"], alpha=opacity, linewidth=0)
 
 
 def _title(board: Board, name: str) -> str:

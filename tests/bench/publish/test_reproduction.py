@@ -28,3 +28,11 @@ def test_the_run_of_a_publication_has_its_suite_and_choices(published, run):
 
 def test_published_from_python_it_names_the_suite():
     assert reproduction("", "quick") == "legible run quick"
+
+
+def test_a_tuned_suite_is_tuned_first():
+    told = reproduction("legible publish my/suite.toml --no-cost", "suite", tuned=True)
+    assert told == (
+        "legible tune my/suite.toml && legible run my/suite.toml && "
+        "legible publish my/suite.toml --no-cost"
+    )
