@@ -8,6 +8,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from tabulate import DataRow, TableFormat, tabulate
+
 _ENTITIES = {character: f"&#{ord(character)};" for character in "|`*[]\\$~{}#"}
 _ENTITIES |= {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
@@ -48,9 +50,15 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "rig
     """A markdown table without padding; the first column to the left, the others as ``align``
     says ("left", "right" or "center")."""
     rule = {"left": ":---", "right": "---:", "center": ":---:"}[align]
-    lines = [header, *rows]
-    body = ["|" + "".join(f" {cell} |" if cell else " |" for cell in line) for line in lines]
-    return "\n".join([body[0], "|:---|" + f"{rule}|" * (len(header) - 1), *body[1:]])
+    line = DataRow("|", "|", "|")
+    compact = TableFormat(
+        lineabove=None, linebetweenrows=None, linebelow=None, headerrow=line, datarow=line,
+        linebelowheader=lambda widths, _: f"|{'|'.join([':---', *[rule] * (len(widths) - 1)])}|",
+        padding=1, with_header_hide=None,
+    )  # fmt: skip
+    return tabulate(
+        list(rows), header, compact, disable_numparse=True, stralign=None, numalign=None
+    )
 
 
 def decimals(values: Iterable[float]) -> int:
