@@ -29,8 +29,10 @@ results/cards/scores.csv (`legible run cards && legible publish cards`); do not 
 has one headline metric, the same for every method; the rest is detail. Units that are undefined
 (dead, say) count as the null value in headline means, so that killing units earns nothing.
 
-**Laws.** {laws}. A metric that breaks one says why, and the leaderboard marks it; tests/metrics and
-tests/planted hold it to the others.
+**Laws**, to which tests/metrics and tests/planted hold every metric; one that breaks a law says
+why, and the leaderboard marks it:
+
+{laws}
 
 **Measured.** Mean and 95 % t interval over {seeds} seeds of the same network trained plainly, left
 untrained, trained on shuffled labels, and with its units rotated (the same function). Differences
@@ -48,7 +50,7 @@ are, from untrained ones. Where none of an aspect does, that is said here and in
 def cards(board: Board | None = None) -> str:
     """All cards as markdown, by aspect, the headline first."""
     board = board or read()
-    laws = "; ".join(f"*{name}*: {text}" for name, text in LAWS.items())
+    laws = "\n".join(f"- *{name}*: {text}" for name, text in LAWS.items())
     seeds = board.table.loc[board.table["seed"] >= 0, "seed"].nunique() if board else "no"
     parts = [HEAD.format(laws=laws, seeds=seeds)]
     for aspect in ASPECTS:
@@ -87,11 +89,14 @@ def card(item: Metric, board: Board | None = None) -> str:
 
 def laws(item: Metric) -> str:
     """Which laws are held by test, which are broken and why, and which are not asked."""
+    if Path(item.origin).parent.name != "metrics":
+        return "not tested here, the metric being a plugin's: see `legible check`"
     unasked = _unasked(item)
     held = [law for law in LAWS if law not in {*item.breaks, *unasked, "nulls"}]
     parts = [f"holds {', '.join(held)}"]
     parts += [f"**breaks {law}** ({reason})" for law, reason in item.breaks.items()]
-    parts += [f"{law} not asked ({reason})" for law, reason in unasked.items()]
+    if unasked:
+        parts.append("not asked " + ", ".join(f"{law} ({why})" for law, why in unasked.items()))
     return "; ".join(parts)
 
 
@@ -136,7 +141,8 @@ def evidence(item: Metric, found: list[Measured]) -> str:
             text = _interval(m.differences[null], "+") if null in m.differences else "—"
             cells.append(f"**{text}**" if m.apart(null) else text)
         lines.append(f"| {where} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + f"\n\n{verdict(item, found).capitalize()}."
+    text = "" if item.better == "neither" else f"\n\n{verdict(item, found).capitalize()}."
+    return "\n".join(lines) + text
 
 
 def _interval(found: Interval, sign: str = "") -> str:
