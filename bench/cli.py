@@ -79,7 +79,7 @@ def tune(
     files = [*(plugin or []), *read.plugins]
     bench = _bench(device, files, runs, data_root)
     read = suites.joined(read, plugin or [])
-    some = (options.names(methods), options.names(datasets))
+    some = (options.some("methods", methods), options.some("datasets", datasets))
     if dry_run:
         session.show_plan(bench, [planned.cell for planned in plan(read, *some)])
     else:
@@ -273,9 +273,8 @@ def _prepare(
     read = suites.read(suites.find(name))
     bench = _bench(device, [*(plugin or []), *read.plugins], runs, root)
     read = suites.joined(read, plugin or [])
-    cells = suites.cells(
-        read, options.numbers("seeds", seeds), options.names(methods), options.names(datasets)
-    )
+    some = (options.some("methods", methods), options.some("datasets", datasets))
+    cells = suites.cells(read, options.numbers("seeds", seeds), *some)
     return bench, read, tuning.settled(read, cells, results)
 
 

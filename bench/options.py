@@ -27,12 +27,21 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
+def some(option: str, text: str | None) -> list[str] | None:
+    """The same, but not nothing: typer.BadParameter for an empty list."""
+    if (found := names(text)) == []:
+        raise typer.BadParameter(f"--{option} is empty: name some, or leave it out for all")
+    return found
+
+
 def numbers(option: str, text: str | None) -> list[int] | None:
-    """``0,1`` as whole numbers; typer.BadParameter for anything else."""
-    try:
-        return None if text is None else [int(part) for part in names(text) or []]
-    except ValueError as error:
-        raise typer.BadParameter(f"--{option} takes whole numbers, like 0,1,2") from error
+    """``0,1`` as whole numbers from 0; typer.BadParameter for anything else."""
+    found = some(option, text)
+    if found is None:
+        return None
+    if not all(part.isascii() and part.isdigit() for part in found):
+        raise typer.BadParameter(f"--{option} takes whole numbers from 0, like 0,1,2")
+    return [int(part) for part in found]
 
 
 STOPPED = "stopped; the same command continues where this one was"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,8 +72,9 @@ def submit(
 ) -> list[str]:
     """Submits the cells to Slurm as a job array, one task a cell, and returns the job names.
 
-    ``options`` are submitit's (partition=gpu, timeout_min=60, ...). Raises UserError where
-    submitit is missing or refuses them.
+    ``options`` are submitit's (partition=gpu, timeout_min=60, ...); ``cluster=local`` starts a
+    process a cell on this machine instead, all at once. Raises UserError where there is no Slurm,
+    or submitit is missing or refuses the options.
     """
     try:
         import submitit
@@ -80,6 +82,8 @@ def submit(
         raise UserError("Slurm needs submitit: pip install 'legible-bench[slurm]'") from error
     settings = {k: int(v) if v.isdigit() else v for k, v in options.items() if k != "cluster"}
     cluster = options.get("cluster")
+    if cluster is None and shutil.which("srun") is None:  # submitit would run all cells here
+        raise UserError("--slurm: no Slurm on this machine (no srun); use --jobs N instead")
     executor = submitit.AutoExecutor(bench.store.root / "slurm", cluster=cluster)
     try:
         executor.update_parameters(**{"timeout_min": 240, "cpus_per_task": 2, **settings})

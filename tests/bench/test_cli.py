@@ -151,11 +151,17 @@ class TestAfterARun:
         assert code == 2 and len(err.strip().splitlines()) == 1
         assert not Path("none").exists()
 
+    def test_results_that_cannot_be_written_are_one_line(self, here, legible):
+        Path("blocked").write_text("a file, not a folder")
+        options = ("--device", "cpu", "--no-cost", "--results", "blocked")
+        code, _, err = legible("publish", "tiny.toml", *options)
+        assert code == 2 and "cannot write to blocked" in err and len(err.splitlines()) == 1
+
     def test_a_half_written_run_is_set_aside_named_and_redone(self, here, legible):
         run = next(p for p in Path("runs").iterdir() if "bean-s1" in p.name)
         (run / "manifest.json").write_text('{"status": "do')
-        code, out, _ = legible("run", "tiny.toml", "--device", "cpu", "--jobs", "1")
-        assert code == 0 and "set aside" in out and "corrupt-1" in out
+        code, out, err = legible("run", "tiny.toml", "--device", "cpu", "--jobs", "1")
+        assert code == 0 and "set aside" in out and "corrupt-1" in out, err
         assert json.loads((run / "manifest.json").read_text())["status"] == "done"
 
 
@@ -210,6 +216,10 @@ def test_a_method_that_cannot_run_is_skipped_with_its_reason(tmp_path, legible, 
         (["run", "quik"], "no suite 'quik'; did you mean 'quick'?"),
         (["run", "quick", "--device", "gpu"], "use auto, cpu or cuda"),
         (["run", "quick", "--seeds", "a"], "whole numbers"),
+        (["run", "quick", "--seeds", "0,-1"], "whole numbers from 0"),
+        (["run", "quick", "--seeds", ""], "--seeds is empty"),
+        (["run", "quick", "--methods", ","], "--methods is empty"),
+        (["run", "quick", "--datasets", ""], "--datasets is empty"),
         (["run", "quick", "--methods", "snyc"], "did you mean 'sync'?"),
         (["run", "quick", "--datasets", "kanij"], "did you mean 'kanji'?"),
         (["run", "quick", "--plugin", "nowhere.py"], "no plugin file"),
@@ -233,12 +243,21 @@ def test_lists(legible, kind):
     assert code == 0 and len(out.splitlines()) >= 1
 
 
-def test_results_that_cannot_be_written_are_one_line(tmp_path, monkeypatch, legible, toy_plugin):
-    monkeypatch.chdir(tmp_path)
+def test_publishing_what_has_not_run_says_so_and_measures_nothing(tmp_path, legible, toy_plugin):
     (tmp_path / "tiny.toml").write_text(TINY.format(plugin=toy_plugin))
-    (tmp_path / "results").write_text("a file, not a folder")
-    code, _, err = legible("publish", "tiny.toml", "--device", "cpu", "--no-cost")
-    assert code == 2 and "cannot write to results" in err
+    code, _, err = legible("publish", tmp_path / "tiny.toml", "--device", "cpu",
+                           "--runs", tmp_path / "runs", "--results", tmp_path / "res")  # fmt: skip
+    assert code == 2 and "nothing of 'tiny' has run yet: legible run tiny" in err
+    assert not (tmp_path / "res").exists() and not (tmp_path / "runs" / "costs").exists()
+
+
+def test_slurm_is_asked_for_where_there_is_none(tmp_path, monkeypatch, legible, toy_plugin):
+    """submitit alone would start a process a cell on this machine."""
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    (tmp_path / "tiny.toml").write_text(TINY.format(plugin=toy_plugin))
+    code, out, err = legible("run", tmp_path / "tiny.toml", "--slurm", "partition=gpu",
+                             "--device", "cpu", "--runs", tmp_path / "runs")  # fmt: skip
+    assert code == 2 and "no Slurm on this machine" in err and "submitted" not in out
 
 
 @pytest.mark.slow
