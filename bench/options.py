@@ -41,7 +41,7 @@ def numbers(option: str, text: str | None) -> list[int] | None:
         return None
     if not all(part.isascii() and part.isdigit() for part in found):
         raise typer.BadParameter(f"--{option} takes whole numbers from 0, like 0,1,2")
-    return [int(part) for part in found]
+    return list(dict.fromkeys(int(part) for part in found))
 
 
 STOPPED = "stopped; the same command continues where this one was"

@@ -105,7 +105,7 @@ def _import(name: str, path: Path) -> None:
         for kind, known in KINDS.items():
             known.clear()
             known.update(before[kind])
-        raise UserError(f"plugin {path}: {_one_line(error)}") from error
+        raise UserError(f"plugin {path}: {one_line(error)}") from error
 
 
 def plugin_of(kind: str, name: str) -> Plugin | None:
@@ -128,10 +128,11 @@ def _guarded(name: str, action: Callable[[], Any]) -> None:
     except (Exception, SystemExit) as error:
         if isinstance(error, ValueError) and " is defined in " in str(error):
             raise UserError(str(error)) from error  # a name collision must not pass in silence
-        FAILED[name] = _one_line(error)
+        FAILED[name] = one_line(error)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """An error's kind and text without line breaks."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -151,13 +151,11 @@ def _datasets(bench: Bench, cells: Sequence[Cell]) -> dict[str, Dataset]:
 
 def layer_order(bench: Bench, cells: Sequence[Cell]) -> dict[tuple[str, str], list[str]]:
     """The Taps of each block in running order."""
-    order = {}
-    for cell in {(c.dataset_label, c.backbone_label): c for c in cells}.values():
-        try:
-            network = bench.build(cell)[0]
-        except DataMissing:
-            continue
-        order[cell.dataset_label, cell.backbone_label] = list(network.taps)
+    order: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        block = cell.dataset_label, cell.backbone_label
+        if block not in order and not bench.why_not(cell)[0]:
+            order[block] = list(bench.build(cell)[0].taps)
     return order
 
 

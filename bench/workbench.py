@@ -12,7 +12,8 @@ import torch
 from bench import registry
 from bench.data.base import DataMissing, Dataset, data_root
 from bench.plugins import Part
-from bench.probe import probe
+from bench.probe import probe, resolve
+from bench.registry import UserError
 from bench.score import stream_hash
 from bench.sources import source_hashes
 from bench.stages import chosen_images
@@ -36,10 +37,14 @@ class Bench:
     identities: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def dataset(self, name: str, params: dict[str, Any]) -> tuple[Dataset, str]:
-        """A dataset on the device, with its fingerprint. Raises DataMissing."""
+        """A dataset on the device, with its fingerprint. Raises DataMissing, and UserError for
+        parameters that it refuses."""
         key = stream_hash((name, json.dumps(params, sort_keys=True, default=str)))
         if key not in self.loaded:
-            data = registry.get("datasets", name)(self.root, **params)
+            try:
+                data = registry.get("datasets", name)(self.root, **params)
+            except ValueError as error:
+                raise UserError(f"dataset '{name}': {error}") from error
             self.loaded[key] = (data.to(self.device), data.fingerprint())
         return self.loaded[key]
 
@@ -117,8 +122,11 @@ class Bench:
             data = self.data_of(cell)
             with torch.random.fork_rng(devices=[]):
                 network = builder(data.image, len(data.class_names), **cell.net)
+            resolve(network, cell.layers)
         except ValueError as error:
             return "skipped", str(error)
+        except Exception as error:  # a third party's backbone may refuse in its own way
+            return "skipped", f"'{cell.backbone}' cannot be built: {registry.one_line(error)}"
         reason = unmet(method, network, data.train)
         return ("skipped", reason) if reason else ("", "")
 

@@ -243,6 +243,40 @@ def test_lists(legible, kind):
     assert code == 0 and len(out.splitlines()) >= 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right", "code", "message"),
+    [
+        ("data = {size = 3}\n", "", 2, "dataset 'shapes': size must be between 28 and 512, not 3"),
+        ("net = {width = 0}\n", "", 0, "'vgg' cannot be built: "),
+        ("", 'layers = ["conv99"]\n', 0, "no Tap 'conv99'; did you mean 'conv"),
+    ],
+)
+def test_values_that_cannot_be_are_said_before_anything_runs(
+    tmp_path, legible, wrong, right, code, message
+):
+    text = f"""title = "Wrong"
+seeds = [0]
+methods = ["plain"]
+{right}
+[[blocks]]
+dataset = "shapes"
+backbone = "vgg"
+"""
+    data = "data = {train = 60, validation = 20, test = 20}\n" if "size" not in wrong else ""
+    (tmp_path / "wrong.toml").write_text(text + data + wrong)
+    got, out, err = legible("run", tmp_path / "wrong.toml", "--dry-run", "--device", "cpu",
+                            "--runs", tmp_path / "runs", "--data-root", tmp_path)  # fmt: skip
+    assert got == code and message in " ".join((out + err).split())
+    assert "to run" not in out or "0 to run" in out
+
+
+def test_a_seed_named_twice_runs_once(tmp_path, legible, toy_plugin):
+    (tmp_path / "tiny.toml").write_text(TINY.format(plugin=toy_plugin))
+    _, out, _ = legible("run", tmp_path / "tiny.toml", "--dry-run", "--device", "cpu", "--seeds",
+                        "1,1", "--methods", "plain", "--runs", tmp_path / "runs")  # fmt: skip
+    assert "1 to run" in out
+
+
 def test_publishing_what_has_not_run_says_so_and_measures_nothing(tmp_path, legible, toy_plugin):
     (tmp_path / "tiny.toml").write_text(TINY.format(plugin=toy_plugin))
     code, _, err = legible("publish", tmp_path / "tiny.toml", "--device", "cpu",

@@ -55,6 +55,8 @@ def test_a_choice_of_seeds_methods_and_datasets(write):
         (("epochs = 1", "epochs = 'many'"), "valid integer"),
         (('dataset = "toy"', ""), "'blocks.0.dataset' is missing"),
         (("seeds = [0, 1]", "seeds = []"), "at least 1 item"),
+        (("seeds = [0, 1]", "seeds = [0, -1]"), "greater than or equal to 0"),
+        (("seeds = [0, 1]", "seeds = [1, 1]"), "a seed stands there twice"),
         (("[[blocks]]", "[[blokcs]]"), "did you mean 'blocks'?"),
     ],
 )
