@@ -117,6 +117,8 @@ def cost_table(
     first = {(c.dataset_label, c.backbone_label, *c.row): c
              for c in reversed(cells)}  # fmt: skip
     for (dataset, backbone, method, params), cell in sorted(first.items()):
+        if bench.why_not(cell)[0]:
+            continue
         row = measured(bench, cell, remeasure, say)
         seconds = [times(bench, c) for c in cells
                    if (c.dataset_label, c.backbone_label, *c.row)
@@ -162,5 +164,5 @@ def measured(
 
 def times(bench: Bench, cell: Cell) -> tuple[float, float]:
     """Seconds of training and of scoring as recorded (under whatever else ran)."""
-    manifest = bench.run_of(cell).manifest()
+    manifest = bench.run_of(cell).told()
     return float(sum(manifest.get("seconds", []))), float(manifest.get("score_seconds", 0.0))

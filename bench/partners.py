@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.score import MISSING, Others, stale
-from bench.store import Corrupt, Run
+from bench.store import Run
 from bench.suite import Cell
 from metrics.base import METRICS, Probe, scope
 
@@ -37,10 +37,7 @@ def due(bench: Bench, cell: Cell) -> Due:
     if partner is None:
         return Due(cell.metrics, "")
     run = bench.run_of(partner)
-    try:
-        manifest = run.manifest()
-    except Corrupt:  # set aside and redone when its own cell is taken
-        manifest = {}
+    manifest = run.told()  # one that is corrupt is set aside and redone when its cell is taken
     ended = manifest.get("status") == "done" or manifest.get("final", False)
     return Due([n for n in cell.metrics if ended or not between_seeds(n)], run.name)
 

@@ -132,10 +132,7 @@ def finished(bench: Bench, cell: Cell) -> bool:
 
 def ended(bench: Bench, cell: Cell) -> bool:
     """Whether a cell has run here, well or not."""
-    try:
-        return not bench.why_not(cell)[0] and bool(bench.run_of(cell).manifest())
-    except Corrupt:
-        return False
+    return not bench.why_not(cell)[0] and bool(bench.run_of(cell).told())
 
 
 def _datasets(bench: Bench, cells: Sequence[Cell]) -> dict[str, Dataset]:
@@ -184,7 +181,7 @@ def reproduction(command: str, suite: str, tuned: bool = False) -> str:
 def provenance(bench: Bench, suite: Suite, cells: Sequence[Cell], command: str) -> dict[str, str]:
     """How the numbers came to be, read from the runs themselves."""
 
-    manifests = [bench.run_of(c).manifest() for c in cells if not bench.why_not(c)[0]]
+    manifests = [bench.run_of(c).told() for c in cells if not bench.why_not(c)[0]]
     environments = [m["environment"] for m in manifests if m]
     told = {
         "command": reproduction(command, suite.name, bool(suite.tune)),

@@ -77,7 +77,8 @@ def show_plan(bench: Bench, cells: Sequence[Cell]) -> None:
     planned = plan(bench, cells)
     for cell, status, reason in planned:
         table.add_row(cell.name, status, reason)
-    CONSOLE.print(table)
+    # in a file or a pipe a name is whole, however long
+    CONSOLE.print(table, width=None if CONSOLE.is_terminal else 10_000)
     counts = {s: sum(p[1] == s for p in planned) for s in sorted({p[1] for p in planned})}
     CONSOLE.print("  ".join(f"{count} {status}" for status, count in counts.items()))
 

@@ -21,6 +21,7 @@ from bench.state import State
 WEIGHTS = "network.safetensors"
 TRAINING = "training.safetensors"
 MANIFEST = "manifest.json"
+ASIDE = ".corrupt-"  # in the name of a folder that was set aside
 
 
 class Corrupt(Exception):
@@ -75,6 +76,13 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], st
         raise Corrupt(f"{path.name}: {error}") from error
 
 
+def _is_score(entry: Any) -> bool:
+    """Whether this is what `bench.score` keeps of one metric."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("layers"), list):
+        return False
+    return all(isinstance(line, dict) for line in entry["layers"])
+
+
 class Run:
     """One run's folder."""
 
@@ -91,6 +99,13 @@ class Run:
         if not isinstance(value, dict):
             raise Corrupt(f"{MANIFEST}: not an object")
         return value
+
+    def told(self) -> dict[str, Any]:
+        """The same, and empty where it cannot be read: for tables, which mend nothing."""
+        try:
+            return self.manifest()
+        except Corrupt:
+            return {}
 
     def finish(self, manifest: Mapping[str, Any]) -> None:
         """Records the end of the run, and drops the state that resume needed."""
@@ -141,7 +156,8 @@ class Run:
             value = read_json(self.folder / f"scores-{key}.json")
         except Corrupt:
             return {}
-        return value if isinstance(value, dict) else {}
+        entries = value.items() if isinstance(value, dict) else ()
+        return {name: entry for name, entry in entries if _is_score(entry)}
 
     def save_scores(self, key: str, scores: Mapping[str, Any]) -> None:
         """Scores of one probe."""
@@ -168,7 +184,9 @@ class Store:
         if (path / MANIFEST).is_file():
             return Run(path)
         names = [p.name for p in self.root.iterdir() if (p / MANIFEST).is_file()]
-        hits = [n for n in names if n == name or n.startswith(name) or n.endswith(name)]
+        hits = [n for n in names if n == name] or [
+            n for n in names if ASIDE not in n and (n.startswith(name) or n.endswith(name))
+        ]
         if len(hits) == 1:
             return Run(self.root / hits[0])
         if hits:
@@ -194,7 +212,7 @@ class Store:
     def set_aside(self, run: Run) -> Path:
         """Moves a corrupt run folder out of the way and returns where it went."""
         number = 1
-        while (aside := run.folder.with_name(f"{run.name}.corrupt-{number}")).exists():
+        while (aside := run.folder.with_name(f"{run.name}{ASIDE}{number}")).exists():
             number += 1
         run.folder.rename(aside)
         return aside

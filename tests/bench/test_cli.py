@@ -157,6 +157,23 @@ class TestAfterARun:
         code, _, err = legible("publish", "tiny.toml", *options)
         assert code == 2 and "cannot write to blocked" in err and len(err.splitlines()) == 1
 
+    def test_what_is_missing_or_corrupt_is_a_row_of_what_is_published(self, here, legible):
+        text = Path("tiny.toml").read_text()
+        Path("partly.toml").write_text(
+            text.replace('title = "', 'title = "Partly ') + "\n[[blocks]]\ndataset = 'toy'\n"
+            "backbone = 'vgg'\ndata = {missing = true}\n"
+        )
+        run = next(p for p in Path("runs").iterdir() if "bean-s0" in p.name)
+        kept = (run / "manifest.json").read_text()
+        (run / "manifest.json").write_text("junk")
+        options = ("--device", "cpu", "--no-cost", "--no-pictures", "--results", "partly")
+        code, _, err = legible("publish", "partly.toml", *options)
+        (run / "manifest.json").write_text(kept)
+        assert code == 0, err
+        table = pd.read_csv("partly/partly/scores.csv", keep_default_na=False)
+        reasons = " ".join(table.loc[table["status"] == "missing", "reason"])
+        assert "made, not fetched" in reasons and "unreadable" in reasons
+
     def test_a_half_written_run_is_set_aside_named_and_redone(self, here, legible):
         run = next(p for p in Path("runs").iterdir() if "bean-s1" in p.name)
         (run / "manifest.json").write_text('{"status": "do')

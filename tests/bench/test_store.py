@@ -78,6 +78,35 @@ def test_runs_are_found_by_beginning_and_by_hash(tmp_path):
         store.find("b")
 
 
+def test_a_run_that_was_set_aside_is_in_nobodys_way(tmp_path):
+    store = Store(tmp_path)
+    run = store.run("a-s0", {})
+    run.finish({"status": "done"})
+    store.set_aside(run)
+    run.finish({"status": "done"})
+    for name in (run.name, "a-s0", run.name[-6:]):
+        assert store.find(name).name == run.name
+    assert store.find(f"{run.name}.corrupt-1").name == f"{run.name}.corrupt-1"
+
+
+def test_scores_that_are_none_are_made_again(tmp_path):
+    run = Run(tmp_path)
+    good = {"key": "k", "layers": [{"value": 1.0}]}
+    broken = {"a": 3, "b": {"key": "k"}, "c": {"layers": [3]}, "d": None}
+    run.save_scores("x", {"good": good, **broken})
+    assert run.scores("x") == {"good": good}
+    (tmp_path / "scores-x.json").write_text("[]")
+    assert run.scores("x") == {}
+
+
+def test_what_is_told_of_a_corrupt_run_is_nothing(tmp_path):
+    run = Run(tmp_path)
+    run.finish({"status": "done"})
+    assert run.told() == {"status": "done"}
+    (tmp_path / "manifest.json").write_text("[")
+    assert run.told() == {}
+
+
 def test_an_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write runs"):
