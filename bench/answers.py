@@ -68,6 +68,7 @@ ANSWERS: dict[str, Answer] = {
         )
     },
     "matched_correlation": Answer("blocks", 1, 1e-5, "the same network twice"),
+    "matched_correlation_excess": Answer("blocks", 0.97, 0.03, "1, less what chance matches"),
     "module_selectivity": Answer("blocks", 0.757, 0.01, "(1 - b)/(1 + b), b the noise's share"),
     "module_information_share": Answer("blocks", 1, 1e-3, _SPECIFIC),
     "lesion_importance": Answer("blocks", 0.25, why="one class of four is lost"),

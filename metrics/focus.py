@@ -277,8 +277,8 @@ def location_instability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     peak, and a class counts with 10 active images or more.] Undefined for dead units and units
     that no class defines. When half of a unit's peaks are astray the distance has two modes, and
     its deviation is above that of a unit whose peaks lie anywhere (the null). The headline of its
-    aspect, by the evidence on its card: of those that keep the law of scale this alone tells plain
-    from untrained and from rotated networks.
+    aspect, by the evidence on its card: of those that keep the law of scale it is the best at
+    telling plain from untrained and from rotated networks.
     """
     return _steadiest(_of_layer(layer, probe))
 

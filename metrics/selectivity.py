@@ -270,8 +270,8 @@ def accuracy_own_units(layer: Layer, probe: Probe) -> float:
     A unit belongs to the class of its highest mean response. The image's label chooses its units,
     so this is no accuracy that a classifier could reach: silencing the other classes' units helps
     any network. Read it beside ``accuracy_other_units``. The headline of its aspect, by the
-    evidence on its card: it tells plain from untrained and from rotated networks, which selectivity
-    and information of single units do not.
+    evidence on its card: it tells plain from untrained and from rotated networks better than
+    selectivity and information of single units do.
     """
     return _accuracy_keeping(layer, probe, _own_units(layer, probe))
 
