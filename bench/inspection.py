@@ -120,7 +120,8 @@ def show(
     names = [n for n, found in probed.layers.items() if found.spatial] or list(probed.layers)
     chosen = layer or names[-1]
     if chosen not in probed.layers:
-        raise UserError(f"no probed layer '{chosen}'{nearest(chosen, probed.layers)}")
+        known = f" (probed: {', '.join(probed.layers)})"
+        raise UserError(f"no probed layer '{chosen}'{nearest(chosen, probed.layers) or known}")
     data, _ = bench.dataset(cell.dataset, cell.data)
     images = data.test.images[: len(probed.images)] / 255
     path = out or run.folder / f"units-{chosen}.png"

@@ -78,7 +78,7 @@ def show_plan(bench: Bench, cells: Sequence[Cell]) -> None:
     for cell, status, reason in planned:
         table.add_row(cell.name, status, reason)
     # in a file or a pipe a name is whole, however long
-    CONSOLE.print(table, width=None if CONSOLE.is_terminal else 10_000)
+    (CONSOLE if CONSOLE.is_terminal else Console(highlight=False, width=10_000)).print(table)
     counts = {s: sum(p[1] == s for p in planned) for s in sorted({p[1] for p in planned})}
     CONSOLE.print("  ".join(f"{count} {status}" for status, count in counts.items()))
 

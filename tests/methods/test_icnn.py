@@ -163,6 +163,10 @@ def test_beta_target_by_the_codes_sum():
         mean = (s * shape.spread[yes, f]).sum() / s.sum()
         torch.testing.assert_close(found[f], (3 / mean).clamp(1.5, 3.0))
     assert found.unique().numel() > 1, "not all clipped"
+    narrow = Template(shape.mask, 0.5 * torch.ones_like(shape.spread))  # 3 / 0.5 is above 3
+    assert (beta_target(x, narrow, positive, beta) == 3.0).all()
+    wide = Template(shape.mask, 9 * torch.ones_like(shape.spread))
+    assert (beta_target(x, wide, positive, beta) == 1.5).all()
     assert torch.equal(beta_target(x, shape, torch.zeros(7, 4).bool(), beta), beta)
     silent = Template(shape.mask, torch.zeros(7, 4, dtype=torch.float64))
     assert (beta_target(x, silent, positive, beta) == 3.0).all()
@@ -176,6 +180,8 @@ def test_running_peaks():
         mean = x[c == LABELS].amax((2, 3)).mean(0)
         torch.testing.assert_close(first[:, c], mean.clamp(min=0.1))
     assert not first[:, 3].any()
+    faint = updated_peaks(start, 1e-3 * x, LABELS)  # what is hardly there starts at 0.1
+    assert (faint[:, :3] == 0.1).all()
     again = updated_peaks(first, 0 * x, LABELS)
     torch.testing.assert_close(again, 0.9 * first)
 
