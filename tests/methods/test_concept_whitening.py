@@ -109,6 +109,17 @@ def test_outputs_are_white_then_rotated_and_evaluation_uses_running_values():
     assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items())
 
 
+def test_running_values_and_the_covariances_epsilon():
+    """A unit that never varies has variance eps; running values go a twentieth of the way."""
+    layer = Whitening(torch.nn.BatchNorm2d(2), 2, 1.0, 30, "coupled", 0.05).double()
+    x = torch.full((2, 2, 1, 1), 3.0, dtype=torch.float64)
+    x[:, 0, 0, 0] = torch.tensor([1.0, 5.0])  # mean 3, variance 4
+    layer(x)
+    white = torch.tensor([4 + 1e-5, 1e-5], dtype=torch.float64).rsqrt().diag()
+    torch.testing.assert_close(layer.mean, torch.full_like(layer.mean, 0.05 * 3))
+    torch.testing.assert_close(layer.whitening, 0.95 * torch.eye(2).double() + 0.05 * white)
+
+
 # ------------------------------------------------------------------ rotation
 
 
@@ -133,6 +144,57 @@ def test_the_step_meets_armijo_and_wolfe():
     derivative = 2 * angle.cos() * (-2 / (1 + t**2))
     assert value <= 1e-4 * t * slope + 1e-6
     assert derivative >= 0.9 * slope - 1e-6
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.3, 1.0, 10.0])
+def test_the_step_is_that_of_the_bisection_written_out(scale):
+    """From 1000: too far where Armijo (1e-4) fails, too near where Wolfe (0.9) does."""
+    generator = torch.Generator().manual_seed(7)
+    r = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))[0]
+    g = scale * torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    a, eye = g @ r.T - r @ g.T, torch.eye(5, dtype=torch.float64)
+
+    def on_curve(t):
+        return torch.linalg.solve(eye + t / 2 * a, (eye - t / 2 * a) @ r)
+
+    def value_and_slope(t):
+        t = torch.tensor(t, dtype=torch.float64, requires_grad=True)
+        value = (g * on_curve(t)).sum()
+        return value.item(), torch.autograd.grad(value, t)[0].item()
+
+    start, slope = value_and_slope(0.0)
+    t, low, high = 1000.0, 0.0, 1e8
+    for _ in range(40):
+        value, here = value_and_slope(t)
+        if value > start + 1e-4 * t * slope:
+            high = t
+        elif here < 0.9 * slope:
+            low = t
+        else:
+            break
+        t = (low + high) / 2
+    torch.testing.assert_close(cayley_step(r, g), on_curve(t), rtol=1e-6, atol=1e-8)
+
+
+def test_a_rotation_is_two_steps_down_a_gradient_that_moves_a_twentieth(shapes):
+    network, method, _ = run(shapes, {"concepts": ["ne", "sw"], "every": 10**6}, epochs=1)
+    layer = network.taps["conv6"].norm
+    before, gradient = layer.rotation.clone(), method.gradient.clone()
+    method.rotate(network)
+    with torch.no_grad():
+        maps = layer.whitened(method.inputs(network, layer)).unflatten(0, (2, method.images))
+    gradient[:2] = 0.95 * gradient[:2] - 0.05 * concept_direction(maps, before)
+    torch.testing.assert_close(method.gradient, gradient)
+    once = cayley_step(before, gradient)
+    torch.testing.assert_close(layer.rotation, cayley_step(once, gradient))
+    assert not torch.allclose(layer.rotation, once, atol=1e-3)
+
+
+def test_it_rotates_every_few_steps_of_an_epoch(shapes, monkeypatch):
+    turned = []
+    monkeypatch.setattr(ConceptWhitening, "rotate", lambda self, network: turned.append(self.steps))
+    run(shapes, {"concepts": ["se"], "every": 2}, epochs=2)  # of three steps each
+    assert turned == [0, 2, 0, 2]
 
 
 def test_no_gradient_no_turn():
