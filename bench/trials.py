@@ -74,8 +74,6 @@ def tuning(suite: Suite) -> Tune:
         raise UserError(f"[tune] layer '{tune.layer}' must be one Tap among the suite's layers")
     if both := sorted(set(tune.seeds) & set(suite.seeds)):
         raise UserError(f"[tune] seed {both[0]} is also one that the suite tests with")
-    if len(set(tune.seeds)) < len(tune.seeds):
-        raise UserError("[tune] seeds: one stands twice")
     if not any(entry.name == "plain" and not entry.params for entry in suite.methods):
         raise UserError("[tune] needs 'plain' among the suite's methods: it is the reference")
     return tune

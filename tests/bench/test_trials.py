@@ -136,7 +136,7 @@ def test_trials_are_ordinary_cells_on_tuning_seeds(read):
         (("layers", 'aspects = ["task"]\nlayers'), "its aspect is not among the suite's"),
         (("trials = 3", 'trials = 3\nlayer = "last"'), "one Tap among the suite's layers"),
         (("seeds = [100, 101]", "seeds = [100, 1]"), "seed 1 is also one that the suite tests"),
-        (("seeds = [100, 101]", "seeds = [100, 100]"), "stands twice"),
+        (("seeds = [100, 101]", "seeds = [100, 100]"), "a seed stands there twice"),
         (('"plain", ', ""), "needs 'plain'"),
         (("trials = 3", "trials = 30"), "fewer than the suite's 30 trials"),
         (('"bean"', '"baen"'), "did you mean 'bean'?"),
