@@ -6,6 +6,7 @@ to the map. What it scores is the ceiling of the semantic metrics there, and a r
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -34,6 +35,7 @@ def oracle_layer(concepts: Concepts, map_size: Sequence[int]) -> Layer:
     return Layer("oracle", torch.cat(maps))
 
 
+@functools.lru_cache(maxsize=8)  # the same for all networks judged on the same images
 def measurable(concepts: Concepts, map_size: Sequence[int]) -> tuple[bool, float, float]:
     """Whether the oracle reaches IoU 0.4 and part interpretability 0.9; both values.
 

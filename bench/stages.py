@@ -6,6 +6,7 @@ test images by the other half. Where nothing is tuned, all concepts count on tes
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from metrics.base import Concepts
 Stage = Literal["", "tuning", "final"]
 
 
+@functools.lru_cache(maxsize=8)  # networks judged on the same images share their concepts
 def chosen_images(data: Dataset, split: str, stage: Stage, most: int) -> Split:
     """The first images of a split, with the concepts that count in a stage.
 

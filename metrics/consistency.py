@@ -22,7 +22,7 @@ from torch import Tensor
 
 from metrics.base import Layer, metric, remember
 from metrics.modules import membership, modules, numbered
-from metrics.similarity import layer_correlation
+from metrics.similarity import signatures
 
 PERMUTATIONS = 1000
 ORDERS = 8  # of the images, for the chance that units match
@@ -109,16 +109,28 @@ def _remembered(first: Layer, second: Layer, what: Any, compute: Callable[..., A
     return remember(first, key, lambda: (second, compute(first, second)))[1]
 
 
+def _signatures(layer: Layer) -> Float[Tensor, "units images positions"]:
+    flat = remember(layer, "signatures", lambda: signatures(layer.activation.clamp(min=0)))
+    return flat.unflatten(1, (len(layer.activation), -1))
+
+
 def cross_correlation(first: Layer, second: Layer) -> Float[Tensor, "units others"]:
     """Correlation, over images and positions, of each unit of one network with each of another;
     0 for dead ones.
 
     Raises ValueError when the layers were not probed on as many images and positions.
     """
+    return _cross(first, second, slice(None))
+
+
+def _cross(
+    first: Layer, second: Layer, order: Int[Tensor, "images"] | slice
+) -> Float[Tensor, "units others"]:
+    """`cross_correlation` when the second network sees the images in another order."""
     if first.activation[:, 0].shape != second.activation[:, 0].shape:
         raise ValueError("units are matched on the same images and positions, but these differ")
-    both = Layer(first.name, torch.cat([first.activation, second.activation], 1))
-    return layer_correlation(both)[: first.units, first.units :]
+    mine, theirs = _signatures(first), _signatures(second)[:, order]
+    return (mine.flatten(1) @ theirs.flatten(1).T).clamp(-1, 1).double()
 
 
 def matched_units(
@@ -276,8 +288,7 @@ def _shuffled_match(mine: Layer, theirs: Layer) -> float:
     values = []
     for _ in range(ORDERS):
         order = torch.randperm(len(theirs.activation), generator=generator)
-        moved = theirs.images(order.to(theirs.activation.device))
-        values.append(_matched(cross_correlation(mine, moved)))
+        values.append(_matched(_cross(mine, theirs, order.to(theirs.activation.device))))
     return sum(values) / ORDERS
 
 
