@@ -22,7 +22,7 @@ from torch import Tensor
 
 from metrics.base import Layer, metric, remember
 from metrics.modules import membership, modules, numbered
-from metrics.similarity import signatures
+from metrics.similarity import layer_correlation, live_units
 
 PERMUTATIONS = 1000
 ORDERS = 8  # of the images, for the chance that units match
@@ -110,8 +110,18 @@ def _remembered(first: Layer, second: Layer, what: Any, compute: Callable[..., A
 
 
 def _signatures(layer: Layer) -> Float[Tensor, "units images positions"]:
-    flat = remember(layer, "signatures", lambda: signatures(layer.activation.clamp(min=0)))
-    return flat.unflatten(1, (len(layer.activation), -1))
+    """Responses max(a, 0), centred and of unit norm, in float64; zero for units without one."""
+
+    def compute() -> Tensor:
+        live = live_units(layer_correlation(layer))[:, None]
+        responses = layer.activation.clamp(min=0).movedim(1, 0).flatten(1)
+        responses = torch.where(live, responses, 0.0).double()
+        centred = responses - responses.mean(1, keepdim=True)
+        return (
+            centred * torch.where(live, centred.norm(dim=1, keepdim=True), torch.inf).reciprocal()
+        )
+
+    return remember(layer, "signatures", compute).unflatten(1, (len(layer.activation), -1))
 
 
 def cross_correlation(first: Layer, second: Layer) -> Float[Tensor, "units others"]:
@@ -130,7 +140,7 @@ def _cross(
     if first.activation[:, 0].shape != second.activation[:, 0].shape:
         raise ValueError("units are matched on the same images and positions, but these differ")
     mine, theirs = _signatures(first), _signatures(second)[:, order]
-    return (mine.flatten(1) @ theirs.flatten(1).T).clamp(-1, 1).double()
+    return (mine.flatten(1) @ theirs.flatten(1).T).clamp(-1, 1)
 
 
 def matched_units(
