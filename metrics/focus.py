@@ -81,14 +81,9 @@ def uniform_distance(layer: Layer, probe: Probe) -> float:
 
 
 @metric(
-    aspect="focus",
-    better="lower",
-    per="unit",
-    null=uniform_around_peak,
-    needs={"spatial"},
-    title="focus dispersion",
-    limits=(0.0, 8.0),
-)
+    aspect="focus", better="lower", per="unit", null=uniform_around_peak, needs={"spatial"},
+    title="focus dispersion", limits=(0.0, 8.0),
+)  # fmt: skip
 def focus_dispersion(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Mean squared distance of a unit's activation from its peak, in half image sides squared.
 
@@ -103,14 +98,9 @@ def focus_dispersion(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
 
 @metric(
-    aspect="focus",
-    better="lower",
-    per="unit",
-    null=uniform_around_centroid,
-    needs={"spatial"},
-    title="focus spread (centroid)",
-    limits=(0.0, 2.0),
-)
+    aspect="focus", better="lower", per="unit", null=uniform_around_centroid, needs={"spatial"},
+    title="focus spread (centroid)", limits=(0.0, 2.0),
+)  # fmt: skip
 def focus_spread(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Root mean square distance of a unit's activation from its centroid, in half image sides.
 
@@ -121,15 +111,10 @@ def focus_spread(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
 
 @metric(
-    aspect="focus",
-    better="lower",
-    per="unit",
-    null=uniform_distance,
-    needs={"spatial"},
-    title="focus distance (CGL)",
-    limits=(0.0, 2.0),
+    aspect="focus", better="lower", per="unit", null=uniform_distance, needs={"spatial"},
+    title="focus distance (CGL)", limits=(0.0, 2.0),
     breaks={"scale": "CGL's constant 0.005 is not relative to the unit's scale"},
-)
+)  # fmt: skip
 def focus_distance(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Mean distance of psi = sigmoid(a / (std + 0.005)) from its centroid, in half image sides.
 
@@ -257,16 +242,10 @@ def peaks_anywhere_in_a_class(layer: Layer, probe: Probe) -> float:
 
 
 @metric(
-    aspect="focus",
-    better="lower",
-    per="unit",
-    null=peaks_anywhere,
-    needs={"spatial", "landmarks"},
-    headline=True,
-    title="location instability",
-    limits=(0.0, 1.0),
-    breaks=TWO_MODES,
-)
+    aspect="focus", better="lower", per="unit", null=peaks_anywhere,
+    needs={"spatial", "landmarks"}, headline=True, title="location instability",
+    limits=(0.0, 1.0), breaks=TWO_MODES,
+)  # fmt: skip
 def location_instability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How much the distance between a unit's peak and a part's centre varies between images.
 
@@ -284,15 +263,10 @@ def location_instability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
 
 @metric(
-    aspect="focus",
-    better="lower",
-    per="unit",
-    null=peaks_anywhere_in_a_class,
-    needs={"spatial", "landmarks"},
-    title="location instability (own class)",
-    limits=(0.0, 1.0),
-    breaks=TWO_MODES,
-)
+    aspect="focus", better="lower", per="unit", null=peaks_anywhere_in_a_class,
+    needs={"spatial", "landmarks"}, title="location instability (own class)",
+    limits=(0.0, 1.0), breaks=TWO_MODES,
+)  # fmt: skip
 def location_instability_own_class(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """`location_instability` in the class with the unit's highest mean peak, as ICNN's code says.
 

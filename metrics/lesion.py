@@ -105,17 +105,24 @@ def unit_lesions(layer: Layer, probe: Probe) -> Float[Tensor, "units classes"]:
     return remember(layer, ("unit lesions", probe), lambda: lesions(layer, probe, each))
 
 
-def double_lesions(layer: Layer, probe: Probe) -> Float[Tensor, "units units"]:
-    """What silencing two units costs beyond the sum of silencing each, in mean accuracy.
+def double_lesions(
+    layer: Layer, probe: Probe, groups: Bool[Tensor, "groups units"] | None = None
+) -> Float[Tensor, "groups groups"]:
+    """What silencing two groups costs beyond the sum of silencing each, in mean accuracy.
 
-    Positive: they stand in for each other; negative: they need each other. The diagonal is NaN.
+    Every two units where no ``groups`` are given. Positive: they stand in for each other;
+    negative: they need each other. The diagonal is NaN.
     """
-    row, column = torch.triu_indices(layer.units, layer.units, 1, device=layer.activation.device)
-    single = unit_lesions(layer, probe).nanmean(1)
-    eye = torch.eye(layer.units, dtype=torch.bool, device=row.device)
-    pairs = lesions(layer, probe, eye[row] | eye[column]).nanmean(1)
-    beyond = single.new_full((layer.units, layer.units), NAN)
-    beyond[row, column] = beyond[column, row] = pairs - single[row] - single[column]
+    if groups is None:
+        groups = torch.eye(layer.units, dtype=torch.bool, device=layer.activation.device)
+    row, column = torch.triu_indices(len(groups), len(groups), 1, device=groups.device)
+    each, both = (
+        lesions(layer, probe, torch.cat([groups, groups[row] | groups[column]]))
+        .nanmean(1)
+        .split([len(groups), len(row)])
+    )
+    beyond = each.new_full((len(groups), len(groups)), NAN)
+    beyond[row, column] = beyond[column, row] = both - each[row] - each[column]
     return beyond
 
 
@@ -248,6 +255,23 @@ def lesion_specificity_percentile(layer: Layer, probe: Probe) -> Float[Tensor, "
     answer and is the same for few large and many small modules. Random groups are of live units.
     """
     return _percentiles(layer, probe, specificity)
+
+
+@metric(
+    aspect="module semantics", better="neither", per="module", null=0.0, needs={"trunk"},
+    title="interaction of modules", limits=(-1.0, 2.0),
+)  # fmt: skip
+def module_interaction(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
+    """What silencing a module and another costs beyond the sum of silencing each, in accuracy.
+
+    Mean over the other modules (double lesions). Positive: modules stand in for each other;
+    negative: the answer needs them both, so that either lesion does the harm of the two; 0: each
+    does its own part. Undefined with a single module.
+    """
+    member = membership(modules(layer)).T.bool()
+    if len(member) < 2:
+        return layer.activation.new_full((1,), NAN)
+    return double_lesions(layer, probe, member).nanmean(1)
 
 
 @metric(

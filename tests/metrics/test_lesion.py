@@ -18,6 +18,7 @@ from metrics.lesion import (
     lesion_specificity_percentile,
     lesioned,
     lesions,
+    module_interaction,
     module_lesions,
     percentile,
     random_groups,
@@ -150,6 +151,27 @@ def test_double_lesions_show_units_that_stand_in_for_each_other():
     assert beyond[0, 1] == beyond[1, 0] == 0.5
     assert beyond[0, 2] == beyond[1, 2] == 0
     assert beyond.diagonal().isnan().all()
+    groups = torch.tensor([[True, False, True], [False, True, False]])
+    assert double_lesions(layer, probe, groups)[0, 1] == 0.5
+
+
+def test_modules_that_serve_a_class_each_do_not_interact():
+    layer, probe = serving()
+    torch.testing.assert_close(module_interaction(layer, probe), torch.zeros(4).double())
+
+
+def test_modules_that_both_suffice_for_all_classes_interact():
+    # two blocks of units that follow different noise, each of which answers class 1 by itself
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 2
+    level = labels[:, None] * (1 + torch.rand(60, 2, generator=generator))
+    layer, probe = make_probe(level.repeat_interleave(3, dim=1), labels)
+    head = probe.network.taps["units"].outgoing[0].weight
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[0.0], [1.0]]).expand(2, 6))
+        head.bias.copy_(torch.tensor([0.5, 0.0]))
+    layer.memo["modules"] = torch.tensor([0, 0, 0, 1, 1, 1])
+    assert module_interaction(layer, probe).tolist() == [0.5, 0.5]
 
 
 def test_an_inhibiting_module_has_signed_effects():
@@ -238,7 +260,7 @@ def test_permuting_and_rescaling_units(name):
         head.weight.copy_((head.weight / scale)[:, order])
     changed = (layer.activation * scale[:, None, None])[:, order]
     again = as_values(score(Layer("units", changed, layer.claimed[order]), probe))
-    assert sorted(again) == pytest.approx(sorted(plain), abs=1e-9)
+    assert sorted(again) == pytest.approx(sorted(plain), abs=1e-9, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -247,7 +269,7 @@ def test_the_same_answer_twice_and_nothing_changed(name):
     before, weights = layer.activation.clone(), [p.clone() for p in probe.network.parameters()]
     first = as_values(METRICS[name].function(layer, probe))
     other, _ = random_probe(images=40)
-    assert as_values(METRICS[name].function(other, probe)) == pytest.approx(first, abs=0)
+    assert as_values(METRICS[name].function(other, probe)) == pytest.approx(first, abs=0, nan_ok=True)
     assert torch.equal(layer.activation, before)
     assert all(map(torch.equal, probe.network.parameters(), weights))
 
