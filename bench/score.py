@@ -7,7 +7,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,18 @@ from bench.state import stream
 from metrics.base import METRICS, Layer, Metric, Probe, Score, as_values, scope, unmet
 
 
-def metric_key(item: Metric, partner: str = "") -> str:
-    """Hash of the metric's file and of all of ours it imports; where it compares seeds, also of
+def metric_keys(names: Iterable[str], partner: str = "") -> dict[str, str]:
+    """By metric: hash of its file and of all of ours it imports; where it compares seeds, also of
     the other run's name."""
-    sources = source_hashes([Path(item.origin)])
-    of_seeds = partner and scope(item.function) == "seeds"
-    return stream_hash((sources, partner) if of_seeds else sources)
+    items = [METRICS[name] for name in names]
+    sources = {origin: source_hashes([origin]) for origin in {item.origin for item in items}}
+
+    def key(item: Metric) -> str:
+        found = sources[item.origin]
+        of_seeds = partner and scope(item.function) == "seeds"
+        return stream_hash((found, partner) if of_seeds else found)
+
+    return {item.name: key(item) for item in items}
 
 
 def stream_hash(value: Any) -> str:
@@ -125,13 +130,12 @@ def score_all(
     """
     known = known or {}
     out: dict[str, Any] = {}
-    for name in sorted(names or METRICS):
-        item = METRICS[name]
-        key = metric_key(item, partner)
+    for name, key in metric_keys(sorted(names or METRICS), partner).items():
         if known.get(name, {}).get("key") == key:
             out[name] = known[name]
             continue
         try:
+            item = METRICS[name]
             out[name] = {"key": key, "layers": [to_json(s) for s in score(item, probe, others)]}
         except Exception as error:
             reason = f"error: {type(error).__name__}: {' '.join(str(error).split())}"
@@ -167,4 +171,5 @@ def from_json(metric: str, line: Mapping[str, Any]) -> Score:
 
 def stale(known: Mapping[str, Any], names: Sequence[str], partner: str = "") -> list[str]:
     """Metrics that are missing from ``known`` or whose source, or partner, has changed since."""
-    return [n for n in names if known.get(n, {}).get("key") != metric_key(METRICS[n], partner)]
+    keys = metric_keys(names, partner)
+    return [name for name, key in keys.items() if known.get(name, {}).get("key") != key]

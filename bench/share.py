@@ -11,7 +11,7 @@ from bench import registry
 from bench.data.base import DataMissing
 from bench.execute import Bench, Event, worker
 from bench.registry import UserError
-from bench.score import metric_key
+from bench.score import metric_keys
 from bench.store import Corrupt, read_json, write_bytes, write_json
 from bench.submissions import (
     Expected,
@@ -43,7 +43,7 @@ def expected(bench: Bench, suite: Suite, cells: Sequence[Cell]) -> Expected:
         suite.name, suite.version, data,
         frozenset((c.dataset_label, c.backbone_label) for c in cells),
         frozenset(c.seed for c in cells), METRICS,
-        {name: metric_key(item) for name, item in METRICS.items()},
+        metric_keys(METRICS),
     )  # fmt: skip
 
 

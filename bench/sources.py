@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = ("bench", "methods", "metrics")
-
+ROOT = Path(__file__).resolve().parent.parent
 
 _NOTHING = hashlib.sha256(ast.dump(ast.parse("")).encode()).hexdigest()[:12]
 
@@ -39,10 +39,10 @@ def source_files(files: Iterable[Path | str]) -> dict[str, Path]:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is part of this distribution, and no plugin."""
-    root = Path(__file__).resolve().parent.parent
-    return path.is_relative_to(root) and path.relative_to(root).parts[0] in PACKAGES
+    return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES
 
 
+@functools.cache
 def module_name(path: Path) -> str:
     """``methods.sync`` for a file in a package, the file's name for any other."""
     package = package_of(path)

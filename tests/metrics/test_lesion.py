@@ -269,7 +269,9 @@ def test_the_same_answer_twice_and_nothing_changed(name):
     before, weights = layer.activation.clone(), [p.clone() for p in probe.network.parameters()]
     first = as_values(METRICS[name].function(layer, probe))
     other, _ = random_probe(images=40)
-    assert as_values(METRICS[name].function(other, probe)) == pytest.approx(first, abs=0, nan_ok=True)
+    assert as_values(METRICS[name].function(other, probe)) == pytest.approx(
+        first, abs=0, nan_ok=True
+    )
     assert torch.equal(layer.activation, before)
     assert all(map(torch.equal, probe.network.parameters(), weights))
 
