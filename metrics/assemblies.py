@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from metrics.agreement import adjusted_rand, contingency
 from metrics.base import Layer, Probe, metric, remember
-from metrics.consistency import adjusted_rand, contingency
 from metrics.lesion import lesioned, rerun
 from metrics.modules import membership, modules, numbered, spectral_modules
 from metrics.wiring import outgoing_strength, unit_behind
