@@ -20,7 +20,7 @@ from bench.registry import UserError
 from bench.share import expected, with_submissions
 from bench.store import Corrupt, write_bytes
 from bench.suite import Cell, Suite
-from bench.table import score_table
+from bench.table import algorithm_table, score_table
 from bench.tune import read as read_ledger
 
 
@@ -35,7 +35,7 @@ def publish(
     with_pictures: bool = True,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Writes README.md, figures, scores.csv, cost.csv and what else ``formats`` names below
+    """Writes README.md, figures, details, the tables and what else ``formats`` names below
     results/<suite>/, and returns the README. Raises UserError."""
     folder = results / suite.name
     if not (folder / "submissions").is_dir() and not any(ended(bench, c) for c in cells):
@@ -46,6 +46,9 @@ def publish(
         files = documents(board, pictures(bench, cells) if with_pictures else [], formats)
     except ValueError as error:
         raise UserError(str(error)) from error
+    if len(board.algorithms):
+        table = board.algorithms
+        files["attributions.csv"] = table.to_csv(index=False, float_format="%.6g").encode()
     files["cost.csv"] = costs.to_csv(index=False, float_format="%.4g").encode()
     try:
         for old in [*(folder / "figures").glob("*"), *(folder / "details").glob("*.md")]:
@@ -76,6 +79,7 @@ def make_board(
         scores, costs, suite.headline, provenance(bench, suite, cells, command),
         f"{suite.title} leaderboard",
         layers=layer_order(bench, cells),
+        algorithms=algorithm_table(bench, cells),
         ledger=read_ledger(suite, folder.parent) if suite.tune else None,
         trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
         marks=replaced | submitted,

@@ -18,6 +18,7 @@ from bench.stages import chosen_images
 from bench.store import Corrupt
 from bench.suite import Cell
 from metrics.base import METRICS, Probe, Score, scope
+from metrics.explainers import ALGORITHMS
 
 COLUMNS = (
     "dataset", "backbone", "method", "label", "kind", "params", "seed", "layer", "metric",
@@ -76,6 +77,29 @@ def cell_rows(bench: Bench, cell: Cell) -> list[dict[str, Any]]:
         if name in METRICS and METRICS[name].aspect in cell.aspects
         for line in entry["layers"]
     ]
+
+
+#: Columns of attributions.csv.
+BY_ALGORITHM = (
+    "dataset", "backbone", "method", "params", "seed", "algorithm", "metric", "value",
+)  # fmt: skip
+
+
+def algorithm_table(bench: Bench, cells: Sequence[Cell]) -> pd.DataFrame:
+    """What each attribution algorithm scored, by itself, on every cell; no value where it failed
+    its audit there, which is the row ``attribution_audit`` with the value 0."""
+    rows = []
+    for cell in cells:
+        if "attribution" not in cell.aspects or bench.why_not(cell)[0]:
+            continue
+        base = (cell.dataset_label, cell.backbone_label, *cell.row, cell.seed)
+        for name, entry in bench.run_of(cell).scores(probe_key(cell)).items():
+            if name in METRICS and METRICS[name].aspect == "attribution":
+                values = [v for line in entry["layers"] for v in line["values"]]
+                if len(values) == len(ALGORITHMS):
+                    pairs = zip(ALGORITHMS, values, strict=True)
+                    rows += [(*base, algorithm, name, value) for algorithm, value in pairs]
+    return pd.DataFrame(rows, columns=list(BY_ALGORITHM))
 
 
 def oracle_rows(bench: Bench, cells: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from bench.publish.algorithms import algorithm_table
 from bench.publish.board import Block, Board, Column, Row
 from bench.publish.cells import Notes, heading, measured, references, row_name, set_apart, tabled
 from bench.publish.overall import signed
@@ -36,6 +37,8 @@ def render_block(board: Board, block: Block) -> str:
     for aspect in board.aspects:
         if found := board.columns(block, board.of_aspect(aspect)):
             parts += [f"## {escape(aspect.capitalize())}", score_table(board, block, rows, found)]
+        if aspect == "attribution":
+            parts.append(algorithm_table(board, block, rows))
     parts += [*other_layers(board, block, rows), references(board, "../")]
     return "\n\n".join(part for part in parts if part) + "\n"
 

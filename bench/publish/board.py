@@ -121,6 +121,7 @@ class Board:
         default_factory=dict
     )
     ledger: Ledger | None = None  # of a tuned suite
+    algorithms: pd.DataFrame = field(default_factory=pd.DataFrame)  # attributions one by one
     docs: str = "../../docs/metrics.md"
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
 
