@@ -46,6 +46,15 @@ are, from untrained ones. Where none of an aspect does, that is said here and in
 
 """
 
+#: What a card says of a need, where NEEDS gives the reason that it is not met.
+SAID = {
+    "measurable": "needs a map fine enough for the masks",
+    "claimed": "needs modules that the method claims",
+    "trunk": "needs a layer on the network's trunk",
+    "weights": "needs outgoing weights",
+    "validations": "needs validations while training",
+}
+
 
 def cards(board: Board | None = None) -> str:
     """All cards as markdown, by aspect, the headline first."""
@@ -66,7 +75,7 @@ def cards(board: Board | None = None) -> str:
 def card(item: Metric, board: Board | None = None) -> str:
     """One metric: heading, facts, its docstring, laws, and what it measured."""
     better = {"higher": "higher is better", "lower": "lower is better", "neither": "no direction"}
-    needs = "; ".join(NEEDS[n] for n in NEEDS if n in item.needs) or "nothing special"
+    needs = "; ".join(SAID.get(n, NEEDS[n]) for n in NEEDS if n in item.needs) or "nothing special"
     facts = [
         f"{better[item.better]}",
         f"per {item.per}",
