@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -132,7 +134,9 @@ class Board:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        return [Block(*pair) for pair in _distinct(self.table, ["dataset", "backbone"])]
+        """By name, numbers in it by their value: 5 shots come before 10."""
+        found = [Block(*pair) for pair in _distinct(self.table, ["dataset", "backbone"])]
+        return sorted(found, key=lambda block: [_natural(name) for name in block])
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -275,6 +279,12 @@ class Board:
             for j, cell in enumerate(line):
                 out[[seeds.index(seed) for seed in cell.seeds], i, j] = cell.values
         return out
+
+
+def _natural(name: str) -> list[tuple[float, str]]:
+    """A key that sorts digits in a name as numbers."""
+    return [(float(part), "") if part.isdecimal() else (math.inf, part)
+            for part in re.split(r"(\d+)", name) if part]  # fmt: skip
 
 
 def _distinct(table: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:

@@ -302,3 +302,10 @@ def test_pages_of_blocks_have_plain_and_distinct_names(board):
     names = [page_path(both, block) for block in both.blocks]
     assert len(set(names)) == len(names) == 5
     assert all(re.fullmatch(r"details/[a-z0-9-]+\.md", name) for name in names)
+
+
+def test_blocks_stand_in_the_order_of_their_numbers(board):
+    names = {"kanji": "x(shots=10)", "shapes": "x(shots=5)", "kanji(size=28)": "x"}
+    scores = board.scores.assign(dataset=board.scores["dataset"].map(names))
+    renamed = dataclasses.replace(board, scores=scores)
+    assert [block.dataset for block in renamed.blocks] == ["x", "x(shots=5)", "x(shots=10)"]
