@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
+from contourpy import contour_generator
 from jaxtyping import Float
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from bench.publish.drawing import HEAT, bare, drawable, pixels, upsample
@@ -38,6 +41,7 @@ class Wall:
         self.axis.set_ylim(height - above, -above)
         self.axis.set_aspect("equal")
         bare(self.axis)
+        self.borders: list[np.ndarray] = []
         for row, title in enumerate(titles):
             self.axis.text(-0.08, row * self.step + 0.5, title, ha="right", va="center", fontsize=8)
 
@@ -74,8 +78,7 @@ class Wall:
             return
         across = (np.arange(FINE) + 0.5) / FINE
         x, y = column * (1 + GAP) + across, row * self.step + across
-        for width, colour in ((2.2, "#000000"), (1.1, "#E69F00")):
-            self.axis.contour(x, y, fine, [level], colors=[colour], linewidths=width)
+        self.borders += cast(list[np.ndarray], contour_generator(x, y, fine).lines(level))
 
     def _put(
         self, row: int, column: int, image: np.ndarray, colours: str, limits: tuple[float, float]
@@ -86,6 +89,10 @@ class Wall:
 
     def finished(self, title: str, credit: str) -> Figure:
         """The figure, with a title above and a credit below."""
+        for width, colour in ((2.2, "#000000"), (1.1, "#E69F00")):
+            self.axis.add_collection(
+                LineCollection(self.borders, linewidths=width, colors=colour), autolim=False
+            )
         self.axis.set_title(drawable(title, 120), fontsize=9)
         self.axis.set_xlabel(drawable(credit, 120), fontsize=6, color="#555555")
         return self.figure

@@ -98,9 +98,9 @@ def test_an_outline_of_nothing_draws_nothing():
     wall = Wall(1, 1, [""])
     wall.outline(0, 0, np.zeros((4, 4)), 0.0)
     wall.outline(0, 0, np.ones((4, 4)), 0.5)
-    assert not wall.axis.collections
+    assert not wall.borders
     wall.outline(0, 0, np.eye(4), 0.5)
-    assert wall.axis.collections
+    assert wall.borders
 
 
 def test_images_hang_in_their_places():
