@@ -128,3 +128,10 @@ def test_every_tuned_suite_tunes_in_reduced_form(path, tmp_path):
     settled = tune.settled(small, cells, tmp_path)
     assert [c.row for c in settled] == [c.row for c in cells]
     assert {c.stage for c in settled} == {"final"}
+
+
+def test_every_suite_stands_in_the_readme_and_links_lead_somewhere():
+    for path in suite.SUITES.glob("*.toml"):
+        assert f"| `{path.stem}` |" in README
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
