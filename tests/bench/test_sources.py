@@ -82,7 +82,7 @@ def test_a_plugin_file_brings_what_it_imports_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("import os, torch\nfrom metrics import similarity\n")
     found = source_hashes([path])
-    assert {"mine.py", "metrics.similarity", "metrics.base"} <= set(found)
+    assert {"mine.py", "metrics.similarity", "metrics.probed"} <= set(found)
     assert "os" not in found
 
 
