@@ -146,8 +146,14 @@ def parts_of(cell: Cell) -> list[Part]:
 
 
 def probe_key(cell: Cell) -> str:
-    """What scores depend on besides the run and the metrics: layers, images, and the probe."""
+    """What scores depend on besides the run and the metrics: layers, images, and the probe.
+
+    The last seed of a suite is compared with its first: as other suites go on to another seed,
+    such scores are kept apart.
+    """
     files = ["probe.py", "stages.py"] if cell.stage else ["probe.py"]
     sources = source_hashes([Path(__file__).with_name(file) for file in files])
-    stage = (cell.stage,) if cell.stage else ()
-    return stream_hash((cell.layers, cell.probe, sorted(sources.items()), *stage))
+    more: tuple[Any, ...] = (cell.stage,) if cell.stage else ()
+    if cell.partner not in (None, cell.seed + 1):
+        more = (*more, cell.partner)
+    return stream_hash((cell.layers, cell.probe, sorted(sources.items()), *more))

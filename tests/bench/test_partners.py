@@ -93,9 +93,9 @@ def test_another_partner_makes_comparisons_of_seeds_stale_and_no_others(bench, t
     made = cells(tmp_path)
     session.run(bench, made, 1, [])
     moved = dataclasses.replace(made[0], partner=2)
-    names = due(bench, moved).stale(bench.run_of(moved), probe_key(moved))
+    names = due(bench, moved).stale(bench.run_of(moved), probe_key(made[0]))
     assert "ari_seeds" in names and "ari_splits" not in names and "ari" not in names
-    scores = bench.run_of(moved).scores(probe_key(moved))
+    scores = bench.run_of(moved).scores(probe_key(made[0]))
     assert stale(scores, ["ari", "ari_splits"]) == []
 
 
@@ -105,3 +105,16 @@ def test_a_suite_of_one_seed_says_why_there_is_no_comparison(bench, tmp_path):
     table = score_table(bench, made)
     (row,) = table[table["metric"] == "ari_seeds"].to_dict("records")
     assert row["reason"] == MISSING["seeds"]
+
+
+def test_suites_with_other_seeds_keep_their_own_comparisons(bench, tmp_path):
+    """Seed 1 is compared with 0 where it is the last, and with 2 where it is not."""
+    short = cells(tmp_path, SUITE.replace("[0, 1, 2]", "[0, 1]"))
+    session.attempt(bench, short, 1, [])
+    kept = bench.run_of(short[1]).scores(probe_key(short[1]))
+    longer = cells(tmp_path)
+    session.attempt(bench, longer, 1, [])
+    assert bench.run_of(short[1]).scores(probe_key(short[1])) == kept
+    assert probe_key(short[1]) != probe_key(longer[1])
+    assert probe_key(short[0]) == probe_key(longer[0])
+    assert session.plan(bench, short)[1][1] == session.plan(bench, longer)[1][1] == "done"
