@@ -270,7 +270,7 @@ def conductance_agreement(layer: Layer, probe: Probe) -> float:
     """
     known = explained(probe)
     tap: Any = probe.network.taps[layer.name]
-    method = captum.LayerConductance(known.model.logits, tap)
+    method = captum.LayerConductance(known.model.logits, tap.point)
     with quiet():
         conductance = method.attribute(
             known.images, target=known.labels, n_steps=STEPS, internal_batch_size=BATCH
