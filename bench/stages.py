@@ -22,7 +22,7 @@ from metrics.base import Concepts
 Stage = Literal["", "tuning", "final"]
 
 
-@functools.lru_cache(maxsize=8)  # networks judged on the same images share their concepts
+@functools.lru_cache(maxsize=4)  # networks judged on the same images share their concepts
 def chosen_images(data: Dataset, split: str, stage: Stage, most: int) -> Split:
     """The first images of a split, with the concepts that count in a stage.
 

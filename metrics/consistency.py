@@ -36,38 +36,42 @@ def _remembered(first: Layer, second: Layer, what: Any, compute: Callable[..., A
     return remember(first, key, lambda: (second, compute(first, second)))[1]
 
 
-def _signatures(layer: Layer) -> Float[Tensor, "units images positions"]:
-    """Responses max(a, 0), centred and of unit norm, in float64; zero for units without one."""
+def _scaling(layer: Layer) -> tuple[Float[Tensor, "units 1"], Float[Tensor, "units 1"]]:
+    """What to subtract from responses max(a, 0) and to multiply them by for unit norm; 0 and 0 for
+    units without a direction."""
 
-    def compute() -> Tensor:
+    def compute() -> tuple[Tensor, Tensor]:
         live = live_units(layer_correlation(layer))[:, None]
-        responses = layer.activation.clamp(min=0).movedim(1, 0).flatten(1)
-        responses = torch.where(live, responses, 0.0).double()
-        centred = responses - responses.mean(1, keepdim=True)
-        return (
-            centred * torch.where(live, centred.norm(dim=1, keepdim=True), torch.inf).reciprocal()
-        )
+        size = layer.activation[:, 0].numel()
+        sums = [_flat(a, live).sum(1, keepdim=True) for _, a in layer.chunks()]
+        mean = torch.stack(sums).sum(0) / size
+        powers = [(_flat(a, live) - mean).square().sum(1, keepdim=True) for _, a in layer.chunks()]
+        return mean, torch.where(live, torch.stack(powers).sum(0), torch.inf).rsqrt()
 
-    return remember(layer, "signatures", compute).unflatten(1, (len(layer.activation), -1))
+    return remember(layer, "scaling", compute)
 
 
-def cross_correlation(first: Layer, second: Layer) -> Float[Tensor, "units others"]:
+def _flat(a: Float[Tensor, "images units *map"], live: Tensor) -> Float[Tensor, "units samples"]:
+    return torch.where(live, a.movedim(1, 0).flatten(1), 0.0).double()
+
+
+def cross_correlation(
+    first: Layer, second: Layer, order: Int[Tensor, "images"] | None = None
+) -> Float[Tensor, "units others"]:
     """Correlation, over images and positions, of each unit of one network with each of another;
-    0 for dead ones.
+    0 for dead ones. Streamed over images, which the second network sees in another ``order``,
+    if one is given.
 
     Raises ValueError when the layers were not probed on as many images and positions.
     """
-    return _cross(first, second, slice(None))
-
-
-def _cross(
-    first: Layer, second: Layer, order: Int[Tensor, "images"] | slice
-) -> Float[Tensor, "units others"]:
-    """`cross_correlation` when the second network sees the images in another order."""
     if first.activation[:, 0].shape != second.activation[:, 0].shape:
         raise ValueError("units are matched on the same images and positions, but these differ")
-    mine, theirs = _signatures(first), _signatures(second)[:, order]
-    return (mine.flatten(1) @ theirs.flatten(1).T).clamp(-1, 1)
+    (mean, scale), (other_mean, other_scale) = _scaling(first), _scaling(second)
+    rho = mean.new_zeros(first.units, second.units)
+    for rows, mine in first.chunks():
+        theirs = second.activation[rows if order is None else order[rows]].clamp(min=0)
+        rho += (_flat(mine, scale > 0) - mean) @ (_flat(theirs, other_scale > 0) - other_mean).T
+    return (rho * scale * other_scale.T).clamp(-1, 1)
 
 
 def matched_units(
@@ -225,7 +229,7 @@ def _shuffled_match(mine: Layer, theirs: Layer) -> float:
     values = []
     for _ in range(ORDERS):
         order = torch.randperm(len(theirs.activation), generator=generator)
-        values.append(_matched(_cross(mine, theirs, order.to(theirs.activation.device))))
+        values.append(_matched(cross_correlation(mine, theirs, order.to(theirs.activation.device))))
     return sum(values) / ORDERS
 
 

@@ -130,8 +130,6 @@ def test_every_tuned_suite_tunes_in_reduced_form(path, tmp_path):
     assert {c.stage for c in settled} == {"final"}
 
 
-def test_every_suite_stands_in_the_readme_and_links_lead_somewhere():
+def test_every_suite_stands_in_the_readme():
     for path in suite.SUITES.glob("*.toml"):
         assert f"| `{path.stem}` |" in README
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target

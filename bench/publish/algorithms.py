@@ -14,6 +14,11 @@ from bench.stats import t_interval
 
 AUDIT = "attribution_audit"
 
+READING = """\
+An algorithm that fails its audit on a network is left out of that network's means: ✗ 1/3 says that
+it failed with one of three seeds. Every metric by algorithm and seed is in
+[attributions.csv](../attributions.csv)."""
+
 
 def shown_metric(board: Board, scores: pd.DataFrame) -> str:
     """The metric that the table shows: the aspect's headline, else the first with a value."""
@@ -22,7 +27,7 @@ def shown_metric(board: Board, scores: pd.DataFrame) -> str:
     return first if first in measured else min(measured, default="")
 
 
-def algorithm_table(board: Board, block: Block, rows: Sequence[Row]) -> str:
+def render_algorithms(board: Board, block: Block, rows: Sequence[Row]) -> str:
     """Rows by algorithms: the mean over seeds with half its 95 % t interval, and in how many
     seeds the algorithm failed its audit; empty where nothing was explained."""
     table = board.algorithms
@@ -56,12 +61,6 @@ def algorithm_table(board: Board, block: Block, rows: Sequence[Row]) -> str:
     title = f"### By algorithm: {escape(metric.title)}{arrow}"
     heads = ["method", *(escape(a.replace("_", " ")) for a in algorithms)]
     return f"{title}\n\n{READING}\n\n{grid(heads, lines)}"
-
-
-READING = """\
-An algorithm that fails its audit on a network is left out of that network's means: ✗ 1/3 says that
-it failed with one of three seeds. Every metric by algorithm and seed is in
-[attributions.csv](../attributions.csv)."""
 
 
 def _cell(scores: pd.DataFrame, name: str, digits: int) -> str:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from bench.publish.algorithms import algorithm_table
+from bench.publish.algorithms import render_algorithms
 from bench.publish.board import Block, Board, Column, Row
 from bench.publish.cells import Notes, heading, measured, references, row_name, set_apart, tabled
 from bench.publish.overall import signed
@@ -38,7 +38,7 @@ def render_block(board: Board, block: Block) -> str:
         if found := board.columns(block, board.of_aspect(aspect)):
             parts += [f"## {escape(aspect.capitalize())}", score_table(board, block, rows, found)]
         if aspect == "attribution":
-            parts.append(algorithm_table(board, block, rows))
+            parts.append(render_algorithms(board, block, rows))
     parts += [*other_layers(board, block, rows), references(board, "../")]
     return "\n\n".join(part for part in parts if part) + "\n"
 

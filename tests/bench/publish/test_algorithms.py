@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.publish.algorithms import algorithm_table
+from bench.publish.algorithms import render_algorithms
 from bench.publish.blocks import render_block
 from bench.publish.board import Block
 from bench.table import BY_ALGORITHM
@@ -37,20 +37,20 @@ def explained(board):
 
 def test_the_mean_over_seeds_by_algorithm(explained):
     board = explained()
-    text = algorithm_table(board, BLOCK, board.rows)
+    text = render_algorithms(board, BLOCK, board.rows)
     assert "relevance mass" in text and "✗ 1/3 says" in text
     assert text.splitlines()[-1] == "| plain | 0.300 ± 0.248 | 0.500 ± 0.000 |"
 
 
 def test_failed_audits_are_flagged(explained):
     board = explained(audits=(1, 0, 1), masses=(0.2, np.nan, 0.4))
-    row = algorithm_table(board, BLOCK, board.rows).splitlines()[-1]
+    row = render_algorithms(board, BLOCK, board.rows).splitlines()[-1]
     assert row.startswith("| plain | 0.300 ± ") and "<br>✗ 1/3 |" in row
     board = explained(audits=(0, 0, 0), masses=(np.nan,) * 3)
-    assert "| plain | ✗ 3/3 | 0.500 ± 0.000 |" in algorithm_table(board, BLOCK, board.rows)
+    assert "| plain | ✗ 3/3 | 0.500 ± 0.000 |" in render_algorithms(board, BLOCK, board.rows)
 
 
 def test_nothing_where_nothing_was_explained(board, explained):
-    assert algorithm_table(board, BLOCK, board.rows) == ""
-    assert algorithm_table(explained(), Block("shapes", "vgg"), board.rows) == ""
+    assert render_algorithms(board, BLOCK, board.rows) == ""
+    assert render_algorithms(explained(), Block("shapes", "vgg"), board.rows) == ""
     assert "By algorithm" not in render_block(board, BLOCK)
