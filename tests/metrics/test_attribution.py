@@ -134,6 +134,17 @@ def test_conductance_agrees_with_lesions():
         assert attribution.conductance_agreement(layer, probe) > 0.9
 
 
+def test_conductance_is_that_of_the_units_that_lesions_silence():
+    """A dictionary at the Tap: four units of its own, decoded to the two that the head reads."""
+    probe = linear()
+    tap = probe.network.taps["units"]
+    tap.install(lambda x: torch.cat([x, -x], 1).relu(), before=True)
+    tap.install(lambda x: x[:, :2] - x[:, 2:])
+    layer = Layer("units", probe.network(probe.images).activations["units"].detach())
+    assert layer.units == 4
+    assert attribution.conductance_agreement(layer, probe) == pytest.approx(1)
+
+
 def test_what_fails_the_audit_is_left_out(monkeypatch):
     monkeypatch.setitem(ALGORITHMS, "occlusion", lambda model, x, y: x * float("nan"))
     probe = probe_planted(*_parts())
