@@ -38,6 +38,7 @@ ANSWERS: dict[str, Answer] = {
     "netdissect_iou": Answer("parts", 0.83, 0.03, "the oracle's value on this map"),
     "netdissect_iou_lite": Answer("parts", 0.77, 0.04, "as netdissect_iou, a sixth of the images"),
     "part_interpretability": Answer("parts", 1, why=_ONE_PART),
+    "concept_auc": Answer("parts", 1, 1e-6, "its part's cells respond above all others"),
     "concept_purity": Answer("parts", 1, why=_ONE_PART),
     "detectors": Answer("parts", 12, why="12 units"),
     "unique_detectors": Answer("parts", 12, why="12 units, a part each"),

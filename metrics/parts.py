@@ -24,7 +24,8 @@ from metrics.maps import (
 )
 from metrics.network import Concepts
 
-_semantic = partial(
+#: A metric of this aspect.
+semantic = partial(
     metric,
     aspect="semantics",
     better="higher",
@@ -88,14 +89,15 @@ def _with_categories(
     return torch.cat([masks, *unions], dim=1)
 
 
-def _masks(probe: Probe) -> Concepts:
+def masks_of(probe: Probe) -> Concepts:
+    """The probe's concept masks; raises ValueError where it has none."""
     if probe.concepts is None:
         raise ValueError("metrics of semantics need concept masks")
     return probe.concepts
 
 
-def _largest(table: Float[Tensor, "units concepts"]) -> Float[Tensor, "units"]:
-    """The largest over concepts; NaN where none is defined."""
+def largest(table: Float[Tensor, "units concepts"]) -> Float[Tensor, "units"]:
+    """The largest of non-negative values over concepts; NaN where none is defined."""
     value = table.nan_to_num(-1.0).amax(1)
     return value.masked_fill(value < 0, float("nan"))
 
@@ -104,12 +106,12 @@ def best_concepts(
     layer: Layer, probe: Probe
 ) -> tuple[Float[Tensor, "units"], Int[Tensor, "units"]]:
     """Each unit's highest NetDissect IoU and the index of that concept (NaN and -1: none)."""
-    value, concept = dissect(layer, _masks(probe)).nan_to_num(-1.0).max(1)
+    value, concept = dissect(layer, masks_of(probe)).nan_to_num(-1.0).max(1)
     undefined = value < 0
     return value.masked_fill(undefined, float("nan")), concept.masked_fill(undefined, -1)
 
 
-@_semantic(per="unit", title="NetDissect IoU")
+@semantic(per="unit", title="NetDissect IoU")
 def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Dataset-wide IoU of a unit's regions with the concept that they match best (NetDissect).
 
@@ -117,14 +119,13 @@ def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     over pixels, as in the authors' later code `dissect`); IoU = intersection / (unit's area in
     images that show the concept's category + concept's area - intersection).
     Its ceiling is the oracle's value, well below 1 on coarse maps. A dead unit is undefined.
-    Unlike part interpretability it counts activity on images without the concept against the unit
-    and has no second threshold, but it hardly tells a network from the same one with its units
-    rotated, so it is no headline.
+    Like all that looks at a unit's highest regions it hardly tells a network from the same one
+    with its units rotated (see `concept_auc`), so it is no headline.
     """
     return best_concepts(layer, probe)[0]
 
 
-@_semantic(per="unit", title="NetDissect IoU (Lite tally)")
+@semantic(per="unit", title="NetDissect IoU (Lite tally)")
 def netdissect_iou_lite(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """`netdissect_iou` as NetDissect-Lite's code has it.
 
@@ -132,7 +133,7 @@ def netdissect_iou_lite(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     only in images where its region overlaps the concept's category. Upsampling lowers peaks, so
     the regions are smaller than 0.5 %; those of a unit that saturates shrink to its plateaus.
     """
-    return _largest(dissect(layer, _masks(probe), lite=True))
+    return largest(dissect(layer, masks_of(probe), lite=True))
 
 
 def _detected(layer: Layer, probe: Probe) -> Int[Tensor, "detectors"]:
@@ -141,7 +142,7 @@ def _detected(layer: Layer, probe: Probe) -> Int[Tensor, "detectors"]:
     return concept[value >= DETECTS]
 
 
-@_semantic(per="layer", title="unique detectors", limits=(0.0, float("inf")))
+@semantic(per="layer", title="unique detectors", limits=(0.0, float("inf")))
 def unique_detectors(layer: Layer, probe: Probe) -> float:
     """Number of distinct best concepts among units whose NetDissect IoU is at least 0.04.
 
@@ -150,7 +151,7 @@ def unique_detectors(layer: Layer, probe: Probe) -> float:
     return float("nan") if layer.dead.all() else float(len(_detected(layer, probe).unique()))
 
 
-@_semantic(per="layer", title="detectors", limits=(0.0, float("inf")))
+@semantic(per="layer", title="detectors", limits=(0.0, float("inf")))
 def detectors(layer: Layer, probe: Probe) -> float:
     """Number of units whose NetDissect IoU with some concept is at least 0.04.
 
@@ -189,7 +190,7 @@ def _shown_parts(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     return (shown / having).masked_fill(layer.dead[:, None], float("nan"))
 
 
-@_semantic(per="unit", headline=True, title="part interpretability")
+@semantic(per="unit", title="part interpretability")
 def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How often a unit's region shows the concept that it shows most often (ICNN).
 
@@ -197,9 +198,9 @@ def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     largest over concepts. Regions are the cells among the unit's highest 0.5 % over all images,
     scaled up as they are (the paper leaves the radius of its receptive fields open). A unit
     whose concept is common cannot cover it with 0.5 %; the oracle's value says what can be had.
-    A dead unit is undefined. The headline of its aspect, by the evidence on its card.
+    A dead unit is undefined.
     """
-    return _largest(shown_parts(layer, _masks(probe)))
+    return largest(shown_parts(layer, masks_of(probe)))
 
 
 # ----------------------------------------------------------------- concept purity
@@ -236,10 +237,10 @@ def purity_anywhere(layer: Layer, probe: Probe) -> float:
     shape = (len(probe.labels), 64)
     peak = torch.rand(shape, generator=generator).to(probe.labels.device)
     cell = torch.randint(map_size[0] * map_size[1], shape, generator=generator).to(peak.device)
-    return purity(peak, touched(cell, map_size, _masks(probe))).mean().item()
+    return purity(peak, touched(cell, map_size, masks_of(probe))).mean().item()
 
 
-@_semantic(per="unit", null=purity_anywhere, title="concept purity")
+@semantic(per="unit", null=purity_anywhere, title="concept purity")
 def concept_purity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Share of a unit's ten highest-peaking images whose peak lies in one and the same concept.
 
@@ -249,5 +250,5 @@ def concept_purity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """
     map_size = (layer.activation.shape[2], layer.activation.shape[3])
     peak, cell = peaks(layer)
-    values = purity(peak, touched(cell, map_size, _masks(probe)))
+    values = purity(peak, touched(cell, map_size, masks_of(probe)))
     return values.masked_fill(layer.dead, float("nan"))

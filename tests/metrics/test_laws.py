@@ -233,6 +233,7 @@ def rotated(probe: Probe) -> Probe:
         "netdissect_iou",
         "netdissect_iou_lite",
         "part_interpretability",
+        "concept_auc",
         "concept_purity",
         "focus_dispersion",
         "focus_spread",

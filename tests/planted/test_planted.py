@@ -61,6 +61,7 @@ def test_units_that_detect_one_part_each():
         "class_selectivity",
         "class_information_share",
         "part_interpretability",
+        "concept_auc",
         "concept_purity",
     ):
         torch.testing.assert_close(of(metric), torch.ones(12).double(), atol=1e-6, rtol=0)
@@ -93,6 +94,7 @@ def test_units_that_detect_several_parts(each):
 def test_scores_fall_as_units_detect_more_parts():
     falling = [
         "netdissect_iou",
+        "concept_auc",
         "concept_purity",
         "class_selectivity",
         "class_information_share",
@@ -116,6 +118,7 @@ UNIT_METRICS = [
     "netdissect_iou",
     "netdissect_iou_lite",
     "part_interpretability",
+    "concept_auc",
     "concept_purity",
     "focus_dispersion",
     "focus_spread",
@@ -140,6 +143,7 @@ def test_a_constant_unit_has_no_class_and_no_place():
     of, probe = answers("faults")
     assert of("class_selectivity")[3] == 0 and of("class_information")[3] == 0
     assert of("netdissect_iou")[3] < 0.01 and of("part_interpretability")[3] == 0
+    assert of("concept_auc")[3] == 0.5
     assert of("focus_spread")[3].item() == pytest.approx(
         METRICS["focus_spread"].null(probe.layers["parts"], probe)
     )
