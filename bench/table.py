@@ -25,6 +25,9 @@ COLUMNS = (
     "aspect", "value", "live", "undefined", "count", "status", "reason", "run",
 )  # fmt: skip
 
+#: Why a trained cell has no numbers: its scores are not of the present code's probe.
+UNSCORED = "trained, but not scored by this code: `legible run` does that without training"
+
 
 def score_table(bench: Bench, cells: Sequence[Cell]) -> pd.DataFrame:
     """Every cell's scores; a cell that could not run is one row with its status and reason."""
@@ -70,7 +73,8 @@ def cell_rows(bench: Bench, cell: Cell) -> list[dict[str, Any]]:
     scores = run.scores(probe_key(cell))
     if manifest.get("status") != "done" or not scores:
         status = "failed" if manifest.get("status") == "failed" else "missing"
-        return [{**base, "status": status, "reason": manifest.get("reason") or "not run yet"}]
+        reason = manifest.get("reason") or (UNSCORED if manifest.get("status") == "done" else "not run yet")
+        return [{**base, "status": status, "reason": reason}]
     return [
         {**base, **score_columns(from_json(name, line))}
         for name, entry in scores.items()

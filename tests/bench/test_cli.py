@@ -174,6 +174,18 @@ class TestAfterARun:
         reasons = " ".join(table.loc[table["status"] == "missing", "reason"])
         assert "made, not fetched" in reasons and "unreadable" in reasons
 
+    def test_a_trained_run_without_scores_of_this_code_says_what_makes_them(self, here, legible):
+        run = next(p for p in Path("runs").iterdir() if "bean-s0" in p.name)
+        scores = next(run.glob("scores-*.json"))
+        scores.rename(run / "scores-0.json")  # as after a change of the probe
+        options = ("--device", "cpu", "--no-cost", "--no-pictures", "--results", "older")
+        code, _, err = legible("publish", "tiny.toml", *options)
+        (run / "scores-0.json").rename(scores)
+        assert code == 0, err
+        table = pd.read_csv("older/tiny/scores.csv", keep_default_na=False)
+        reason = table.loc[table["status"] == "missing", "reason"].unique()
+        assert len(reason) == 1 and "`legible run` does that without training" in reason[0]
+
     def test_a_half_written_run_is_set_aside_named_and_redone(self, here, legible):
         run = next(p for p in Path("runs").iterdir() if "bean-s1" in p.name)
         (run / "manifest.json").write_text('{"status": "do')
