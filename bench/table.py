@@ -73,7 +73,9 @@ def cell_rows(bench: Bench, cell: Cell) -> list[dict[str, Any]]:
     scores = run.scores(probe_key(cell))
     if manifest.get("status") != "done" or not scores:
         status = "failed" if manifest.get("status") == "failed" else "missing"
-        reason = manifest.get("reason") or (UNSCORED if manifest.get("status") == "done" else "not run yet")
+        reason = manifest.get("reason") or (
+            UNSCORED if manifest.get("status") == "done" else "not run yet"
+        )
         return [{**base, "status": status, "reason": reason}]
     return [
         {**base, **score_columns(from_json(name, line))}

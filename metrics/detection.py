@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metrics.base import Layer, Probe
-from metrics.maps import images_per_chunk, per_cell
+from metrics.maps import cells_of, images_per_chunk
 from metrics.network import Concepts
 from metrics.parts import largest, masks_of, semantic
 
@@ -39,11 +39,8 @@ def concept_aucs(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     ranks = ranks.unflatten(1, (images, -1))
     total = ranks.new_zeros(units, len(concepts), dtype=torch.float64)
     positive, having = total.new_zeros(len(concepts)), total.new_zeros(len(concepts))
-    pixels = concepts.packed.shape[2] * concepts.width
-    size = images_per_chunk(2 * len(concepts) * pixels)
-    for start in range(0, images, size):
-        rows = slice(start, start + size)
-        shown = (per_cell(concepts.masks(rows), (map_size[0], map_size[1])) > 0).double()
+    for rows, counts in cells_of(concepts, (map_size[0], map_size[1])):
+        shown = (counts > 0).double()
         total += ranks[:, rows].double().flatten(1) @ shown.movedim(1, 2).flatten(0, 1)
         positive += shown.sum((0, 2))
         having += shown.any(2).sum(0)

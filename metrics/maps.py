@@ -12,6 +12,9 @@ one rather than none.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -24,6 +27,8 @@ from metrics.network import Concepts
 BUDGET = 2**20
 #: Share of all positions that a unit's regions cover.
 QUANTILE = 0.005
+#: Numbers that the cells of all masks may take to be kept between networks: 64 MiB of float32.
+KEPT = 2**24
 
 
 def images_per_chunk(numbers_an_image: int) -> int:
@@ -64,6 +69,37 @@ def per_cell(
         for cells, pixels in zip(map_size, masks.shape[-2:], strict=True)
     )
     return (rows.T @ (masks.float() @ columns)).flatten(2)
+
+
+def cells_of(
+    concepts: Concepts, map_size: tuple[int, int]
+) -> Iterator[tuple[slice, Float[Tensor, "chunk concepts positions"]]]:
+    """`per_cell` of all masks in chunks of images, each with the slice of images it covers.
+
+    Kept where it is small: all networks are probed on the same masks.
+    """
+    images, count, height, _ = concepts.packed.shape
+    size = images_per_chunk(2 * count * height * concepts.width)
+    kept = images * count * map_size[0] * map_size[1] <= KEPT
+    for start in range(0, images, size):
+        rows = slice(start, start + size)
+        yield (
+            rows,
+            (
+                _all_cells(concepts, map_size)[rows]
+                if kept
+                else per_cell(concepts.masks(rows), map_size)
+            ),
+        )
+
+
+@lru_cache(maxsize=2)
+def _all_cells(
+    concepts: Concepts, map_size: tuple[int, int]
+) -> Float[Tensor, "images concepts positions"]:
+    images, count, height, _ = concepts.packed.shape
+    rows = torch.arange(images).split(images_per_chunk(2 * count * height * concepts.width))
+    return torch.cat([per_cell(concepts.masks(chunk), map_size) for chunk in rows])
 
 
 def peaks(layer: Layer) -> tuple[Float[Tensor, "images units"], Int[Tensor, "images units"]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metrics.base import Layer, Probe, metric, remember
 from metrics.maps import (
+    cells_of,
     images_per_chunk,
     peaks,
     per_cell,
@@ -180,9 +181,8 @@ def _shown_parts(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     least = thresholds(layer)[:, None]
     shown = layer.activation.new_zeros(layer.units, len(concepts), dtype=torch.float64)
     having = shown.new_zeros(len(concepts))
-    for rows, a in layer.chunks(images_per_chunk(2 * len(concepts) * image[0] * image[1])):
-        region = (a.flatten(2) >= least).float()
-        inside = per_cell(concepts.masks(rows), map_size)
+    for rows, inside in cells_of(concepts, map_size):
+        region = (layer.activation[rows].clamp(min=0).flatten(2) >= least).float()
         inter, part = region @ inside.mT, inside.sum(2)
         union = (region @ pixels)[..., None] + part[:, None] - inter
         shown += (inter > SHOWS * union).sum(0)
@@ -210,11 +210,9 @@ def touched(
     cell: Int[Tensor, "images units"], map_size: tuple[int, int], concepts: Concepts
 ) -> Bool[Tensor, "images units concepts"]:
     """Whether the cell at that position holds a pixel of each concept."""
-    image = concepts.packed.shape[2] * concepts.width
     hit = torch.zeros(*cell.shape, len(concepts), dtype=torch.bool, device=cell.device)
-    for rows in torch.arange(len(cell)).split(images_per_chunk(2 * len(concepts) * image)):
-        inside = per_cell(concepts.masks(rows), map_size) > 0
-        hit[rows] = inside.mT.gather(1, cell[rows, :, None].expand(-1, -1, len(concepts)))
+    for rows, counts in cells_of(concepts, map_size):
+        hit[rows] = (counts > 0).mT.gather(1, cell[rows, :, None].expand(-1, -1, len(concepts)))
     return hit
 
 

@@ -23,6 +23,17 @@ def test_a_pixel_belongs_to_the_cell_that_upsampling_gives_it(cells, pixels):
     assert torch.equal(maps.per_cell(masks, cells), expected)
 
 
+@pytest.mark.parametrize("kept", [0, 2**24])
+def test_cells_of_all_masks_come_in_chunks_kept_or_not(kept, monkeypatch):
+    masks = random_masks(7, 3, 16, torch.Generator().manual_seed(0))
+    concepts = make_concepts(masks)
+    monkeypatch.setattr(maps, "KEPT", kept)
+    monkeypatch.setattr(maps, "BUDGET", 2 * 2 * 3 * 16 * 16)  # two images a chunk
+    chunks = list(maps.cells_of(concepts, (4, 4)))
+    assert [rows.start for rows, _ in chunks] == [0, 2, 4, 6]
+    assert torch.equal(torch.cat([counts for _, counts in chunks]), maps.per_cell(masks, (4, 4)))
+
+
 def test_cell_centres_are_half_a_cell_from_the_border():
     centres = maps.cell_centres((2, 4), (8, 8))
     assert centres[0].tolist() == [2, 1] and centres[-1].tolist() == [6, 7]
