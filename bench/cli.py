@@ -268,16 +268,13 @@ def _prepare(
     datasets: str | None = None,
 ) -> tuple[Bench, Suite, list[Cell]]:
     from bench import suite as suites
+    from bench import tune as tuning
 
     read = suites.read(suites.find(name))
     bench = _bench(device, [*(plugin or []), *read.plugins], runs, root)
     read = suites.joined(read, plugin or [])
     some = (options.some("methods", methods), options.some("datasets", datasets))
     cells = suites.cells(read, options.numbers("seeds", seeds), *some)
-    if read.tune is None:
-        return bench, read, cells
-    from bench import tune as tuning
-
     return bench, read, tuning.settled(read, cells, results)
 
 

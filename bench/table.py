@@ -71,11 +71,10 @@ def cell_rows(bench: Bench, cell: Cell) -> list[dict[str, Any]]:
     except Corrupt as error:
         manifest = {"status": "missing", "reason": f"unreadable: {error}"}
     scores = run.scores(probe_key(cell))
-    if manifest.get("status") != "done" or not scores:
-        status = "failed" if manifest.get("status") == "failed" else "missing"
-        reason = manifest.get("reason") or (
-            UNSCORED if manifest.get("status") == "done" else "not run yet"
-        )
+    ended = manifest.get("status")
+    if ended != "done" or not scores:
+        status = "failed" if ended == "failed" else "missing"
+        reason = manifest.get("reason") or (UNSCORED if ended == "done" else "not run yet")
         return [{**base, "status": status, "reason": reason}]
     return [
         {**base, **score_columns(from_json(name, line))}

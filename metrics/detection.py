@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from metrics.base import Layer, Probe
 from metrics.maps import cells_of, images_per_chunk
 from metrics.network import Concepts
 from metrics.parts import largest, masks_of, semantic
+from metrics.relevance import midranks
 
 #: Images that a concept has to be in for its area under the curve to mean something.
 LEAST = 10
-
-
-def midranks(values: Float[Tensor, "rows values"]) -> Float[Tensor, "rows values"]:
-    """The rank of each value in its row, from 1; equal values share the mean of their ranks."""
-    ordered, order = values.sort(dim=1)
-    place = torch.arange(values.shape[1], device=values.device).expand_as(order)
-    rises = ordered[:, 1:] != ordered[:, :-1]
-    first = nn.functional.pad(rises, (1, 0), value=True)  # of its equals
-    last = nn.functional.pad(rises, (0, 1), value=True)
-    low = torch.where(first, place, 0).cummax(1).values
-    high = torch.where(last, place, values.shape[1]).flip(1).cummin(1).values.flip(1)
-    return torch.empty_like(values).scatter_(1, order, (low + high + 2).to(values.dtype) / 2)
 
 
 def concept_aucs(layer: Layer, concepts: Concepts) -> Float[Tensor, "units concepts"]:

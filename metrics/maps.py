@@ -12,7 +12,7 @@ one rather than none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
@@ -71,35 +71,30 @@ def per_cell(
     return (rows.T @ (masks.float() @ columns)).flatten(2)
 
 
-def cells_of(
-    concepts: Concepts, map_size: tuple[int, int]
-) -> Iterator[tuple[slice, Float[Tensor, "chunk concepts positions"]]]:
+Cells = Iterable[tuple[slice, Float[Tensor, "chunk concepts positions"]]]
+
+
+def cells_of(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
     """`per_cell` of all masks in chunks of images, each with the slice of images it covers.
 
     Kept where it is small: all networks are probed on the same masks.
     """
+    images, count, _, _ = concepts.packed.shape
+    small = images * count * map_size[0] * map_size[1] <= KEPT
+    return _kept_cells(concepts, map_size) if small else _streamed_cells(concepts, map_size)
+
+
+def _streamed_cells(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
     images, count, height, _ = concepts.packed.shape
     size = images_per_chunk(2 * count * height * concepts.width)
-    kept = images * count * map_size[0] * map_size[1] <= KEPT
     for start in range(0, images, size):
         rows = slice(start, start + size)
-        yield (
-            rows,
-            (
-                _all_cells(concepts, map_size)[rows]
-                if kept
-                else per_cell(concepts.masks(rows), map_size)
-            ),
-        )
+        yield rows, per_cell(concepts.masks(rows), map_size)
 
 
 @lru_cache(maxsize=2)
-def _all_cells(
-    concepts: Concepts, map_size: tuple[int, int]
-) -> Float[Tensor, "images concepts positions"]:
-    images, count, height, _ = concepts.packed.shape
-    rows = torch.arange(images).split(images_per_chunk(2 * count * height * concepts.width))
-    return torch.cat([per_cell(concepts.masks(chunk), map_size) for chunk in rows])
+def _kept_cells(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
+    return list(_streamed_cells(concepts, map_size))
 
 
 def peaks(layer: Layer) -> tuple[Float[Tensor, "images units"], Int[Tensor, "images units"]]:

@@ -25,7 +25,7 @@ from metrics.maps import (
 )
 from metrics.network import Concepts
 
-#: A metric of this aspect.
+#: Registers a metric of this aspect.
 semantic = partial(
     metric,
     aspect="semantics",
@@ -120,8 +120,8 @@ def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     over pixels, as in the authors' later code `dissect`); IoU = intersection / (unit's area in
     images that show the concept's category + concept's area - intersection).
     Its ceiling is the oracle's value, well below 1 on coarse maps. A dead unit is undefined.
-    Like all that looks at a unit's highest regions it hardly tells a network from the same one
-    with its units rotated (see `concept_auc`), so it is no headline.
+    As all that looks at a unit's highest regions it does not tell a network on kanji from the same
+    one with its units rotated (see `concept_auc`), so it is no headline.
     """
     return best_concepts(layer, probe)[0]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 Maps = Float[Tensor, "images height width"]
 PerImage = Float[Tensor, "images"]
@@ -123,11 +123,20 @@ def spearman(x: Float[Tensor, "units"], y: Float[Tensor, "units"]) -> float:
     usable = x.isfinite() & y.isfinite()
     if int(usable.sum()) < 3:
         return NAN
-    ranks = torch.stack([_ranks(x[usable]), _ranks(y[usable])])
+    ranks = midranks(torch.stack([x[usable], y[usable]]).double())
     return torch.corrcoef(ranks)[0, 1].item() if (ranks.std(1) > 0).all() else NAN
 
 
-def _ranks(x: Float[Tensor, "values"]) -> Float[Tensor, "values"]:
-    _, group, count = x.unique(return_inverse=True, return_counts=True)
-    last = count.cumsum(0).double()
-    return (last - (count - 1) / 2)[group]
+def midranks(values: Float[Tensor, "rows values"]) -> Float[Tensor, "rows values"]:
+    """The rank of each value in its row, from 1; equal values share the mean of their ranks.
+
+    As scipy's `rankdata`, on the values' device.
+    """
+    ordered, order = values.sort(dim=1)
+    place = torch.arange(values.shape[1], device=values.device).expand_as(order)
+    rises = ordered[:, 1:] != ordered[:, :-1]
+    first = nn.functional.pad(rises, (1, 0), value=True)  # of its equals
+    last = nn.functional.pad(rises, (0, 1), value=True)
+    low = torch.where(first, place, 0).cummax(1).values
+    high = torch.where(last, place, values.shape[1]).flip(1).cummin(1).values.flip(1)
+    return torch.empty_like(values).scatter_(1, order, (low + high + 2).to(values.dtype) / 2)

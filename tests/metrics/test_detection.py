@@ -8,7 +8,8 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from metrics import detection
-from metrics.maps import per_cell
+from metrics.maps import per_cell, thresholds
+from metrics.relevance import midranks
 from planted.probes import make_concepts, make_probe, random_probe
 
 
@@ -38,7 +39,7 @@ def test_areas_equal_scikit_learns(chunk, monkeypatch):
 def test_midranks_equal_scipys(values):
     rows = torch.tensor([values, values[::-1]], dtype=torch.float32)
     expected = torch.from_numpy(rankdata(rows.numpy(), axis=1)).float()
-    assert torch.equal(detection.midranks(rows), expected)
+    assert torch.equal(midranks(rows), expected)
 
 
 def located(images=40, rare=10):
@@ -67,17 +68,16 @@ def test_a_concept_in_nine_images_does_not_count():
     assert detection.concept_auc(layer, probe)[1] < 0.5  # it fires where concept 0 is not
 
 
-def test_a_response_below_the_peak_counts():
+def test_a_response_below_the_peak_counts_though_no_region_shows_it():
     layer, probe = located()
-    mixed = layer.activation.clone()
-    mixed[:, 0] += 0.5 * layer.activation[:, 1]  # also, weakly, where concept 1 is
-    before = detection.concept_auc(layer, probe)[0]
-    layer, probe = make_probe(mixed, probe.labels, probe.concepts)
-    assert 0.9 < detection.concept_auc(layer, probe)[0] <= before
-    noisy = layer.activation + torch.rand(layer.activation.shape,
-                                          generator=torch.Generator().manual_seed(1))  # fmt: skip
-    layer, probe = make_probe(noisy, probe.labels, probe.concepts)
-    assert detection.concept_auc(layer, probe)[0] < before
+    strength = torch.linspace(0.3, 1, 40)[:, None, None, None]  # concept 1 comes first
+    pure = layer.activation[:, :1] * strength
+    mixed = pure + 0.5 * layer.activation[:, 1:2]  # also where concept 1 is
+    one, probe_one = make_probe(pure, probe.labels, probe.concepts)
+    both, probe_both = make_probe(mixed, probe.labels, probe.concepts)
+    assert torch.equal(thresholds(one), thresholds(both)) and thresholds(both) > 0.5
+    assert detection.concept_auc(one, probe_one) == 1
+    assert 0.9 < detection.concept_auc(both, probe_both) < 1
 
 
 def test_a_concept_in_every_cell_is_undefined():
