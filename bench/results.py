@@ -13,9 +13,11 @@ from bench import measured, registry
 from bench.cost import cost_table
 from bench.data.base import DataMissing, Dataset
 from bench.execute import Bench
-from bench.publish import FORMATS, Board, Picture, documents, dynamics
-from bench.publish.board import BASELINE, Block
+from bench.publish import dynamics
+from bench.publish.board import BASELINE, Block, Board
+from bench.publish.documents import FORMATS, documents
 from bench.publish.evidence import Evidence, examine, pictures_of
+from bench.publish.html import Picture
 from bench.registry import UserError
 from bench.share import expected, with_submissions
 from bench.store import Corrupt, write_bytes

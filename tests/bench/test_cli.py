@@ -202,6 +202,11 @@ def test_help_is_quick_and_imports_no_torch():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_a_run_imports_nothing_that_draws():
+    script = "import sys, bench.session, bench.tune; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_a_dry_run_shows_what_is_missing_and_trains_nothing(tmp_path, legible, toy_plugin):
     text = TINY.format(plugin=toy_plugin) + "data = {missing = true}\n"
     (tmp_path / "gone.toml").write_text(text)

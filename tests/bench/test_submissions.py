@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import submissions
-from bench.publish import COLUMNS, Board, documents
+from bench.publish.board import Board
+from bench.publish.documents import documents
 from bench.publish.html import render_html
 from bench.publish.markdown import render
+from bench.publish.scores import COLUMNS
 from bench.submissions import SubmissionError, check, merge, pack, read, to_text
 from bench.verify import disagreements, verdict
 from metrics.base import Metric

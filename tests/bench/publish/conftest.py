@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.publish import COLUMNS, Board
+from bench.publish.board import Board
+from bench.publish.scores import COLUMNS
 from metrics.base import Metric
 
 GOLDEN = Path(__file__).parents[2] / "golden"

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.publish import COLUMNS, Picture, documents, tidy, write_scores
 from bench.publish.compact import expand
-from bench.publish.documents import picture_paths
+from bench.publish.documents import documents, picture_paths
 from bench.publish.drawing import as_webp, save
 from bench.publish.formats import as_csv, as_json
+from bench.publish.html import Picture
 from bench.publish.pictures import curves
-from bench.publish.scores import check_rows
+from bench.publish.scores import COLUMNS, check_rows, tidy, write_scores
 
 
 @pytest.fixture(scope="module")

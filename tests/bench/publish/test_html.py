@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.publish import Picture, documents
+from bench.publish.documents import documents
 from bench.publish.drawing import save
-from bench.publish.html import render_html
+from bench.publish.html import Picture, render_html
 from bench.publish.pictures import curves
 
 EVIL = '"><img src=x onerror="window.hit=1"><script>window.hit=1</script>{{ 7*7 }}'

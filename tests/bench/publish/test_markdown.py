@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.publish import Board, leaderboard, read_scores, write_scores
 from bench.publish.blocks import page_path, render_block
+from bench.publish.board import Board
 from bench.publish.conclusions import conclusions, listed
 from bench.publish.markdown import basis, render
-from bench.publish.scores import KEY
+from bench.publish.scores import KEY, read_scores, write_scores
 from bench.publish.standings import Standings
 from bench.publish.text import code_block, decimals, escape, number
 
@@ -128,7 +128,7 @@ def test_without_plain_there_are_no_differences(board):
 
 def test_a_table_of_failures_alone_renders(board):
     failures = board.scores[board.scores["metric"] == ""]
-    text = leaderboard(failures, pd.DataFrame(), {}, {}, "t")
+    text = render(Board(failures, pd.DataFrame(), {}, {}, "t"))
     assert "## Skipped, failed and missing cells" in text
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.publish import COLUMNS, SCHEMA_VERSION, read_scores, schema, write_scores
+from bench.publish.scores import COLUMNS, SCHEMA_VERSION, read_scores, schema, write_scores
 
 
 def table(rows):
