@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from metrics.base import Layer
+from metrics.detection import LEAST
 from metrics.maps import images_per_chunk
 from metrics.network import Concepts
 from metrics.parts import dissect, shown_parts
@@ -33,6 +34,12 @@ def oracle_layer(concepts: Concepts, map_size: Sequence[int]) -> Layer:
         for start in range(0, images, chunk)
     ]
     return Layer("oracle", torch.cat(maps))
+
+
+def common(concepts: Concepts) -> Concepts:
+    """The concepts in at least ten images: those that every metric of semantics can score."""
+    having = (concepts.packed > 0).flatten(2).any(2).sum(0)
+    return concepts.select(torch.nonzero(having >= LEAST).flatten().tolist())
 
 
 @functools.lru_cache(maxsize=8)  # the same for all networks judged on the same images

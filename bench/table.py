@@ -11,7 +11,7 @@ import torch
 
 from bench import registry
 from bench.execute import Bench, probe_key
-from bench.oracle import oracle_layer
+from bench.oracle import common, oracle_layer
 from bench.probe import resolve
 from bench.score import from_json, score
 from bench.stages import chosen_images
@@ -110,7 +110,8 @@ def algorithm_table(bench: Bench, cells: Sequence[Cell]) -> pd.DataFrame:
 def oracle_rows(bench: Bench, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """A null row a block whose units are the concept masks themselves: the ceiling of semantics.
 
-    Shown for every probed layer with a map, also where it fails the measurability gate.
+    Shown for every probed layer with a map, also where it fails the measurability gate. Concepts
+    in fewer than ten images have no unit, for concept AUC cannot score one.
     """
     rows = []
     for cell in {(c.dataset_label, c.backbone_label): c for c in reversed(cells)}.values():
@@ -118,10 +119,11 @@ def oracle_rows(bench: Bench, cells: Sequence[Cell]) -> list[dict[str, Any]]:
             continue
         network, _, data = bench.build(cell)
         held = chosen_images(data, "test", cell.stage, cell.probe)
+        scored = None if held.concepts is None else common(held.concepts)
         layers = {
-            name: replace(oracle_layer(held.concepts, network.taps[name].shape[1:]), name=name)
+            name: replace(oracle_layer(scored, network.taps[name].shape[1:]), name=name)
             for name in resolve(network, cell.layers)
-            if held.concepts is not None and network.taps[name].spatial
+            if scored is not None and network.taps[name].spatial
         }
         logits = torch.zeros(len(held), held.classes, device=held.labels.device)
         images = held.normalise(held.images)

@@ -45,9 +45,8 @@ def concept_auc(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
     Over all cells of all images (INVERT, Bykov et al. 2023, ranks whole images); ties count half;
     the largest over concepts that are in at least ten images, so that chance lies a little above
-    0.5 and the oracle, whose units also stand for rarer concepts, below 1. A dead unit is
-    undefined. The headline of its aspect: a unit's highest 0.5 % shows what it responds to most,
-    which rotating the units leaves nearly as it is; the area counts all that a unit responds to.
-    Chosen for that on other networks than its card's (seeds 8 to 15).
+    0.5. A dead unit is undefined. The headline of its aspect: a unit's highest 0.5 % shows what
+    it responds to most, which rotating the units leaves nearly as it is; the area counts all
+    that it responds to. Chosen for that on other networks than its card's (seeds 8 to 15).
     """
     return largest(concept_aucs(layer, masks_of(probe)))

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from bench.oracle import measurable, oracle_layer
+from bench.oracle import common, measurable, oracle_layer
+from metrics.detection import concept_aucs
 from metrics.network import Concepts
 from planted.probes import make_concepts
 
@@ -27,6 +28,14 @@ def test_oracle_units_are_the_masks_averaged_over_cells():
     masks = concepts.masks().float().reshape(30, 12, 4, 8, 4, 8)
     assert layer.name == "oracle"
     torch.testing.assert_close(layer.activation, masks.mean((3, 5)))
+
+
+def test_a_concept_is_common_from_ten_images_on():
+    concepts = squares(8, images=12 * 9 + 5)
+    assert common(concepts).names == concepts.names[:5]
+    layer = oracle_layer(common(concepts), (8, 8))
+    assert concept_aucs(layer, concepts).nan_to_num().amax(1).eq(1).all()
+    assert len(common(concepts.images(slice(0)))) == 0
 
 
 def test_finer_maps_are_more_measurable():
