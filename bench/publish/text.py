@@ -62,9 +62,12 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "rig
 
 
 def decimals(values: Iterable[float]) -> int:
-    """Digits after the point that show three significant ones of the largest value."""
+    """Digits after the point that show three significant ones of the largest value.
+
+    A power of ten counts as the end of the range below it: shares up to 1 have three digits.
+    """
     largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
-    return 3 if largest == 0 else min(max(2 - math.floor(math.log10(largest)), 0), 5)
+    return 3 if largest == 0 else min(max(3 - math.ceil(math.log10(largest)), 0), 5)
 
 
 def digits_with_half(mean: Iterable[float], half: Iterable[float]) -> int:

@@ -179,6 +179,8 @@ def test_numbers(value, digits, text):
 
 def test_decimals_show_three_digits_of_the_largest():
     assert decimals([0.5, 0.1]) == 3
+    assert decimals([0.95, 1.0]) == 3
+    assert decimals([0.95, 1.01]) == 2
     assert decimals([12.0]) == 1
     assert decimals([1234.0]) == 0
     assert decimals([np.nan]) == 3
