@@ -111,7 +111,8 @@ def oracle_rows(bench: Bench, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """A null row a block whose units are the concept masks themselves: the ceiling of semantics.
 
     Shown for every probed layer with a map, also where it fails the measurability gate. Concepts
-    in fewer than ten images have no unit, for concept AUC cannot score one.
+    in fewer than ten images have no unit, for concept AUC cannot score one; where all are so
+    rare there is no oracle.
     """
     rows = []
     for cell in {(c.dataset_label, c.backbone_label): c for c in reversed(cells)}.values():
@@ -123,7 +124,7 @@ def oracle_rows(bench: Bench, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         layers = {
             name: replace(oracle_layer(scored, network.taps[name].shape[1:]), name=name)
             for name in resolve(network, cell.layers)
-            if scored is not None and network.taps[name].spatial
+            if scored and network.taps[name].spatial
         }
         logits = torch.zeros(len(held), held.classes, device=held.labels.device)
         images = held.normalise(held.images)
