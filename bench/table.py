@@ -120,11 +120,12 @@ def oracle_rows(bench: Bench, cells: Sequence[Cell]) -> list[dict[str, Any]]:
             continue
         network, _, data = bench.build(cell)
         held = chosen_images(data, "test", cell.stage, cell.probe)
-        scored = None if held.concepts is None else common(held.concepts)
+        if held.concepts is None or not len(masks := common(held.concepts)):
+            continue
         layers = {
-            name: replace(oracle_layer(scored, network.taps[name].shape[1:]), name=name)
+            name: replace(oracle_layer(masks, network.taps[name].shape[1:]), name=name)
             for name in resolve(network, cell.layers)
-            if scored and network.taps[name].spatial
+            if network.taps[name].spatial
         }
         logits = torch.zeros(len(held), held.classes, device=held.labels.device)
         images = held.normalise(held.images)
