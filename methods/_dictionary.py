@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from methods.base import Data, Method, TapChoice
-from metrics.network import NetworkLike
+from legible.methods.base import Data, Method, TapChoice
+from legible.metrics.network import NetworkLike
 
 
 class Dictionary(Method):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metrics.network import NetworkLike
+from legible.metrics.network import NetworkLike
 
 #: Squared norm below which a filter has no direction.
 TINY = 1e-20

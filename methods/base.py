@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from metrics.network import Concepts, NetworkLike, Output
+from legible.metrics.network import Concepts, NetworkLike, Output
 
 TapChoice = Literal["last_spatial", "last", "spatial", "dense", "all"] | list[str]
 

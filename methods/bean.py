@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from methods.base import Method, Step, TapChoice, register
-from metrics.network import Edge, NetworkLike
+from legible.methods.base import Method, Step, TapChoice, register
+from legible.metrics.network import Edge, NetworkLike
 
 
 def bean_penalty(

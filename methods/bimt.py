@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from methods._wiring import Link, by_unit, chosen_links, effective_weight, sheet
-from methods.base import Data, Method, Step, TapChoice, register
-from metrics.network import NetworkLike
+from legible.methods._wiring import Link, by_unit, chosen_links, effective_weight, sheet
+from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.metrics.network import NetworkLike
 
 #: Factors of the strength after shares of the training, latest first.
 SCHEDULES = {

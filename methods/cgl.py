@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from methods._wiring import Link, effective_weight
-from methods.base import Data, Method, Step, TapChoice, register
-from metrics.network import NetworkLike
+from legible.methods._wiring import Link, effective_weight
+from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.metrics.network import NetworkLike
 
 TINY = 1e-12
 

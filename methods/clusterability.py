@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from methods._wiring import Link, by_unit, chosen_links, effective_weight, links
-from methods.base import Data, Method, Step, TapChoice, register
-from metrics.network import NetworkLike
+from legible.methods._wiring import Link, by_unit, chosen_links, effective_weight, links
+from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.metrics.network import NetworkLike
 
 TINY = 1e-12
 #: Largest number of units for the eigenvalue form.

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods._whitening import Whitening
-from methods.base import Data, Method, Step, TapChoice, nearest, register, select_taps
-from metrics.network import Concepts, NetworkLike
+from legible.methods._whitening import Whitening
+from legible.methods.base import Data, Method, Step, TapChoice, nearest, register, select_taps
+from legible.metrics.network import Concepts, NetworkLike
 
 ARMIJO, WOLFE = 1e-4, 0.9  # of the line search
 LONGEST, TRIES = 1000.0, 40  # its first step, and how often the step is halved or doubled at most

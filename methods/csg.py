@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods.base import Data, Method, Step, TapChoice, register
-from metrics.network import NetworkLike
+from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.metrics.network import NetworkLike
 
 TINY = 1e-6
 

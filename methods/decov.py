@@ -7,8 +7,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from methods.base import Method, Step, TapChoice, register
-from metrics.similarity import correlation
+from legible.methods.base import Method, Step, TapChoice, register
+from legible.metrics.similarity import correlation
 
 
 def covariance(responses: Float[Tensor, "samples units"]) -> Float[Tensor, "units units"]:

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from methods._wiring import Link, chosen_links, effective_weight
-from methods.base import Method, Step, TapChoice, register
+from legible.methods._wiring import Link, chosen_links, effective_weight
+from legible.methods.base import Method, Step, TapChoice, register
 
 #: Added under the root, for a gradient of zero at a group that is zero.
 TINY = 1e-16

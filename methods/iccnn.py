@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from methods.base import Data, Method, Step, TapChoice, register
-from metrics.modules import spectral_partition
-from metrics.network import NetworkLike
+from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.metrics.modules import spectral_partition
+from legible.metrics.network import NetworkLike
 
 EPSILON = 1e-5  # the code's, in the denominators of both losses
 TINY = 1e-12

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods._wiring import Link, chosen_links
-from methods.base import Method, Step, TapChoice, register
+from legible.methods._wiring import Link, chosen_links
+from legible.methods.base import Method, Step, TapChoice, register
 
 #: Added under the root, for a gradient where the weight is orthogonal.
 TINY = 1e-12

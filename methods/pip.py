@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from methods.base import Data, Method, Step, TapChoice, register
-from metrics.network import NetworkLike
+from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.metrics.network import NetworkLike
 
 #: Inside the logarithms of the two terms, as in the repository.
 ALIGN_TINY, TANH_TINY = 1e-12, 1e-8

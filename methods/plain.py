@@ -1,6 +1,6 @@
 """Plain training: the baseline every other row is compared with."""
 
-from methods.base import Method, register
+from legible.methods.base import Method, register
 
 
 @register

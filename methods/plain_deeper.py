@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods.base import Data, Method, TapChoice, register
-from metrics.network import NetworkLike
+from legible.methods.base import Data, Method, TapChoice, register
+from legible.metrics.network import NetworkLike
 
 
 @register

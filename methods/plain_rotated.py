@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from methods.base import Data, Method, register
-from metrics.network import NetworkLike
+from legible.methods.base import Data, Method, register
+from legible.metrics.network import NetworkLike
 
 
 def random_rotation(units: int, generator: torch.Generator) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from methods._dictionary import Dictionary
-from methods.base import TapChoice, register
+from legible.methods._dictionary import Dictionary
+from legible.methods.base import TapChoice, register
 
 TINY = 1e-12
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from methods._dictionary import Dictionary
-from methods.base import TapChoice, register
+from legible.methods._dictionary import Dictionary
+from legible.methods.base import TapChoice, register
 
 TINY = 1e-8
 

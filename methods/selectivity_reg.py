@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, register
 
 TINY = 1e-7  # Leavitt and Morcos' constant in the denominator
 

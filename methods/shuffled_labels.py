@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.base import Data, Method, register
-from metrics.network import NetworkLike
+from legible.methods.base import Data, Method, register
+from legible.metrics.network import NetworkLike
 
 
 @register

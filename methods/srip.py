@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from methods._wiring import chosen_links
-from methods.base import Method, Step, TapChoice, register
+from legible.methods._wiring import chosen_links
+from legible.methods.base import Method, Step, TapChoice, register
 
 #: Squarings of M^2 in the power iteration: its 4096th power.
 SQUARINGS = 12

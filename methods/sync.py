@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from methods.base import Data, Method, Step, TapChoice, register
-from metrics.network import NetworkLike
+from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.metrics.network import NetworkLike
 
 TINY = 1e-8
 

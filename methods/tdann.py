@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from methods._wiring import sheet
-from methods.base import Method, Step, TapChoice, register
-from metrics.similarity import correlation, live_units
+from legible.methods._wiring import sheet
+from legible.methods.base import Method, Step, TapChoice, register
+from legible.metrics.similarity import correlation, live_units
 
 #: Variance over pairs below which there is nothing to align.
 TINY = 1e-10

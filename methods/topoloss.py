@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from methods._wiring import TINY, chosen_links, sheet
-from methods.base import Method, Step, TapChoice, register
+from legible.methods._wiring import TINY, chosen_links, sheet
+from legible.methods.base import Method, Step, TapChoice, register
 
 
 def resampling(

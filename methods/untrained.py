@@ -1,6 +1,6 @@
 """Null row: the network as initialised."""
 
-from methods.base import Method, register
+from legible.methods.base import Method, register
 
 
 @register

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, register
 
 
 @register

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from sklearn.metrics.cluster import expected_mutual_information
 from torch import Tensor
 
-from metrics.modules import membership, numbered
+from legible.metrics.modules import membership, numbered
 
 PERMUTATIONS = 1000
 SEED = 1202  # of the permutations, the same for every pair

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from metrics.agreement import adjusted_rand, contingency
-from metrics.base import Layer, Probe, metric, remember
-from metrics.lesion import lesioned, rerun
-from metrics.modules import membership, modules, numbered, spectral_modules
-from metrics.wiring import outgoing_strength, unit_behind
+from legible.metrics.agreement import adjusted_rand, contingency
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.lesion import lesioned, rerun
+from legible.metrics.modules import membership, modules, numbered, spectral_modules
+from legible.metrics.wiring import outgoing_strength, unit_behind
 
 SMALL, LINKED = 1e-3, 1e-2
 NAN = float("nan")

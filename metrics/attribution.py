@@ -18,9 +18,9 @@ from captum import attr as captum
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from metrics import relevance
-from metrics.base import Layer, Probe, metric, remember
-from metrics.explainers import (
+from legible.metrics import relevance
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.explainers import (
     ALGORITHMS,
     BATCH,
     STEPS,
@@ -33,9 +33,9 @@ from metrics.explainers import (
     explained,
     quiet,
 )
-from metrics.maps import images_per_chunk
-from metrics.network import NetworkLike
-from metrics.relevance import PerImage
+from legible.metrics.maps import images_per_chunk
+from legible.metrics.network import NetworkLike
+from legible.metrics.relevance import PerImage
 
 #: Images of the sample that are explained again, perturbed, for sensitivity.
 AGAIN = 16

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from metrics.laws import LAWS
-from metrics.network import Concepts
-from metrics.probed import Layer, Probe, remember
+from legible.metrics.laws import LAWS
+from legible.metrics.network import Concepts
+from legible.metrics.probed import Layer, Probe, remember
 
 __all__ = [
     "ASPECTS", "METRICS", "NEEDS", "Concepts", "Layer", "Metric", "Probe", "Scope", "Score",

@@ -19,10 +19,10 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from metrics.agreement import NAN, SEED, agreement
-from metrics.base import Layer, metric, remember
-from metrics.modules import modules
-from metrics.similarity import layer_correlation, live_units
+from legible.metrics.agreement import NAN, SEED, agreement
+from legible.metrics.base import Layer, metric, remember
+from legible.metrics.modules import modules
+from legible.metrics.similarity import layer_correlation, live_units
 
 ORDERS = 8  # of the images, for the chance that units match
 

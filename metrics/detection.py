@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metrics.base import Layer, Probe
-from metrics.maps import cells_of, images_per_chunk
-from metrics.network import Concepts
-from metrics.parts import largest, masks_of, semantic
-from metrics.relevance import midranks
+from legible.metrics.base import Layer, Probe
+from legible.metrics.maps import cells_of, images_per_chunk
+from legible.metrics.network import Concepts
+from legible.metrics.parts import largest, masks_of, semantic
+from legible.metrics.relevance import midranks
 
 #: Images that a concept has to be in for its area under the curve to mean something.
 LEAST = 10

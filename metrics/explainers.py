@@ -12,7 +12,7 @@ from captum import attr as captum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from metrics.base import Probe, remember
+from legible.metrics.base import Probe, remember
 
 #: Images explained.
 SAMPLE = 64

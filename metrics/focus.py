@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metrics.base import Layer, Probe, metric, remember
-from metrics.maps import cell_centres, concept_centres, grid, images_per_chunk, peaks
-from metrics.network import Concepts
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.maps import cell_centres, concept_centres, grid, images_per_chunk, peaks
+from legible.metrics.network import Concepts
 
 # ----------------------------------------------------------------- dispersion
 

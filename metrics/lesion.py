@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from metrics.base import Layer, Probe, metric, remember
-from metrics.modules import claimed_modules, membership, modules
-from metrics.similarity import layer_correlation, live_units
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.modules import claimed_modules, membership, modules
+from legible.metrics.similarity import layer_correlation, live_units
 
 GROUPS = 100  # random groups a module is compared with
 SAMPLE = 500  # images on which layers before the last are lesioned: each rerun costs more there

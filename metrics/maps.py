@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate, one_hot
 
-from metrics.base import Layer, remember
-from metrics.network import Concepts
+from legible.metrics.base import Layer, remember
+from legible.metrics.network import Concepts
 
 #: Numbers that a streamed chunk may hold: 4 MiB of float32, which stay in a processor's cache.
 BUDGET = 2**20

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metrics.base import Layer, Probe, metric, remember
-from metrics.modules import membership, modules
-from metrics.parts import best_concepts
-from metrics.selectivity import (
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.modules import membership, modules
+from legible.metrics.parts import best_concepts
+from legible.metrics.selectivity import (
     best_information,
     class_entropy,
     class_means,

@@ -17,8 +17,8 @@ from scipy.sparse import coo_array, csgraph
 from sklearn.cluster import SpectralClustering
 from torch import Tensor
 
-from metrics.probed import Layer, remember
-from metrics.similarity import layer_correlation, live_units
+from legible.metrics.probed import Layer, remember
+from legible.metrics.similarity import layer_correlation, live_units
 
 DIMENSIONS = 10  # of the space in which the units synchronise: balls in more hold all or nothing
 STEPS = 20  # of the dynamics, at most

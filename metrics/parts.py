@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metrics.base import Layer, Probe, metric, remember
-from metrics.maps import (
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.maps import (
     cells_of,
     images_per_chunk,
     peaks,
@@ -23,7 +23,7 @@ from metrics.maps import (
     thresholds,
     upsample,
 )
-from metrics.network import Concepts
+from legible.metrics.network import Concepts
 
 #: Registers a metric of this aspect.
 semantic = partial(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metrics.network import Concepts, NetworkLike
+from legible.metrics.network import Concepts, NetworkLike
 
 
 @dataclass(eq=False)

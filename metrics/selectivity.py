@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from metrics.base import Layer, Probe, metric, remember
+from legible.metrics.base import Layer, Probe, metric, remember
 
 #: Nearest neighbours of the mutual information estimate, scikit-learn's default.
 NEIGHBOURS = 3

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from metrics.base import Layer, Probe, metric, remember
-from metrics.network import NetworkLike
-from metrics.wiring import unit_behind
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.network import NetworkLike
+from legible.metrics.wiring import unit_behind
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 TOLERATED = 0.01  # loss of accuracy that counts as none

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metrics.base import Layer, Probe, metric, remember
-from metrics.modules import (
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.modules import (
     claimed_modules,
     graph,
     modules,
@@ -20,15 +20,8 @@ from metrics.modules import (
     spectral_modules,
     synchronised_modules,
 )
-from metrics.similarity import (
-    distances,
-    layer_correlation,
-    live_units,
-    neighbours,
-)
-from metrics.similarity import (
-    effective_rank as rank_of,
-)
+from legible.metrics.similarity import distances, layer_correlation, live_units, neighbours
+from legible.metrics.similarity import effective_rank as rank_of
 
 SHUFFLES = 20  # of a graph, each with its modules extracted anew
 PERMUTATIONS = 100  # of the units over given modules

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from metrics.base import Probe, metric
-from metrics.network import NetworkLike
+from legible.metrics.base import Probe, metric
+from legible.metrics.network import NetworkLike
 
 #: Confidence bins of the calibration error, as Guo et al. (2017) use.
 BINS = 15

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from metrics.base import Layer, Probe, metric, remember
-from metrics.modules import membership, spectral_partition
-from metrics.network import Edge
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.modules import membership, spectral_partition
+from legible.metrics.network import Edge
 
 GROUPS = 4  # parts of the n-cut, as in Filan et al.
 SHUFFLES = 20

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry, suite, tune
-from bench.check import check, failed, render
-from bench.cli import app
-from bench.execute import Bench, worker
-from bench.store import Store
+from legible.bench.check.conformance import check, failed, render
+from legible.bench.cli.main import app
+from legible.bench.execution.store import Store
+from legible.bench.execution.worker import worker
+from legible.bench.execution.workspace import Workspace
+from legible.bench.plugins import registry
+from legible.bench.suites import run_spec as suite
+from legible.bench.tuning import tune
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -99,14 +102,14 @@ def test_every_suite_runs_in_reduced_form(path, tmp_path):
     recipe = read.recipe.model_copy(update={"epochs": 1, "batch": 50, "validate_images": 60})
     blocks = [reduced(block) for block in read.blocks]
     small = read.model_copy(update={"blocks": blocks, "recipe": recipe, "probe": 100})
-    bench = Bench(Store(tmp_path))
-    status = [(cell, bench.why_not(cell)[0]) for cell in suite.cells(small, seeds=[0])]
+    workspace = Workspace(Store(tmp_path))
+    status = [(spec, workspace.why_not(spec)[0]) for spec in suite.specs(small, seeds=[0])]
     assert {why_not for _, why_not in status} <= {"", "missing"}
-    cells = [cell for cell, why_not in status if not why_not]
+    specs = [spec for spec, why_not in status if not why_not]
     events = []
-    worker(bench, cells, events.append)
+    worker(workspace, specs, events.append)
     assert [e for e in events if e.kind in ("failed", "note")] == []
-    assert {e.cell for e in events if e.kind == "done"} == {c.name for c in cells}
+    assert {e.spec for e in events if e.kind == "done"} == {c.name for c in specs}
 
 
 @pytest.mark.slow
@@ -123,10 +126,10 @@ def test_every_tuned_suite_tunes_in_reduced_form(path, tmp_path):
             "probe": 60,
         }
     )
-    tune.tune(Bench(Store(tmp_path)), small, tmp_path, jobs=1)
-    cells = suite.cells(small, seeds=[0])
-    settled = tune.settled(small, cells, tmp_path)
-    assert [c.row for c in settled] == [c.row for c in cells]
+    tune.tune(Workspace(Store(tmp_path)), small, tmp_path, jobs=1)
+    specs = suite.specs(small, seeds=[0])
+    settled = tune.settled(small, specs, tmp_path)
+    assert [c.row for c in settled] == [c.row for c in specs]
     assert {c.stage for c in settled} == {"final"}
 
 

@@ -1,0 +1,1 @@
+"""Networks with Taps, one file each."""

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from bench.taps import Network
+from legible.bench.backbones.taps import Network
 
 BACKBONES: dict[str, Callable[..., Network]] = {}
 

@@ -9,8 +9,8 @@ from math import prod
 
 from torch import nn
 
-from bench.backbones.base import backbone
-from bench.taps import Network, Tap
+from legible.bench.backbones.base import backbone
+from legible.bench.backbones.taps import Network, Tap
 
 
 @backbone

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.backbones.base import backbone
-from bench.taps import Network, Tap
+from legible.bench.backbones.base import backbone
+from legible.bench.backbones.taps import Network, Tap
 
 #: Pixels along the side of one cell of the maps, as in bench/data/planted.py.
 CELL = 4

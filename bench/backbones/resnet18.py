@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from bench.backbones.base import backbone
-from bench.taps import Network, Tap, Wired
-from metrics.network import Edge
+from legible.bench.backbones.base import backbone
+from legible.bench.backbones.taps import Network, Tap, Wired
+from legible.metrics.network import Edge
 
 
 class Block(BasicBlock, Wired):

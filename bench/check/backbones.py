@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from bench import registry
-from bench.check.law import Broken, Outcome, law, moved_generator, random_state
-from bench.check.subject import furthest, passed
-from bench.registry import UserError
-from bench.taps import Network
-from bench.train import initialise
+from legible.bench.backbones.taps import Network
+from legible.bench.check.law import Broken, Outcome, law, moved_generator, random_state
+from legible.bench.check.subject import furthest, passed
+from legible.bench.errors import UserError
+from legible.bench.plugins import registry
+from legible.bench.training.fit import initialise
 
 IMAGE, CLASSES = (3, 32, 32), 5
 

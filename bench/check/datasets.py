@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from bench import registry
-from bench.check.law import Broken, Outcome, Skip, law, moved_generator, random_state
-from bench.data.base import DataMissing, Dataset, Split, data_root
-from bench.registry import UserError
+from legible.bench.check.law import Broken, Outcome, Skip, law, moved_generator, random_state
+from legible.bench.data.base import DataMissing, Dataset, Split, data_root
+from legible.bench.errors import UserError
+from legible.bench.plugins import registry
 
 SPLITS = ("train", "validation", "test")
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import registry
-from bench.check.law import Broken, law
-from bench.check.subject import MethodSubject
-from bench.registry import UserError
-from methods.base import METHODS, UNMET, Method, nearest
+from legible.bench.check.law import Broken, law
+from legible.bench.check.subject import MethodSubject
+from legible.bench.errors import UserError, nearest
+from legible.bench.plugins import registry
+from legible.methods.base import METHODS, UNMET, Method
 
 #: What a docstring must tell, each as "Word: ...".
 PARTS = ("Equation", "Paper", "Repository", "Differences")

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.check.law import Broken, Skip, law, moved_generator, random_state
-from bench.check.subject import MethodSubject, Trained, furthest, logits
-from bench.check.toy import toy_data
-from bench.data.base import Split
-from bench.state import restore, snapshot
-from bench.store import Run
-from bench.taps import Network
-from methods.base import Method
+from legible.bench.backbones.taps import Network
+from legible.bench.check.law import Broken, Skip, law, moved_generator, random_state
+from legible.bench.check.subject import MethodSubject, Trained, furthest, logits
+from legible.bench.check.toy import toy_data
+from legible.bench.data.base import Split
+from legible.bench.execution.store import Run
+from legible.bench.training.checkpoint import restore, snapshot
+from legible.methods.base import Method
 
 
 class LabelsRead(Exception):

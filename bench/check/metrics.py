@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from bench import registry
-from bench.check.law import Broken, Outcome, law, moved_generator, random_state
-from bench.check.subject import furthest, logits, plain
-from bench.check.toy import RECIPE
-from bench.score import score
-from metrics.base import Layer, Metric, Probe, Score, scope
+from legible.bench.check.law import Broken, Outcome, law, moved_generator, random_state
+from legible.bench.check.subject import furthest, logits, plain
+from legible.bench.check.toy import RECIPE
+from legible.bench.plugins import registry
+from legible.bench.scoring.score import score_metric
+from legible.metrics.base import Layer, Metric, Probe, Score, scope
 
 
 class MetricSubject:
@@ -26,7 +26,7 @@ class MetricSubject:
         self.outcomes: dict[str, Outcome] = {}
 
     def scores(self, probe: Probe) -> list[Score]:
-        return score(self.item, probe)
+        return score_metric(self.item, probe)
 
     def values(self, probe: Probe) -> dict[str, torch.Tensor]:
         """Values by layer, NaN turned into a number so that they can be compared."""

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from bench.check.law import Broken, Skip, law, moved_generator, random_state, seed_globals
-from bench.check.subject import MethodSubject, furthest, passed, plain, watched
-from bench.check.toy import RECIPE, flatten_units, toy_data, with_blanks
-from bench.taps import Network
-from bench.train import Diverged, train
-from methods.base import Method, Step
+from legible.bench.backbones.taps import Network
+from legible.bench.check.law import Broken, Skip, law, moved_generator, random_state, seed_globals
+from legible.bench.check.subject import MethodSubject, furthest, passed, plain, watched
+from legible.bench.check.toy import RECIPE, flatten_units, toy_data, with_blanks
+from legible.bench.training.loop import Diverged, train
+from legible.methods.base import Method, Step
 
 
 @law("methods", "trains")

@@ -11,14 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import registry
-from bench.check.law import Outcome, Skip, seed_globals
-from bench.check.toy import NETWORKS, RECIPE, builder, toy_data
-from bench.data.base import Dataset, Split
-from bench.state import State, restore, snapshot
-from bench.taps import Network
-from bench.train import Recipe, attach, initialise, train
-from methods.base import Method, Step, unmet
+from legible.bench.backbones.taps import Network
+from legible.bench.check.law import Outcome, Skip, seed_globals
+from legible.bench.check.toy import NETWORKS, RECIPE, builder, toy_data
+from legible.bench.data.base import Dataset, Split
+from legible.bench.plugins import registry
+from legible.bench.training.checkpoint import State, restore, snapshot
+from legible.bench.training.fit import attach, initialise
+from legible.bench.training.loop import train
+from legible.bench.training.recipe import Recipe
+from legible.methods.base import Method, Step, unmet
 
 
 @dataclass(frozen=True, eq=False)

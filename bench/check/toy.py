@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bench import registry
-from bench.data.base import Dataset, make_splits
-from bench.taps import Network
-from bench.train import Recipe
-from metrics.network import Concepts
+from legible.bench.backbones.taps import Network
+from legible.bench.data.base import Dataset, make_splits
+from legible.bench.plugins import registry
+from legible.bench.training.recipe import Recipe
+from legible.metrics.network import Concepts
 
 SIZE = 16
 COUNTS = {"train": 64, "validation": 32, "test": 32}

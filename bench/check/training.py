@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from bench.check.law import Broken, Skip, law
-from bench.check.subject import MethodSubject, Trained, furthest, plain, watched
-from bench.check.toy import NETWORKS, RECIPE, toy_data
-from bench.state import State
-from bench.store import Run
-from bench.train import Diverged
-from methods.base import Method, Step, nearest
+from legible.bench.check.law import Broken, Skip, law
+from legible.bench.check.subject import MethodSubject, Trained, furthest, plain, watched
+from legible.bench.check.toy import NETWORKS, RECIPE, toy_data
+from legible.bench.errors import nearest
+from legible.bench.execution.store import Run
+from legible.bench.training.checkpoint import State
+from legible.bench.training.loop import Diverged
+from legible.methods.base import Method, Step
 
 SGD = RECIPE.model_copy(update={"optimizer": "sgd", "lr": 0.05})
 

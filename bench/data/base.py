@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from bench.state import stream
-from metrics.network import Concepts
+from legible.bench.seeds import stream
+from legible.metrics.network import Concepts
 
 
 class DataMissing(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import zlib
@@ -18,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.data.base import Split, make_splits
-from metrics.network import Concepts
+from legible.bench.content_key import content_key
+from legible.bench.data.base import Split, make_splits
+from legible.metrics.network import Concepts
 
 Made = tuple[dict[str, Tensor], dict[str, Any]]
 
@@ -33,7 +33,7 @@ def cached(
 ) -> Made:
     """What ``make`` returns, tensors and JSON-able notes, from ``root/cache`` when it is there.
 
-    The file is keyed by ``key`` and the text of ``sources``, and carries a checksum: one that is
+    The file is keyed by ``key`` and the code of ``sources``, and carries a checksum: one that is
     damaged is made anew. Only one process makes it at a time. Where the folder cannot be written
     to, nothing is kept.
     """
@@ -66,7 +66,8 @@ def restore(made: Made, size: int, classes: int) -> tuple[Split, Split, Split]:
 def _digest(key: Mapping[str, Any], sources: Sequence[ModuleType]) -> str:
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
     for module in sources:
-        digest.update(inspect.getsource(module).encode())
+        assert module.__file__ is not None
+        digest.update(content_key(module.__file__).encode())
     return digest.hexdigest()[:16]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from bench.data.strokes import Character, Component
+from legible.bench.data.strokes import Character, Component
 
 # In this order: components of at least three strokes, none inside another, no two alike, each
 # standing in varied places, so that place alone says little about the class. Left out for one of

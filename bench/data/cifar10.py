@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.data.base import Dataset, dataset
-from bench.data.published import check_counts, pictures, published, read
+from legible.bench.data.base import Dataset, dataset
+from legible.bench.data.published import check_counts, pictures, published, read
 
 CREDIT = "CIFAR-10, A. Krizhevsky"
 FOLDER = "cifar-10-batches-py"

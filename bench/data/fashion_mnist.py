@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.data.base import Dataset, dataset
-from bench.data.published import check_counts, explained, pictures, published, read
+from legible.bench.data.base import Dataset, dataset
+from legible.bench.data.published import check_counts, explained, pictures, published, read
 
 CREDIT = "Fashion-MNIST, (c) Zalando SE, MIT"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist

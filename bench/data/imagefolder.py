@@ -15,10 +15,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from bench.data.base import DataMissing, Dataset, dataset
-from bench.data.cache import Made, cached
-from bench.data.checks import between
-from bench.data.published import Pictures, check_counts, published
+from legible.bench.data.base import DataMissing, Dataset, dataset
+from legible.bench.data.cache import Made, cached
+from legible.bench.data.checks import between
+from legible.bench.data.published import Pictures, check_counts, published
 
 TEST, VALIDATION = ("test",), ("val", "valid", "validation")
 Files = dict[str, list[tuple[Path, int]]]  # folder -> image files and their classes

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.data import characters as selection
-from bench.data import strokes as drawing
-from bench.data import texture as backgrounds
-from bench.data.base import Dataset, dataset
-from bench.data.cache import Made, cached, restore
-from bench.data.characters import CLASSES, SPLITS, Plan, plan_characters
-from bench.data.checks import at_least, between
-from bench.data.strokes import distance, kanjivg_files, read_characters
-from bench.data.texture import texture as textured
-from metrics.network import Concepts
+from legible.bench.data import characters as selection
+from legible.bench.data import strokes as drawing
+from legible.bench.data import texture as backgrounds
+from legible.bench.data.base import Dataset, dataset
+from legible.bench.data.cache import Made, cached, restore
+from legible.bench.data.characters import CLASSES, SPLITS, Plan, plan_characters
+from legible.bench.data.checks import at_least, between
+from legible.bench.data.strokes import distance, kanjivg_files, read_characters
+from legible.bench.data.texture import texture as textured
+from legible.metrics.network import Concepts
 
 ATTRIBUTION = "KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0"
 PIXELS = 2**16  # drawn at once

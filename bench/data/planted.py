@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from bench.data.base import Dataset, Split, dataset
-from metrics.network import Concepts
+from legible.bench.data.base import Dataset, Split, dataset
+from legible.metrics.network import Concepts
 
 #: Pixels along the side of one cell of the planted networks' maps.
 CELL = 4

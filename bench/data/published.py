@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from bench.data.base import DataMissing, Dataset, make_splits
-from bench.data.checks import at_least
+from legible.bench.data.base import DataMissing, Dataset, make_splits
+from legible.bench.data.checks import at_least
 
 Pictures = tuple[UInt8[Tensor, "_ _ _ _"], Int[Tensor, "_"]]  # images, channels first; labels
 DAMAGED = (RuntimeError, OSError, ValueError, AssertionError, EOFError, LookupError, zlib.error)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bench.data.forms import DISTRACTORS, INFORMATIVE
+from legible.bench.data.forms import DISTRACTORS, INFORMATIVE
 
 COLOURS = {
     "white": (0.95, 0.95, 0.95),

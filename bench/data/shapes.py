@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.data import forms, scenes
-from bench.data import texture as backgrounds
-from bench.data.base import Dataset, dataset
-from bench.data.cache import Made, cached, restore
-from bench.data.checks import at_least, between, one_of
-from bench.data.forms import DISTRACTORS, INFORMATIVE, SHAPES
-from bench.data.scenes import COLOURS, PLACES, TEXTURES, Scenes, draw_scenes, kinds
-from bench.data.texture import texture as textured
-from metrics.network import Concepts
+from legible.bench.data import forms, scenes
+from legible.bench.data import texture as backgrounds
+from legible.bench.data.base import Dataset, dataset
+from legible.bench.data.cache import Made, cached, restore
+from legible.bench.data.checks import at_least, between, one_of
+from legible.bench.data.forms import DISTRACTORS, INFORMATIVE, SHAPES
+from legible.bench.data.scenes import COLOURS, PLACES, TEXTURES, Scenes, draw_scenes, kinds
+from legible.bench.data.texture import texture as textured
+from legible.metrics.network import Concepts
 
 SPLITS = ("train", "validation", "test")
 PIXELS = 2**18  # drawn at once

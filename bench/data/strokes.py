@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.data.base import DataMissing
+from legible.bench.data.base import DataMissing
 
 POINTS = 12  # of a stroke's polyline, evenly spaced along it
 CANVAS = 109.0  # KanjiVG draws on a square of this side

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
-from bench.data.base import Dataset
+from legible.bench.data.base import Dataset
+from legible.bench.plugins import registry
 
 TOY = Path(__file__).with_name("toy_plugin.py")
 

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import measured, registry
-from bench.cards import card, laws
-from bench.measured import aspect_verdict, remarks, separates, verdict
-from bench.publish.board import Board
-from bench.publish.scores import COLUMNS
-from metrics.base import METRICS
+from legible.bench.cards.metric_cards import card, laws
+from legible.bench.leaderboard import null_networks as measured
+from legible.bench.leaderboard.board import Board
+from legible.bench.leaderboard.null_networks import aspect_verdict, remarks, separates, verdict
+from legible.bench.plugins import registry
+from legible.bench.scores.score_table import COLUMNS
+from legible.metrics.base import METRICS
 
 registry.load(["metrics"])
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,8 +84,8 @@ def test_intervals_of_comparisons_between_seeds_are_wider():
     name = "matched_correlation_excess"
     table = board({name: networks(0.5, 0.1, 0.3)})
     (found,) = measured.measured(METRICS[name], table)
-    cell = table.cell(found.block, table.rows[0], table.columns(found.block, [name])[0])
-    assert float(found.values[table.rows[0].method].half) == pytest.approx(2**0.5 * cell.half)
+    spec = table.spec(found.block, table.rows[0], table.columns(found.block, [name])[0])
+    assert float(found.values[table.rows[0].method].half) == pytest.approx(2**0.5 * spec.half)
 
 
 def test_an_aspect_whose_headline_fails_is_marked_with_what_does_better():

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.check import check, checks, failed, render
-from bench.check.law import LAWS, Outcome
-from bench.registry import UserError
+from legible.bench.check.conformance import check, checks, failed, render
+from legible.bench.check.law import LAWS, Outcome
+from legible.bench.errors import UserError
 
 HEAD = '''
 import random

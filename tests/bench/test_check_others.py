@@ -7,8 +7,8 @@ from textwrap import dedent, indent
 
 import pytest
 
-from bench.check import check, failed, render
-from bench.check.law import LAWS
+from legible.bench.check.conformance import check, failed, render
+from legible.bench.check.law import LAWS
 
 METRIC = """
 import torch

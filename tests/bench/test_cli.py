@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import cli, registry
+from legible.bench.cli import main as cli
+from legible.bench.plugins import registry
 
 TINY = """
 title = "Tiny"

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 import methods
-from bench import fidelity, registry
-from bench.publish.scores import read_scores
+from legible.bench.cards import fidelity
+from legible.bench.plugins import registry
+from legible.bench.scores.score_table import read_scores
 
 NAMES = sorted(
     module.name

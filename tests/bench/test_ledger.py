@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from bench import ledger as ledgers
-from bench.ledger import Ledger, Outcome, Trial, choose, outcomes, read, to_text
-from bench.registry import UserError
+from legible.bench.errors import UserError
+from legible.bench.tuning import ledger as ledgers
+from legible.bench.tuning.ledger import Ledger, Outcome, Trial, choose, outcomes, read, to_text
 
 NAN = math.nan
 

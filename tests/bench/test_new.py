@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
-from bench.check import check, failed, render
-from bench.new import KINDS, new
-from bench.registry import UserError
+from legible.bench.check.conformance import check, failed, render
+from legible.bench.errors import UserError
+from legible.bench.plugins import registry
+from legible.bench.plugins.scaffold import KINDS, new
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from bench.oracle import common, measurable, oracle_layer
-from metrics.detection import concept_aucs
-from metrics.network import Concepts
+from legible.bench.scoring.oracle import common, measurable, oracle_layer
+from legible.metrics.detection import concept_aucs
+from legible.metrics.network import Concepts
 from planted.probes import make_concepts
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry, session
-from bench import suite as suites
-from bench.execute import Bench, probe_key, worker
-from bench.partners import due
-from bench.registry import UserError
-from bench.score import MISSING, stale
-from bench.store import Store
-from bench.table import score_table
+from legible.bench.errors import UserError
+from legible.bench.execution import schedule as session
+from legible.bench.execution.pairs import due
+from legible.bench.execution.store import Store
+from legible.bench.execution.worker import worker
+from legible.bench.execution.workspace import Workspace, probe_key
+from legible.bench.plugins import registry
+from legible.bench.scores.collect import score_table
+from legible.bench.scoring.score import MISSING, stale
+from legible.bench.suites import run_spec as suites
 
 SUITE = """
 title = "Partners"
@@ -36,85 +38,85 @@ registry.load()
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(Store(tmp_path / "runs"))
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(Store(tmp_path / "runs"))
 
 
-def cells(folder: Path, text: str = SUITE, **chosen: list) -> list[suites.Cell]:
+def specs(folder: Path, text: str = SUITE, **chosen: list) -> list[suites.RunSpec]:
     path = folder / "partners.toml"
     path.write_text(text)
-    return suites.cells(suites.read(path), **chosen)
+    return suites.specs(suites.read(path), **chosen)
 
 
-def values(bench: Bench, made: list[suites.Cell], metric: str) -> list[float]:
-    table = score_table(bench, made)
+def values(workspace: Workspace, made: list[suites.RunSpec], metric: str) -> list[float]:
+    table = score_table(workspace, made)
     return table[table["metric"] == metric].sort_values("seed")["value"].tolist()
 
 
 def test_each_seed_is_compared_with_the_next_of_the_suite(tmp_path):
-    made = cells(tmp_path)
+    made = specs(tmp_path)
     assert [(c.method, c.seed, c.partner) for c in made] == [
         ("untrained", 0, 1), ("untrained", 1, 2), ("untrained", 2, 0),
     ]  # fmt: skip
-    assert [c.partner for c in cells(tmp_path, seeds=[1])] == [2]
-    assert [c.partner for c in cells(tmp_path, seeds=[7, 8])] == [8, 7]
-    assert [c.partner for c in cells(tmp_path, SUITE.replace("[0, 1, 2]", "[3]"))] == [None]
+    assert [c.partner for c in specs(tmp_path, seeds=[1])] == [2]
+    assert [c.partner for c in specs(tmp_path, seeds=[7, 8])] == [8, 7]
+    assert [c.partner for c in specs(tmp_path, SUITE.replace("[0, 1, 2]", "[3]"))] == [None]
 
 
 def test_a_block_may_name_its_methods(tmp_path):
     with pytest.raises(UserError, match="no method 'untraned'; did you mean 'untrained'"):
-        cells(tmp_path, SUITE.replace('methods = ["untrained"]', 'methods = ["untraned"]'))
+        specs(tmp_path, SUITE.replace('methods = ["untrained"]', 'methods = ["untraned"]'))
 
 
-def test_comparisons_are_scored_once_both_runs_are_there(bench, tmp_path):
-    made = cells(tmp_path)
-    session.run(bench, made, 1, [])
+def test_comparisons_are_scored_once_both_runs_are_there(workspace, tmp_path):
+    made = specs(tmp_path)
+    session.run(workspace, made, 1, [])
     for name in ("ari", "ari_splits", "ari_seeds", "matched_correlation"):
-        assert values(bench, made, name) == pytest.approx([1, 1, 1]), name
-    assert all(status == "done" for _, status, _ in session.plan(bench, made))
+        assert values(workspace, made, name) == pytest.approx([1, 1, 1]), name
+    assert all(status == "done" for _, status, _ in session.plan(workspace, made))
 
 
-def test_a_comparison_of_seeds_waits_and_nothing_is_scored_twice(bench, tmp_path):
-    first, second, _ = made = cells(tmp_path)
-    worker(bench, [first], lambda event: None)
-    run, key = bench.run_of(first), probe_key(first)
+def test_a_comparison_of_seeds_waits_and_nothing_is_scored_twice(workspace, tmp_path):
+    first, second, _ = made = specs(tmp_path)
+    worker(workspace, [first], lambda event: None)
+    run, key = workspace.run_of(first), probe_key(first)
     before = run.scores(key)
     assert "ari_splits" in before and "ari_seeds" not in before
-    assert not due(bench, first).stale(run, key) and not session.waits(bench, first)
-    worker(bench, [second], lambda event: None)
-    assert session.waits(bench, first)
-    session.run(bench, made, 1, [])
+    assert not due(workspace, first).stale(run, key) and not session.waits(workspace, first)
+    worker(workspace, [second], lambda event: None)
+    assert session.waits(workspace, first)
+    session.run(workspace, made, 1, [])
     after = run.scores(key)
     assert {name: after[name] for name in before} == before
     assert "ari_seeds" in after
 
 
-def test_another_partner_makes_comparisons_of_seeds_stale_and_no_others(bench, tmp_path):
-    made = cells(tmp_path)
-    session.run(bench, made, 1, [])
+def test_another_partner_makes_comparisons_of_seeds_stale_and_no_others(workspace, tmp_path):
+    made = specs(tmp_path)
+    session.run(workspace, made, 1, [])
     moved = dataclasses.replace(made[0], partner=2)
-    names = due(bench, moved).stale(bench.run_of(moved), probe_key(made[0]))
+    names = due(workspace, moved).stale(workspace.run_of(moved), probe_key(made[0]))
     assert "ari_seeds" in names and "ari_splits" not in names and "ari" not in names
-    scores = bench.run_of(moved).scores(probe_key(made[0]))
+    scores = workspace.run_of(moved).scores(probe_key(made[0]))
     assert stale(scores, ["ari", "ari_splits"]) == []
 
 
-def test_a_suite_of_one_seed_says_why_there_is_no_comparison(bench, tmp_path):
-    made = cells(tmp_path, SUITE.replace("[0, 1, 2]", "[0]"))
-    session.run(bench, made, 1, [])
-    table = score_table(bench, made)
+def test_a_suite_of_one_seed_says_why_there_is_no_comparison(workspace, tmp_path):
+    made = specs(tmp_path, SUITE.replace("[0, 1, 2]", "[0]"))
+    session.run(workspace, made, 1, [])
+    table = score_table(workspace, made)
     (row,) = table[table["metric"] == "ari_seeds"].to_dict("records")
     assert row["reason"] == MISSING["seeds"]
 
 
-def test_suites_with_other_seeds_keep_their_own_comparisons(bench, tmp_path):
+def test_suites_with_other_seeds_keep_their_own_comparisons(workspace, tmp_path):
     """Seed 1 is compared with 0 where it is the last, and with 2 where it is not."""
-    short = cells(tmp_path, SUITE.replace("[0, 1, 2]", "[0, 1]"))
-    session.attempt(bench, short, 1, [])
-    kept = bench.run_of(short[1]).scores(probe_key(short[1]))
-    longer = cells(tmp_path)
-    session.attempt(bench, longer, 1, [])
-    assert bench.run_of(short[1]).scores(probe_key(short[1])) == kept
+    short = specs(tmp_path, SUITE.replace("[0, 1, 2]", "[0, 1]"))
+    session.attempt(workspace, short, 1, [])
+    kept = workspace.run_of(short[1]).scores(probe_key(short[1]))
+    longer = specs(tmp_path)
+    session.attempt(workspace, longer, 1, [])
+    assert workspace.run_of(short[1]).scores(probe_key(short[1])) == kept
     assert probe_key(short[1]) != probe_key(longer[1])
     assert probe_key(short[0]) == probe_key(longer[0])
-    assert session.plan(bench, short)[1][1] == session.plan(bench, longer)[1][1] == "done"
+    assert session.plan(workspace, short)[1][1] == session.plan(workspace, longer)[1][1] == "done"

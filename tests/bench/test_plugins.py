@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
-from bench import suite as suites
-from bench.check import check, failed, render
-from bench.execute import Bench, Event, worker
-from bench.store import Run, Store
-from metrics.base import METRICS
+from legible.bench.check.conformance import check, failed, render
+from legible.bench.execution.progress import Event
+from legible.bench.execution.store import Run, Store
+from legible.bench.execution.worker import worker
+from legible.bench.execution.workspace import Workspace
+from legible.bench.plugins import registry
+from legible.bench.suites import run_spec as suites
+from legible.metrics.base import METRICS
 
 THIRD_PARTY = Path(__file__).parents[1] / "third_party"
 
@@ -76,12 +78,12 @@ def run_suite(path: Path, runs: Path, metrics: set[str]) -> dict[str, Run]:
     registry.load(plugins=suite.plugins)
     for name in set(METRICS) - metrics:
         del METRICS[name]
-    bench = Bench(Store(runs), root=runs)
-    cells = suites.cells(suite)
+    workspace = Workspace(Store(runs), root=runs)
+    specs = suites.specs(suite)
     events: list[Event] = []
-    worker(bench, cells, events.append)
+    worker(workspace, specs, events.append)
     assert [e for e in events if e.kind in ("failed", "note")] == []
-    return {cell.method: bench.run_of(cell) for cell in cells}
+    return {spec.method: workspace.run_of(spec) for spec in specs}
 
 
 def scored(run: Run, metric: str) -> list[dict]:
@@ -133,8 +135,8 @@ class TestFiles:
             file.write_text(text)
             suite = suites.read(path)
             registry.load(plugins=suite.plugins)
-            (cell,) = suites.cells(suite)
-            names.append(Bench(Store(tmp_path / "runs"), root=tmp_path).run_of(cell).name)
+            (spec,) = suites.specs(suite)
+            names.append(Workspace(Store(tmp_path / "runs"), root=tmp_path).run_of(spec).name)
         assert names[0] == names[1]
         assert names[0] != names[2]
 
@@ -198,12 +200,12 @@ def test_what_a_distribution_imports_of_its_own_is_part_of_the_run(
 ) -> None:
     path = write_suite(tmp_path, '"swirl"', "[]", "stripes", "thin")
     registry.load()
-    (cell,) = suites.cells(suites.read(path))
+    (spec,) = suites.specs(suites.read(path))
     store = Store(tmp_path / "runs")
-    before = Bench(store, root=tmp_path).run_of(cell).name
+    before = Workspace(store, root=tmp_path).run_of(spec).name
     maths = installed / "maths.py"
     maths.write_text(maths.read_text().replace("dims=1", "dims=-1"))
-    assert Bench(store, root=tmp_path).run_of(cell).name != before
+    assert Workspace(store, root=tmp_path).run_of(spec).name != before
 
 
 PYTEST = """

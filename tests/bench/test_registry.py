@@ -9,10 +9,11 @@ from textwrap import dedent
 
 import pytest
 
-from bench import registry
-from bench.registry import Plugin, UserError
-from methods.base import METHODS
-from metrics.base import METRICS
+from legible.bench.errors import UserError
+from legible.bench.plugins import registry
+from legible.bench.plugins.registry import Plugin
+from legible.methods.base import METHODS
+from legible.metrics.base import METRICS
 
 pytestmark = pytest.mark.usefixtures("kept_registry")
 

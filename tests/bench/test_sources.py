@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from legible.bench.plugins.source_hash import is_ours, module_name, source_files, source_hashes
 
 import methods
-from bench.sources import is_ours, module_name, source_files, source_hashes
 
 METHODS = Path(methods.__file__).parent
 

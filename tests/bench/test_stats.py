@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from bench import stats
-from bench.bootstrap import aggregate, bootstrap_means
-from bench.correlations import pairing_correlation, rank_correlation
-from bench.ranks import pairwise_p, rank, rank_overall, ranking
+from legible.bench.statistics import intervals as stats
+from legible.bench.statistics.bootstrap import aggregate, bootstrap_means
+from legible.bench.statistics.correlations import pairing_correlation, rank_correlation
+from legible.bench.statistics.ranks import pairwise_p, rank, rank_overall, ranking
 
 SEEDS = [3, 5, 10]
 

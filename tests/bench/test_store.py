@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bench.registry import UserError
-from bench.state import State
-from bench.store import MANIFEST, TRAINING, WEIGHTS, Corrupt, Run, Store, digest
+from legible.bench.errors import UserError
+from legible.bench.execution.store import MANIFEST, TRAINING, WEIGHTS, Corrupt, Run, Store, digest
+from legible.bench.training.checkpoint import State
 
 STATE = State(2, {"network.w": torch.arange(6.0).reshape(2, 3)}, [{"loss": 0.1}], [0.5])
 

@@ -13,15 +13,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench import submissions
-from bench.publish.board import Board
-from bench.publish.documents import documents
-from bench.publish.html import render_html
-from bench.publish.markdown import render
-from bench.publish.scores import COLUMNS
-from bench.submissions import SubmissionError, check, merge, pack, read, to_text
-from bench.verify import disagreements, verdict
-from metrics.base import Metric
+from legible.bench.leaderboard.board import Board
+from legible.bench.leaderboard.documents import documents
+from legible.bench.leaderboard.html import render_html
+from legible.bench.leaderboard.markdown import render
+from legible.bench.scores import submission as submissions
+from legible.bench.scores.score_table import COLUMNS
+from legible.bench.scores.submission import (
+    SubmissionError,
+    check,
+    disagreements,
+    merge,
+    pack,
+    read,
+    to_text,
+    verdict,
+)
+from legible.metrics.base import Metric
 
 
 def describe(name, aspect, limits):

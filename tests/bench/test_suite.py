@@ -2,9 +2,10 @@
 
 import pytest
 
-from bench import suite as suites
-from bench.registry import UserError
-from bench.suite import SUITES, cells, find, read
+from legible.bench.errors import UserError
+from legible.bench.suites import run_spec as suites
+from legible.bench.suites.run_spec import specs
+from legible.bench.suites.schema import SUITES, find, read
 
 GOOD = """
 title = "Tiny"
@@ -30,7 +31,7 @@ def write(tmp_path, toy_plugin):
 
 
 def test_a_suite_becomes_cells_paired_by_seed(write):
-    made = cells(read(write(GOOD)))
+    made = specs(read(write(GOOD)))
     assert [(c.method, c.seed) for c in made] == [
         ("plain", 0), ("sync", 0), ("plain", 1), ("sync", 1),
     ]  # fmt: skip
@@ -41,7 +42,7 @@ def test_a_suite_becomes_cells_paired_by_seed(write):
 
 def test_a_choice_of_seeds_methods_and_datasets(write):
     suite = read(write(GOOD))
-    assert [(c.method, c.seed) for c in cells(suite, [7], ["sync"], ["toy"])] == [("sync", 7)]
+    assert [(c.method, c.seed) for c in specs(suite, [7], ["sync"], ["toy"])] == [("sync", 7)]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_unknown_names_fail_before_anything_runs(write, change, message):
     if "headline" in change[1]:
         text = GOOD + "\n[headline]\nfocuss = 'x'\n"
     with pytest.raises(UserError) as error:
-        cells(read(write(text)))
+        specs(read(write(text)))
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -96,7 +97,7 @@ def test_unknown_names_fail_before_anything_runs(write, change, message):
 )
 def test_a_choice_that_is_not_in_the_suite_is_refused(write, wanted, message):
     with pytest.raises(UserError, match="the suite has no") as error:
-        cells(read(write(GOOD)), **wanted)
+        specs(read(write(GOOD)), **wanted)
     assert message in str(error.value)
 
 
@@ -112,4 +113,4 @@ def test_suites_are_found_by_name_and_by_path(write):
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_shipped_suite_is_valid(path, toy_plugin):
-    assert suites.cells(suites.read(path))
+    assert suites.specs(suites.read(path))

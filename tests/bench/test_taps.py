@@ -7,11 +7,11 @@ import torch
 import torchvision
 from torch import nn
 
-from bench.backbones.lenet5 import lenet5
-from bench.backbones.mlp import mlp
-from bench.backbones.resnet18 import resnet18
-from bench.backbones.vgg import vgg
-from bench.taps import channel_of
+from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.mlp import mlp
+from legible.bench.backbones.resnet18 import resnet18
+from legible.bench.backbones.taps import channel_of
+from legible.bench.backbones.vgg import vgg
 
 IMAGE = (1, 32, 32)
 BUILDS = {

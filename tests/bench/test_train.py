@@ -4,14 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from bench import registry
-from bench.augment import augmented, pad
-from bench.backbones.mlp import mlp
-from bench.backbones.vgg import vgg
-from bench.state import State
-from bench.store import Run
-from bench.train import Diverged, Recipe, accuracy, attach, frozen_statistics, initialise, train
-from methods.base import Method
+from legible.bench.backbones.mlp import mlp
+from legible.bench.backbones.vgg import vgg
+from legible.bench.execution.store import Run
+from legible.bench.plugins import registry
+from legible.bench.training.augment import augmented, pad
+from legible.bench.training.checkpoint import State
+from legible.bench.training.fit import attach, initialise
+from legible.bench.training.loop import Diverged, accuracy, frozen_statistics, train
+from legible.bench.training.recipe import Recipe
+from legible.methods.base import Method
 
 registry.load(["methods"])
 RECIPE = Recipe(epochs=3, batch=16, lr=5e-3)

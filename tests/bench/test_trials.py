@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench import registry
-from bench import suite as suites
-from bench.registry import UserError
-from bench.stages import chosen_images, validation_names
-from bench.trials import choices, plan, spread, tuning
-from methods.base import Method
+from legible.bench.errors import UserError
+from legible.bench.plugins import registry
+from legible.bench.scoring.splits import chosen_images, validation_names
+from legible.bench.suites import run_spec as suites
+from legible.bench.tuning.trials import choices, plan, spread, tuning
+from legible.methods.base import Method
 
 registry.load()
 TUNED = [p for p in sorted(suites.SUITES.glob("*.toml")) if suites.read(p).tune]
@@ -118,14 +118,14 @@ def test_a_method_without_search_space_has_its_defaults(tried):
 def test_trials_are_ordinary_cells_on_tuning_seeds(read):
     suite = read("epochs = 2", "epochs = 7")
     planned = plan(suite)
-    assert [p.cell.method for p in planned] == ["plain"] * 2 + ["bean"] * 6 + ["sync"] * 6
-    assert {p.cell.seed for p in planned} == {100, 101}
-    assert {p.cell.stage for p in planned} == {"tuning"}
-    assert {p.cell.measures for p in planned} == {("netdissect_iou", "accuracy")}
-    assert {p.cell.recipe.epochs for p in planned} == {7}
-    assert planned[-1].cell.params["focus"] == 0.5 and '"focus": 0.5' in planned[-1].setting
+    assert [p.spec.method for p in planned] == ["plain"] * 2 + ["bean"] * 6 + ["sync"] * 6
+    assert {p.spec.seed for p in planned} == {100, 101}
+    assert {p.spec.stage for p in planned} == {"tuning"}
+    assert {p.spec.measures for p in planned} == {("netdissect_iou", "accuracy")}
+    assert {p.spec.recipe.epochs for p in planned} == {7}
+    assert planned[-1].spec.params["focus"] == 0.5 and '"focus": 0.5' in planned[-1].setting
     shorter = read("trials = 3", "trials = 3\nepochs = 1")
-    assert {p.cell.recipe.epochs for p in plan(shorter)} == {1}
+    assert {p.spec.recipe.epochs for p in plan(shorter)} == {1}
 
 
 @pytest.mark.parametrize(

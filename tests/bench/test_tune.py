@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import cli, registry, session
-from bench import ledger as ledgers
-from bench import suite as suites
-from bench import tune as tuning
-from bench.execute import Bench
-from bench.registry import UserError
-from bench.results import publish
-from bench.store import Store
-from bench.trials import plan
+from legible.bench.cli import main as cli
+from legible.bench.errors import UserError
+from legible.bench.execution import schedule as session
+from legible.bench.execution.store import Store
+from legible.bench.execution.workspace import Workspace
+from legible.bench.leaderboard.publish import publish
+from legible.bench.plugins import registry
+from legible.bench.suites import run_spec as suites
+from legible.bench.tuning import ledger as ledgers
+from legible.bench.tuning import tune as tuning
+from legible.bench.tuning.trials import plan
 
 SUITE = """
 title = "Tiny"
@@ -52,9 +54,9 @@ def workplace(tmp_path_factory, toy_plugin):
     folder = tmp_path_factory.mktemp("tuned")
     (folder / "tiny.toml").write_text(SUITE.format(plugin=toy_plugin))
     suite = suites.read(folder / "tiny.toml")
-    bench = Bench(Store(folder / "runs"))
-    tuning.tune(bench, suite, folder / "results", jobs=1)
-    return suite, bench, folder / "results"
+    workspace = Workspace(Store(folder / "runs"))
+    tuning.tune(workspace, suite, folder / "results", jobs=1)
+    return suite, workspace, folder / "results"
 
 
 def text_of(workplace):
@@ -65,11 +67,11 @@ def text_of(workplace):
 @pytest.fixture
 def copied(workplace, tmp_path):
     """The same ledger in a folder of its own, to be spoilt."""
-    suite, bench, _ = workplace
+    suite, workspace, _ = workplace
     path = tmp_path / suite.name / ledgers.FILE
     path.parent.mkdir()
     path.write_text(text_of(workplace))
-    return suite, bench, path
+    return suite, workspace, path
 
 
 @pytest.fixture
@@ -78,54 +80,54 @@ def worked(monkeypatch):
     names = []
     work_off = session.work_off
 
-    def spy(bench, cells, *rest):
-        names.extend(c.name for c in cells)
-        return work_off(bench, cells, *rest)
+    def spy(workspace, specs, *rest):
+        names.extend(c.name for c in specs)
+        return work_off(workspace, specs, *rest)
 
     monkeypatch.setattr(session, "work_off", spy)
     return names
 
 
 def test_the_ledger_holds_every_trial_and_one_choice_a_method(workplace):
-    suite, bench, results = workplace
+    suite, workspace, results = workplace
     table = pd.read_csv(results / suite.name / ledgers.FILE)
     assert table.groupby("method", sort=False).size().to_dict() == {
         "plain": 1, "activation_l1": 2, "dropout": 2, "untrained": 1,
     }  # fmt: skip
     assert (table.chosen == "yes").groupby(table.method).sum().eq(1).all()
     assert set(table.seed) == {100} and set(table.layer) == {"conv4"}
-    manifest = bench.run_of(plan(suite)[0].cell).manifest()
+    manifest = workspace.run_of(plan(suite)[0].spec).manifest()
     assert table.accuracy[0] == pytest.approx(manifest["validation_accuracy"])
     assert "no search space" in table.reason[0]
 
 
 def test_a_second_time_nothing_is_made_and_the_bytes_are_the_same(workplace, worked):
-    suite, bench, results = workplace
+    suite, workspace, results = workplace
     before = text_of(workplace)
-    tuning.tune(bench, suite, results, jobs=1)
+    tuning.tune(workspace, suite, results, jobs=1)
     assert worked == [] and text_of(workplace) == before
 
 
 def test_what_was_lost_is_made_again_and_nothing_else(workplace, worked):
-    suite, bench, results = workplace
-    before, lost = text_of(workplace), plan(suite)[2].cell
-    run = bench.run_of(lost)
+    suite, workspace, results = workplace
+    before, lost = text_of(workplace), plan(suite)[2].spec
+    run = workspace.run_of(lost)
     for file in run.folder.glob("*.json"):
         file.unlink()
-    tuning.tune(bench, suite, results, jobs=1)
+    tuning.tune(workspace, suite, results, jobs=1)
     assert worked == [lost.name] and text_of(workplace) == before
 
 
 def test_some_methods_alone_keep_the_lines_of_the_others(copied):
-    suite, bench, path = copied
+    suite, workspace, path = copied
     before = path.read_text()
-    tuning.tune(bench, suite, path.parents[1], 1, methods=["dropout"])
+    tuning.tune(workspace, suite, path.parents[1], 1, methods=["dropout"])
     assert path.read_text() == before
     path.unlink()
-    tuning.tune(bench, suite, path.parents[1], 1, methods=["dropout"])
+    tuning.tune(workspace, suite, path.parents[1], 1, methods=["dropout"])
     assert set(pd.read_csv(path).method) == {"plain", "dropout"}
     with pytest.raises(UserError, match=r"'activation_l1' on .* run `legible tune tiny`"):
-        tuning.settled(suite, suites.cells(suite), path.parents[1])
+        tuning.settled(suite, suites.specs(suite), path.parents[1])
 
 
 def test_test_data_is_never_read_to_choose(workplace, tmp_path, monkeypatch):
@@ -142,10 +144,10 @@ def test_test_data_is_never_read_to_choose(workplace, tmp_path, monkeypatch):
         ))  # fmt: skip
 
     monkeypatch.setitem(registry.DATASETS, "toy", spoilt)
-    bench = Bench(Store(tmp_path / "runs"))
-    tuning.tune(bench, suite, tmp_path, jobs=1)
-    cell = plan(suite)[0].cell
-    assert bench.run_of(cell).name != workplace[1].run_of(cell).name
+    workspace = Workspace(Store(tmp_path / "runs"))
+    tuning.tune(workspace, suite, tmp_path, jobs=1)
+    spec = plan(suite)[0].spec
+    assert workspace.run_of(spec).name != workplace[1].run_of(spec).name
     assert (tmp_path / suite.name / ledgers.FILE).read_text() == text_of(workplace)
 
 
@@ -162,38 +164,38 @@ def test_validation_data_does_choose(workplace, tmp_path, monkeypatch):
         )
 
     monkeypatch.setitem(registry.DATASETS, "toy", spoilt)
-    tuning.tune(Bench(Store(tmp_path / "runs")), suite, tmp_path, jobs=1)
+    tuning.tune(Workspace(Store(tmp_path / "runs")), suite, tmp_path, jobs=1)
     assert (tmp_path / suite.name / ledgers.FILE).read_text() != text_of(workplace)
 
 
 def test_the_suite_runs_with_what_was_chosen(workplace):
-    suite, bench, results = workplace
+    suite, workspace, results = workplace
     ledger = tuning.read(suite, results)
-    cells = suites.cells(suite)
-    final = tuning.settled(suite, cells, results)
-    for cell, before in zip(final, cells, strict=True):
+    specs = suites.specs(suite)
+    final = tuning.settled(suite, specs, results)
+    for spec, before in zip(final, specs, strict=True):
         chosen = ledger.choices[(*BLOCK, *before.row)].outcome.setting
-        assert cell.stage == "final" and cell.row == before.row and cell.seed in (0, 1, 2)
-        assert all(cell.params[k] == v for k, v in json.loads(chosen).items())
-    session.run(bench, final[:2], 1, [])
-    probe, whole = bench.probe(final[1]), bench.dataset("toy", {"classes": 6})[0]
+        assert spec.stage == "final" and spec.row == before.row and spec.seed in (0, 1, 2)
+        assert all(spec.params[k] == v for k, v in json.loads(chosen).items())
+    session.run(workspace, final[:2], 1, [])
+    probe, whole = workspace.probe(final[1]), workspace.dataset("toy", {"classes": 6})[0]
     assert torch.equal(probe.labels, whole.test.labels[:40])
     assert probe.concepts.names == ("square0", "square3", "square5")
-    tried = bench.probe(plan(suite)[0].cell)
+    tried = workspace.probe(plan(suite)[0].spec)
     assert torch.equal(tried.labels, whole.validation.labels[:40])
     assert tried.concepts.names == ("square1", "square2", "square4")
 
 
 def test_a_suite_that_tunes_nothing_is_left_as_it_is(workplace, tmp_path):
     plain = workplace[0].model_copy(update={"tune": None})
-    cells = suites.cells(plain)
-    assert tuning.settled(plain, cells, tmp_path) == cells
+    specs = suites.specs(plain)
+    assert tuning.settled(plain, specs, tmp_path) == specs
 
 
 def test_a_tuning_seed_cannot_test(workplace):
     suite, _, results = workplace
     with pytest.raises(UserError, match="seed 100 chose the settings"):
-        tuning.settled(suite, suites.cells(suite, [0, 100]), results)
+        tuning.settled(suite, suites.specs(suite, [0, 100]), results)
 
 
 def other_choice(lines):
@@ -235,7 +237,7 @@ def test_a_ledger_edited_by_hand_is_refused(copied, edit):
     assert lines != table.to_dict("records")
     pd.DataFrame(lines).to_csv(path, index=False)
     with pytest.raises(UserError, match="run `legible tune tiny`") as error:
-        tuning.settled(suite, suites.cells(suite), path.parents[1])
+        tuning.settled(suite, suites.specs(suite), path.parents[1])
     assert "\n" not in str(error.value)
 
 
@@ -252,7 +254,7 @@ def test_a_ledger_of_another_table_is_refused(copied, change):
     suite, _, path = copied
     other = suite.model_copy(update={"tune": suite.tune.model_copy(update=change)})
     with pytest.raises(UserError, match=r"does not fit the suite .* run `legible tune tiny`"):
-        tuning.settled(other, suites.cells(other), path.parents[1])
+        tuning.settled(other, suites.specs(other), path.parents[1])
 
 
 def test_a_ledger_of_another_recipe_is_refused(copied):
@@ -263,10 +265,10 @@ def test_a_ledger_of_another_recipe_is_refused(copied):
 
 
 def test_a_trial_that_fails_is_kept_and_never_chosen(workplace, tmp_path, monkeypatch):
-    suite, bench, _ = workplace
+    suite, workspace, _ = workplace
     cls = registry.METHODS["activation_l1"]
     monkeypatch.setattr(cls, "search", {"strength": (0.1, 1e39)})
-    path = tuning.tune(bench, suite, tmp_path, jobs=1)
+    path = tuning.tune(workspace, suite, tmp_path, jobs=1)
     table = pd.read_csv(path, keep_default_na=False)
     failed = table[table.problem.str.startswith("failed:")]
     assert list(failed.method) == ["activation_l1"] and "not finite" in failed.problem.iloc[0]
@@ -274,7 +276,7 @@ def test_a_trial_that_fails_is_kept_and_never_chosen(workplace, tmp_path, monkey
 
 
 def test_a_metric_that_breaks_is_named_and_nothing_chosen(workplace, tmp_path, monkeypatch):
-    from bench import score
+    from legible.bench.scoring import score
 
     suite, measure = workplace[0], score.score
 
@@ -285,23 +287,23 @@ def test_a_metric_that_breaks_is_named_and_nothing_chosen(workplace, tmp_path, m
 
     monkeypatch.setattr(score, "score", broken)
     with pytest.raises(UserError, match=r"plain has no netdissect_iou .* no units"):
-        tuning.tune(Bench(Store(tmp_path / "runs")), suite, tmp_path, jobs=1)
+        tuning.tune(Workspace(Store(tmp_path / "runs")), suite, tmp_path, jobs=1)
     assert not (tmp_path / suite.name).exists()
 
 
 def test_missing_data_and_a_skipped_method_are_told_apart(workplace, tmp_path, toy_plugin):
     text = SUITE.format(plugin=toy_plugin)
     (tmp_path / "gone.toml").write_text(text.replace("classes = 6", "missing = true"))
-    bench = Bench(Store(tmp_path / "runs"))
+    workspace = Workspace(Store(tmp_path / "runs"))
     with pytest.raises(UserError, match="made, not fetched"):
-        tuning.tune(bench, suites.read(tmp_path / "gone.toml"), tmp_path, jobs=1)
+        tuning.tune(workspace, suites.read(tmp_path / "gone.toml"), tmp_path, jobs=1)
     flat = text.replace('"dropout"', '"iccnn"').replace('"vgg"', '"mlp"')
     flat = flat.replace("net = {width = 4, stages = 2}", "net = {hidden = [8]}")
     flat = flat.replace("netdissect_iou", "accuracy_own_units").replace(
         '"semantics"', '"class specificity"'
     )
     (tmp_path / "flat.toml").write_text(flat)
-    path = tuning.tune(bench, suites.read(tmp_path / "flat.toml"), tmp_path, jobs=1)
+    path = tuning.tune(workspace, suites.read(tmp_path / "flat.toml"), tmp_path, jobs=1)
     table = pd.read_csv(path, keep_default_na=False)
     skipped = table[table.method == "iccnn"]
     assert len(skipped) == 2 and skipped.problem.str.startswith("skipped: needs").all()
@@ -309,12 +311,12 @@ def test_missing_data_and_a_skipped_method_are_told_apart(workplace, tmp_path, t
 
 @pytest.mark.slow
 def test_publishing_shows_the_headline_number_the_trials_and_the_setting(workplace, tmp_path):
-    suite, bench, results = workplace
-    cells = tuning.settled(suite, suites.cells(suite), results)
-    session.run(bench, cells, 1, [])
+    suite, workspace, results = workplace
+    specs = tuning.settled(suite, suites.specs(suite), results)
+    session.run(workspace, specs, 1, [])
 
     def made():
-        readme = publish(bench, suite, cells, results, False, "legible", with_pictures=False)
+        readme = publish(workspace, suite, specs, results, False, "legible", with_pictures=False)
         return {p.name: p.read_bytes() for p in readme.parent.rglob("*") if p.is_file()}
 
     files = made()

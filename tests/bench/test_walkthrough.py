@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
+from legible.bench.cli import main as cli
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "your-method-in-ten-minutes.md"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from bench.data.base import DataMissing, Dataset, dataset, make_splits
-from metrics.network import Concepts
+from legible.bench.data.base import DataMissing, Dataset, dataset, make_splits
+from legible.metrics.network import Concepts
 
 
 @dataset

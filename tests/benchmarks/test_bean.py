@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.bean import bean_penalty
+from legible.methods.bean import bean_penalty
 
 
 @pytest.mark.parametrize("order", [1, 2])

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from bench import registry
-from bench.backbones.vgg import vgg
-from bench.data.base import Split
-from bench.probe import probe
-from bench.score import errors, score_all
-from methods.base import Method
-from metrics import lesion, relevance
-from metrics.base import ASPECTS, METRICS, Probe
-from metrics.network import Concepts
+from legible.bench.backbones.vgg import vgg
+from legible.bench.data.base import Split
+from legible.bench.plugins import registry
+from legible.bench.scoring.probe import probe
+from legible.bench.scoring.score import errors, score_all
+from legible.methods.base import Method
+from legible.metrics import lesion, relevance
+from legible.metrics.base import ASPECTS, METRICS, Probe
+from legible.metrics.network import Concepts
 from planted.probes import random_masks
 
 registry.load(["metrics"])

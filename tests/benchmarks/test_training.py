@@ -12,12 +12,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from bench import registry
-from bench.backbones.lenet5 import lenet5
-from bench.backbones.vgg import vgg
-from bench.data.base import Dataset as Data
-from bench.data.base import make_splits
-from bench.train import Loop, Recipe, attach, initialise, make_optimizer
+from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.vgg import vgg
+from legible.bench.data.base import Dataset as Data
+from legible.bench.data.base import make_splits
+from legible.bench.plugins import registry
+from legible.bench.training.fit import attach, initialise
+from legible.bench.training.loop import Loop, make_optimizer
+from legible.bench.training.recipe import Recipe
 
 registry.load(["methods"])
 RECIPE = Recipe(batch=128, lr=1e-3, optimizer="adam")

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from bench.backbones.vgg import vgg
-from bench.data.base import Dataset, make_splits
-from bench.state import State, restore, snapshot
-from bench.taps import Network
-from bench.train import Recipe, attach, frozen_statistics, initialise, train
-from methods.base import METHODS, Step
+from legible.bench.backbones.taps import Network
+from legible.bench.backbones.vgg import vgg
+from legible.bench.data.base import Dataset, make_splits
+from legible.bench.training.checkpoint import State, restore, snapshot
+from legible.bench.training.fit import attach, initialise
+from legible.bench.training.loop import frozen_statistics, train
+from legible.bench.training.recipe import Recipe
+from legible.methods.base import METHODS, Step
 
 #: A trained toy network: network, method, state.
 Fitted = SimpleNamespace

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from methods.activation_l1 import ActivationL1
+from legible.methods.activation_l1 import ActivationL1
 
 
 @pytest.fixture

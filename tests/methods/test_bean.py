@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from bench.backbones.lenet5 import lenet5
-from bench.backbones.resnet18 import resnet18
-from bench.backbones.vgg import vgg
-from methods.base import Step
-from methods.bean import Bean, bean_penalty
+from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.resnet18 import resnet18
+from legible.bench.backbones.vgg import vgg
+from legible.methods.base import Step
+from legible.methods.bean import Bean, bean_penalty
 
 
 def pairs(h, w, gamma=1.0, order=1, distance="squared"):

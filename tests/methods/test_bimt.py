@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
-from bench.backbones.lenet5 import lenet5
-from bench.backbones.mlp import mlp
-from bench.backbones.resnet18 import resnet18
-from bench.backbones.vgg import vgg
-from methods._wiring import links
-from methods.bimt import Bimt, grid, relocate
+from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.mlp import mlp
+from legible.bench.backbones.resnet18 import resnet18
+from legible.bench.backbones.vgg import vgg
+from legible.methods._wiring import links
+from legible.methods.bimt import Bimt, grid, relocate
 
 
 def attached(network, toy, **params):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from bench.backbones.resnet18 import resnet18
-from methods.cgl import CGL, block_norm, group_distance, receptive_field, spatial_spread
+from legible.bench.backbones.resnet18 import resnet18
+from legible.methods.cgl import CGL, block_norm, group_distance, receptive_field, spatial_spread
 
 PAIRS = torch.tensor([[[0, 1], [1, 2], [2, 0]], [[3, 4], [4, 5], [5, 3]]])
 

@@ -3,12 +3,17 @@
 import pytest
 import torch
 
-from bench.backbones.lenet5 import lenet5
-from bench.backbones.mlp import mlp
-from bench.backbones.resnet18 import resnet18
-from bench.backbones.vgg import vgg
-from methods._wiring import links
-from methods.clusterability import Clusterability, blocks, share_within, smallest_eigenvalues
+from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.mlp import mlp
+from legible.bench.backbones.resnet18 import resnet18
+from legible.bench.backbones.vgg import vgg
+from legible.methods._wiring import links
+from legible.methods.clusterability import (
+    Clusterability,
+    blocks,
+    share_within,
+    smallest_eigenvalues,
+)
 
 
 def test_blocks_are_contiguous_and_equal():

@@ -3,21 +3,23 @@
 import pytest
 import torch
 
-from bench.backbones.resnet18 import resnet18
-from bench.backbones.vgg import vgg
-from bench.data.base import Dataset, make_splits
-from bench.state import State
-from bench.train import Recipe, attach, initialise, train
-from methods._whitening import Whitening, inverse_root
-from methods.base import unmet
-from methods.concept_whitening import (
+from legible.bench.backbones.resnet18 import resnet18
+from legible.bench.backbones.vgg import vgg
+from legible.bench.data.base import Dataset, make_splits
+from legible.bench.training.checkpoint import State
+from legible.bench.training.fit import attach, initialise
+from legible.bench.training.loop import train
+from legible.bench.training.recipe import Recipe
+from legible.methods._whitening import Whitening, inverse_root
+from legible.methods.base import unmet
+from legible.methods.concept_whitening import (
     ConceptWhitening,
     cayley_step,
     chosen_concepts,
     concept_direction,
     present,
 )
-from metrics.network import Concepts
+from legible.metrics.network import Concepts
 
 
 @pytest.fixture(scope="module")
@@ -335,7 +337,7 @@ def plain_names(state):
 
 
 def test_strength_zero_is_plain_up_to_the_replaced_norms_name(shapes):
-    from methods.plain import Plain
+    from legible.methods.plain import Plain
 
     plain = run(shapes, name=Plain)[2].tensors
     weights = [k for k in plain if k.startswith("network.")]

@@ -7,7 +7,7 @@ import pkgutil
 import pytest
 
 import methods
-from bench.check import Case, checks
+from legible.bench.check.conformance import Case, checks
 
 NAMES = sorted(
     module.name

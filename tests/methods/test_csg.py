@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from methods.csg import CSG, excess, gated, projected
+from legible.methods.csg import CSG, excess, gated, projected
 
 
 def test_the_gate_scales_each_image_by_its_labels_column():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.decov import DeCov, covariance, off_diagonal_energy
+from legible.methods.decov import DeCov, covariance, off_diagonal_energy
 
 
 def slow(h):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.dropout import Dropout
+from legible.methods.dropout import Dropout
 
 
 def make(p=0.3, strength=1.0):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bench.backbones.vgg import vgg
-from methods._wiring import links
-from methods.group_lasso import GroupLasso, column_norms, row_norms
+from legible.bench.backbones.vgg import vgg
+from legible.methods._wiring import links
+from legible.methods.group_lasso import GroupLasso, column_norms, row_norms
 
 
 @pytest.fixture

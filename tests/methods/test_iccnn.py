@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.iccnn import (
+from legible.methods.iccnn import (
     ICCNN,
     class_share,
     directions,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from methods.icnn import (
+from legible.methods.icnn import (
     ICNN,
     Template,
     beta_target,

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bench.backbones.mlp import mlp
-from bench.backbones.resnet18 import resnet18
-from methods.ocnn import TINY, Ocnn, kernel_orthogonality, matrix_orthogonality
+from legible.bench.backbones.mlp import mlp
+from legible.bench.backbones.resnet18 import resnet18
+from legible.methods.ocnn import TINY, Ocnn, kernel_orthogonality, matrix_orthogonality
 
 
 def random_kernel(*shape):

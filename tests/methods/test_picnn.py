@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from methods.picnn import PICNN, drawn_class, filter_mask, straight_through
+from legible.methods.picnn import PICNN, drawn_class, filter_mask, straight_through
 
 
 def test_straight_through_has_ones_value_and_the_others_gradient():

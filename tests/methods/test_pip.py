@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from methods.pip import Pip, align_loss, likeness, tanh_loss
+from legible.methods.pip import Pip, align_loss, likeness, tanh_loss
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.backbones.resnet18 import resnet18
-from methods._wiring import links
-from methods.plain_pruned import PlainPruned
+from legible.bench.backbones.resnet18 import resnet18
+from legible.methods._wiring import links
+from legible.methods.plain_pruned import PlainPruned
 
 
 def weights(network):

@@ -2,7 +2,7 @@
 
 import torch
 
-from methods.plain_rotated import random_rotation
+from legible.methods.plain_rotated import random_rotation
 
 
 def test_rotations_are_orthogonal_and_uniform():

@@ -5,9 +5,9 @@ import functools
 import pytest
 import torch
 
-from bench.state import restore, snapshot
-from bench.taps import Network
-from bench.train import accuracy
+from legible.bench.backbones.taps import Network
+from legible.bench.training.checkpoint import restore, snapshot
+from legible.bench.training.loop import accuracy
 
 NAMES = ("posthoc_nmf", "posthoc_pca", "posthoc_sae")
 SHORT = {"posthoc_nmf": {"steps": 100}, "posthoc_sae": {"steps": 300}}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
-from methods.posthoc_nmf import PosthocNmf, factorise, project
+from legible.methods.posthoc_nmf import PosthocNmf, factorise, project
 
 
 @pytest.fixture

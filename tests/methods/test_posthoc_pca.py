@@ -2,7 +2,7 @@
 
 import torch
 
-from methods.posthoc_pca import PosthocPca
+from legible.methods.posthoc_pca import PosthocPca
 
 
 def fitted(samples):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.posthoc_sae import PosthocSae
+from legible.methods.posthoc_sae import PosthocSae
 
 
 def fitted(samples, atoms, seed=0, **params):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from methods.selectivity_reg import selectivity
-from metrics.selectivity import class_means
-from metrics.selectivity import selectivity as metric
+from legible.methods.selectivity_reg import selectivity
+from legible.metrics.selectivity import class_means
+from legible.metrics.selectivity import selectivity as metric
 
 
 def slow(maps, labels):

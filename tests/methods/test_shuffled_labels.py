@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.shuffled_labels import ShuffledLabels
+from legible.methods.shuffled_labels import ShuffledLabels
 
 
 def shuffled(toy, strength=1.0, seed=0):

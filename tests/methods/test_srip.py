@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from methods.srip import Srip, deviation, one_step, spectral
+from legible.methods.srip import Srip, deviation, one_step, spectral
 
 SHAPES = [(16, 27), (20, 8), (8, 8, 1, 1), (4, 3, 3, 3)]
 

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from bench.backbones.mlp import mlp
-from bench.data.base import make_splits
-from methods.base import Step
-from methods.sync import Sync, coupling, focus_penalty, neighbourhood, unit_correlation
-from metrics.similarity import correlation
+from legible.bench.backbones.mlp import mlp
+from legible.bench.data.base import make_splits
+from legible.methods.base import Step
+from legible.methods.sync import Sync, coupling, focus_penalty, neighbourhood, unit_correlation
+from legible.metrics.similarity import correlation
 
 
 def maps(batch=3, units=5, size=6, seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from methods.tdann import Tdann, alignment, distances
+from legible.methods.tdann import Tdann, alignment, distances
 
 
 def slow(responses, height, width, spacing=1.0):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from methods.topoloss import Topoloss, blurring, topo_loss
+from legible.methods.topoloss import Topoloss, blurring, topo_loss
 
 
 def linear(values, size, step):

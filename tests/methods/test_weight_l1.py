@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.lenet5 import lenet5
 
 
 def test_gradient_is_the_sign_times_the_strength_on_dense_layers_alone(fit, take_step):

@@ -5,10 +5,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from bench.backbones.lenet5 import lenet5
-from bench.backbones.resnet18 import resnet18
-from bench.backbones.vgg import vgg
-from methods._wiring import by_unit, chosen_links, effective_weight, links, sheet
+from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.resnet18 import resnet18
+from legible.bench.backbones.vgg import vgg
+from legible.methods._wiring import by_unit, chosen_links, effective_weight, links, sheet
 
 
 def joined(network):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from bench.backbones.lenet5 import lenet5
-from bench.backbones.resnet18 import resnet18
-from bench.backbones.vgg import vgg
-from bench.score import score
-from metrics.assemblies import (
+from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.resnet18 import resnet18
+from legible.bench.backbones.vgg import vgg
+from legible.bench.scoring.score import score
+from legible.metrics.assemblies import (
     correlation_synchronization_agreement,
     driven_target,
     largest_weights,
@@ -25,7 +25,7 @@ from metrics.assemblies import (
     weights_under_hundredth,
     weights_under_thousandth,
 )
-from metrics.base import METRICS, Layer, Probe
+from legible.metrics.base import METRICS, Layer, Probe
 from planted.probes import make_probe
 
 

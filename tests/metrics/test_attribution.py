@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from bench.backbones import planted as networks
-from bench.data.planted import planted
-from bench.taps import Network, Tap
-from metrics import attribution, explainers
-from metrics.base import METRICS, Layer, Probe
-from metrics.explainers import ALGORITHMS, explained
+from legible.bench.backbones import planted as networks
+from legible.bench.backbones.taps import Network, Tap
+from legible.bench.data.planted import planted
+from legible.metrics import attribution, explainers
+from legible.metrics.base import METRICS, Layer, Probe
+from legible.metrics.explainers import ALGORITHMS, explained
 from planted.probes import make_concepts, make_probe, probe_planted, random_probe
 
 ORDER = list(ALGORITHMS)

@@ -5,13 +5,9 @@ import warnings
 import pytest
 import torch
 
-from metrics import consistency
-from metrics.base import METRICS, Layer, as_values, scope
-from metrics.consistency import (
-    cross_correlation,
-    matched_agreement,
-    matched_correlation,
-)
+from legible.metrics import consistency
+from legible.metrics.base import METRICS, Layer, as_values, scope
+from legible.metrics.consistency import cross_correlation, matched_agreement, matched_correlation
 
 ari, ari_null, ari_null_low, ari_null_high, consistency_coverage = (
     METRICS[name].function

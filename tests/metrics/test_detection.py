@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from metrics import detection
-from metrics.maps import per_cell, thresholds
-from metrics.relevance import midranks
+from legible.metrics import detection
+from legible.metrics.maps import per_cell, thresholds
+from legible.metrics.relevance import midranks
 from planted.probes import make_concepts, make_probe, random_probe
 
 

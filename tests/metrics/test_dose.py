@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 import metrics
-from bench import registry
-from bench.backbones import planted as networks
-from bench.data.planted import planted
-from bench.score import score
-from metrics.base import METRICS, Layer, Metric, Probe
+from legible.bench.backbones import planted as networks
+from legible.bench.data.planted import planted
+from legible.bench.plugins import registry
+from legible.bench.scoring.score import score
+from legible.metrics.base import METRICS, Layer, Metric, Probe
 from planted.probes import probe_planted
 
 registry.load(["metrics"])

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.taps import Network, Tap
-from metrics import explainers
-from metrics.explainers import ALGORITHMS, HOOKED, Logits, Model, audit, explain, explained
+from legible.bench.backbones.taps import Network, Tap
+from legible.metrics import explainers
+from legible.metrics.explainers import ALGORITHMS, HOOKED, Logits, Model, audit, explain, explained
 from planted.probes import make_probe, random_probe, scenes
 
 

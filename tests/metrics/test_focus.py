@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from metrics import focus
-from metrics.base import METRICS
+from legible.metrics import focus
+from legible.metrics.base import METRICS
 from planted.probes import CELL, make_concepts, make_probe, random_probe
 
 FORMS = ["focus_dispersion", "focus_spread", "focus_distance"]

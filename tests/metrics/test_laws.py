@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from torch import Tensor
 
 import metrics
-from bench import registry
-from bench.score import score
-from metrics import maps
-from metrics.base import ASPECTS, METRICS, Layer, Metric, Probe, Score, as_values
+from legible.bench.plugins import registry
+from legible.bench.scoring.score import score
+from legible.metrics import maps
+from legible.metrics.base import ASPECTS, METRICS, Layer, Metric, Probe, Score, as_values
 from planted.probes import make_concepts, make_probe, random_probe, scenes
 
 registry.load(["metrics"])

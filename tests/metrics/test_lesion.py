@@ -7,10 +7,10 @@ import warnings
 import pytest
 import torch
 
-from bench.backbones.lenet5 import lenet5
-from metrics import lesion
-from metrics.base import METRICS, Layer, Probe, as_values
-from metrics.lesion import (
+from legible.bench.backbones.lenet5 import lenet5
+from legible.metrics import lesion
+from legible.metrics.base import METRICS, Layer, Probe, as_values
+from legible.metrics.lesion import (
     double_lesions,
     importance,
     lesion_importance,
@@ -25,7 +25,7 @@ from metrics.lesion import (
     specificity,
     unit_lesions,
 )
-from metrics.modules import modules
+from legible.metrics.modules import modules
 from planted.probes import make_probe, random_probe
 
 NAMES = [name for name, item in METRICS.items() if item.function.__module__ == lesion.__name__]

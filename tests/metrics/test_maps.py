@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from metrics import maps
-from metrics.base import Layer
+from legible.metrics import maps
+from legible.metrics.base import Layer
 from planted.probes import make_concepts, make_probe, random_masks, random_probe
 
 

@@ -6,9 +6,9 @@ import warnings
 import pytest
 import torch
 
-from metrics import module_meaning
-from metrics.base import METRICS, Layer, as_values
-from metrics.module_meaning import (
+from legible.metrics import module_meaning
+from legible.metrics.base import METRICS, Layer, as_values
+from legible.metrics.module_meaning import (
     concept_entropy,
     concept_entropy_excess,
     label_entropy,

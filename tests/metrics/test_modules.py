@@ -6,8 +6,8 @@ import torch
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
-from metrics.base import Layer
-from metrics.modules import (
+from legible.metrics.base import Layer
+from legible.metrics.modules import (
     claimed_modules,
     components,
     description_length,
@@ -22,7 +22,7 @@ from metrics.modules import (
     synchronise,
     synchronised_modules,
 )
-from metrics.similarity import layer_correlation
+from legible.metrics.similarity import layer_correlation
 
 
 def planted(sizes, noise, seed=0, images=200, shared=0.0):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, one_hot
 
-from metrics import maps, parts
+from legible.metrics import maps, parts
 from planted.probes import CELL, make_concepts, make_probe, random_probe
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from metrics import relevance
+from legible.metrics import relevance
 
 quantus = pytest.importorskip("quantus")
 pytestmark = pytest.mark.filterwarnings("ignore")

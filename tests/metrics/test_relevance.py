@@ -7,7 +7,7 @@ import torch
 from captum.metrics import infidelity
 from scipy.stats import spearmanr
 
-from metrics import relevance
+from legible.metrics import relevance
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.feature_selection import mutual_info_classif
 
-from metrics.selectivity import (
+from legible.metrics.selectivity import (
     accuracy_all_units,
     accuracy_other_units,
     accuracy_own_units,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.base import Layer
-from metrics.similarity import (
+from legible.metrics.base import Layer
+from legible.metrics.similarity import (
     correlation,
     distances,
     effective_rank,

@@ -7,11 +7,11 @@ import networkx
 import pytest
 import torch
 
-from metrics import structure
-from metrics.base import METRICS, Layer, as_values, unmet
-from metrics.modules import graph, modules
-from metrics.similarity import layer_correlation
-from metrics.structure import (
+from legible.metrics import structure
+from legible.metrics.base import METRICS, Layer, as_values, unmet
+from legible.metrics.modules import graph, modules
+from legible.metrics.similarity import layer_correlation
+from legible.metrics.structure import (
     coverage,
     effective_rank,
     modularity,

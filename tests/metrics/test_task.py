@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metrics.base import METRICS, Probe, unmet
-from metrics.task import accuracy, expected_calibration_error, selected_accuracy
+from legible.metrics.base import METRICS, Probe, unmet
+from legible.metrics.task import accuracy, expected_calibration_error, selected_accuracy
 from planted.probes import random_probe
 
 

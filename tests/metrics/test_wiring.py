@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench.backbones.lenet5 import lenet5
-from bench.backbones.vgg import vgg
-from metrics.base import METRICS, Layer, Probe, as_values
-from metrics.wiring import n_cut, outgoing_strength, weight_ncut, weight_ncut_z
+from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.vgg import vgg
+from legible.metrics.base import METRICS, Layer, Probe, as_values
+from legible.metrics.wiring import n_cut, outgoing_strength, weight_ncut, weight_ncut_z
 from planted.probes import make_probe
 
 NAMES = ("weight_ncut", "weight_ncut_z")

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bench.data.base import Dataset
-from bench.probe import probe
-from bench.taps import Network, Tap
-from methods.base import Method
-from metrics.base import Layer, Probe
-from metrics.network import Concepts
+from legible.bench.backbones.taps import Network, Tap
+from legible.bench.data.base import Dataset
+from legible.bench.scoring.probe import probe
+from legible.methods.base import Method
+from legible.metrics.base import Layer, Probe
+from legible.metrics.network import Concepts
 
 #: Pixels along the side of one cell of a map.
 CELL = 4

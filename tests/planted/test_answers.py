@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import registry
-from bench.answers import ANSWERS
-from bench.backbones import planted as networks
-from bench.data.planted import planted
-from bench.probe import probe
-from bench.score import score
-from methods.base import Method
-from metrics.base import METRICS, Layer, Probe
+from legible.bench.backbones import planted as networks
+from legible.bench.cards.planted_answers import ANSWERS
+from legible.bench.data.planted import planted
+from legible.bench.plugins import registry
+from legible.bench.scoring.probe import probe
+from legible.bench.scoring.score import score
+from legible.methods.base import Method
+from legible.metrics.base import METRICS, Layer, Probe
 
 registry.load()
 

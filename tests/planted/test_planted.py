@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import registry
-from bench.backbones import planted as networks
-from bench.data.planted import CELL, planted
-from metrics.base import METRICS, Probe
-from metrics.modules import modules, spectral_modules
+from legible.bench.backbones import planted as networks
+from legible.bench.data.planted import CELL, planted
+from legible.bench.plugins import registry
+from legible.metrics.base import METRICS, Probe
+from legible.metrics.modules import modules, spectral_modules
 from planted.probes import probe_planted
 
 registry.load()

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bench.data.characters import plan_characters
-from bench.data.kanji import kanji
-from bench.data.shapes import shapes
-from bench.data.strokes import kanjivg_files, read_characters
+from legible.bench.data.characters import plan_characters
+from legible.bench.data.kanji import kanji
+from legible.bench.data.shapes import shapes
+from legible.bench.data.strokes import kanjivg_files, read_characters
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@ import sys
 import pytest
 import torch
 
-from bench.data import checks
-from bench.data.cache import cached, restore
-from metrics.network import Concepts
+from legible.bench.data import checks
+from legible.bench.data.cache import cached, restore
+from legible.metrics.network import Concepts
 
 HERE = [sys.modules[__name__]]
 

@@ -3,7 +3,14 @@ from collections import Counter
 
 import numpy as np
 
-from bench.data.characters import CLASSES, PLACES, _box, class_component, place, plan_characters
+from legible.bench.data.characters import (
+    CLASSES,
+    PLACES,
+    _box,
+    class_component,
+    place,
+    plan_characters,
+)
 
 
 def test_splits_hold_different_characters(plan):

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import imagefolder as module
-from bench.data.base import DataMissing
-from bench.data.imagefolder import imagefolder
+from legible.bench.data import imagefolder as module
+from legible.bench.data.base import DataMissing
+from legible.bench.data.imagefolder import imagefolder
 
 COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
 

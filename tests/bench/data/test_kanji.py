@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from bench.data.kanji import kanji
-from bench.data.strokes import kanjivg_files
-from bench.oracle import measurable
+from legible.bench.data.kanji import kanji
+from legible.bench.data.strokes import kanjivg_files
+from legible.bench.scoring.oracle import measurable
 
 SMALL = {"train": 54, "validation": 18, "test": 18}
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 import torchvision.datasets
 
-from bench.data import fashion_mnist as clothes
-from bench.data.base import DataMissing
-from bench.data.cifar10 import cifar10
-from bench.data.fashion_mnist import fashion_mnist
-from bench.data.mnist import mnist
+from legible.bench.data import fashion_mnist as clothes
+from legible.bench.data.base import DataMissing
+from legible.bench.data.cifar10 import cifar10
+from legible.bench.data.fashion_mnist import fashion_mnist
+from legible.bench.data.mnist import mnist
 
 PARTS = {"train": 200, "t10k": 40}
 

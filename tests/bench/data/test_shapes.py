@@ -3,10 +3,10 @@ import time
 import pytest
 import torch
 
-from bench.data.forms import DISTRACTORS, INFORMATIVE, SHAPES
-from bench.data.scenes import NEIGHBOURS
-from bench.data.shapes import shapes
-from bench.oracle import measurable
+from legible.bench.data.forms import DISTRACTORS, INFORMATIVE, SHAPES
+from legible.bench.data.scenes import NEIGHBOURS
+from legible.bench.data.shapes import shapes
+from legible.bench.scoring.oracle import measurable
 
 SMALL = {"train": 300, "validation": 20, "test": 100}
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import strokes
-from bench.data.base import DataMissing
-from bench.data.strokes import POINTS, distance
+from legible.bench.data import strokes
+from legible.bench.data.base import DataMissing
+from legible.bench.data.strokes import POINTS, distance
 
 
 def test_a_known_character(characters):

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.publish.board import Board
-from bench.publish.scores import COLUMNS
-from metrics.base import Metric
+from legible.bench.leaderboard.board import Board
+from legible.bench.scores.score_table import COLUMNS
+from legible.metrics.base import Metric
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 EMPTY = dict.fromkeys(COLUMNS, "") | {

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.publish.algorithms import render_algorithms
-from bench.publish.blocks import render_block
-from bench.publish.board import Block
-from bench.table import BY_ALGORITHM
-from metrics import attribution
-from metrics.base import METRICS
+from legible.bench.leaderboard.algorithms import render_algorithms
+from legible.bench.leaderboard.blocks import render_block
+from legible.bench.scores.collect import BY_ALGORITHM
+from legible.bench.suites.run_spec import Block
+from legible.metrics import attribution
+from legible.metrics.base import METRICS
 
 BLOCK = Block("kanji", "vgg")
 

@@ -7,14 +7,15 @@ import json
 
 import pytest
 
-from bench.ledger import Ledger, Outcome, Trial
-from bench.publish import contest, contest_figures
-from bench.publish.board import Block
-from bench.publish.contest_entries import contest_tables
-from bench.publish.documents import documents
-from bench.publish.drawing import save
-from bench.publish.formats import as_json
-from bench.publish.markdown import render
+from legible.bench.leaderboard import contest
+from legible.bench.leaderboard.contest_entries import contest_tables
+from legible.bench.leaderboard.documents import documents
+from legible.bench.leaderboard.figures import tuning as contest_figures
+from legible.bench.leaderboard.figures.drawing import save
+from legible.bench.leaderboard.formats import as_json
+from legible.bench.leaderboard.markdown import render
+from legible.bench.suites.run_spec import Block
+from legible.bench.tuning.ledger import Ledger, Outcome, Trial
 
 BLOCK = Block("kanji", "vgg")
 SYNC = [(0.90, 0.50), (0.895, 0.60), (0.5, 0.9)]

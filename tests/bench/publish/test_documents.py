@@ -12,13 +12,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.publish.compact import expand
-from bench.publish.documents import documents, picture_paths
-from bench.publish.drawing import as_webp, save
-from bench.publish.formats import as_csv, as_json
-from bench.publish.html import Picture
-from bench.publish.pictures import curves
-from bench.publish.scores import COLUMNS, check_rows, tidy, write_scores
+from legible.bench.leaderboard.documents import documents, picture_paths
+from legible.bench.leaderboard.figures.drawing import as_webp, save
+from legible.bench.leaderboard.figures.evidence import Picture
+from legible.bench.leaderboard.figures.pictures import curves
+from legible.bench.leaderboard.formats import as_csv, as_json
+from legible.bench.scores.score_table import COLUMNS, check_rows, expand, tidy, write_scores
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from bench import registry
-from bench.probe import probe
-from bench.publish.board import Block
-from bench.publish.evidence import examine, loss_terms, pictures_of, spread_units
-from methods.base import METHODS
+from legible.bench.leaderboard.figures.evidence import (
+    examine,
+    loss_terms,
+    pictures_of,
+    spread_units,
+)
+from legible.bench.plugins import registry
+from legible.bench.scoring.probe import probe
+from legible.bench.suites.run_spec import Block
+from legible.methods.base import METHODS
 
 PARTS = 4
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.publish import dynamics, figures, pictures
-from bench.publish.drawing import drawable, save, upsample
-from bench.publish.wall import Wall
+from legible.bench.leaderboard.figures import charts as figures
+from legible.bench.leaderboard.figures import dynamics, pictures
+from legible.bench.leaderboard.figures.drawing import drawable, save, upsample
+from legible.bench.leaderboard.figures.pictures import Wall
 
 
 @pytest.fixture

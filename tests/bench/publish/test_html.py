@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.publish.documents import documents
-from bench.publish.drawing import save
-from bench.publish.html import Picture, render_html
-from bench.publish.pictures import curves
+from legible.bench.leaderboard.documents import documents
+from legible.bench.leaderboard.figures.drawing import save
+from legible.bench.leaderboard.figures.evidence import Picture
+from legible.bench.leaderboard.figures.pictures import curves
+from legible.bench.leaderboard.html import render_html
 
 EVIL = '"><img src=x onerror="window.hit=1"><script>window.hit=1</script>{{ 7*7 }}'
 ENTER, ESCAPE, TAB = "\ue007", "\ue00c", "\ue004"

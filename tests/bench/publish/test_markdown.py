@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.publish.blocks import page_path, render_block
-from bench.publish.board import Board
-from bench.publish.conclusions import conclusions, listed
-from bench.publish.markdown import basis, render
-from bench.publish.scores import KEY, read_scores, write_scores
-from bench.publish.standings import Standings
-from bench.publish.text import code_block, decimals, escape, number
+from legible.bench.leaderboard.blocks import page_path, render_block
+from legible.bench.leaderboard.board import Board
+from legible.bench.leaderboard.conclusions import conclusions, listed
+from legible.bench.leaderboard.markdown import basis, render
+from legible.bench.leaderboard.standings import Standings
+from legible.bench.scores.score_table import KEY, read_scores, write_scores
+from legible.bench.text import code_block, decimals, escape, number
 
 
 def test_the_leaderboard_is_as_it_was(board, golden):

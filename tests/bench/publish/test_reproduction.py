@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.results import reproduction
+from legible.bench.leaderboard.publish import reproduction
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.publish.scores import COLUMNS, SCHEMA_VERSION, read_scores, schema, write_scores
+from legible.bench.scores.score_table import (
+    COLUMNS,
+    SCHEMA_VERSION,
+    read_scores,
+    schema,
+    write_scores,
+)
 
 
 def table(rows):

@@ -2,7 +2,7 @@
 
 import torch
 
-from metrics.base import metric
+from legible.metrics.base import metric
 
 
 @metric(aspect="focus", better="higher", per="unit", null=0.0, limits=(0.0, 1.0))

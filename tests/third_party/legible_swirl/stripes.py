@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from bench.data.base import Dataset, dataset, make_splits
+from legible.bench.data.base import Dataset, dataset, make_splits
 
 
 @dataset

@@ -1,6 +1,6 @@
 """Neighbouring units take turns."""
 
-from methods.base import Method, Step, register
+from legible.methods.base import Method, Step, register
 
 from .maths import turning
 

@@ -1,0 +1,126 @@
+"""The benchmark from Python: `legible.run`, `legible.scores`, `legible.publish`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from legible.bench.errors import UserError
+from legible.bench.execution import schedule
+from legible.bench.execution.workspace import Workspace, open_workspace
+from legible.bench.leaderboard.publish import write_publication
+from legible.bench.scores.collect import score_table
+from legible.bench.scores.score_table import read_scores, tidy
+from legible.bench.suites.run_spec import RunSpec, expand
+from legible.bench.suites.schema import Suite, find_suite, read_suite, with_plugins
+from legible.bench.tuning.tune import tuned_specs
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A suite that is ready to run: where, what, and the plugin files that belong to it."""
+
+    workspace: Workspace
+    suite: Suite
+    specs: list[RunSpec]
+    plugins: list[Path]
+
+
+def prepare(
+    suite: str,
+    *,
+    methods: Sequence[str] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    datasets: Sequence[str] | None = None,
+    plugins: Sequence[Path | str] | None = None,
+    device: str = "auto",
+    runs: Path | str = "runs",
+    data_root: Path | str | None = None,
+    results: Path | str = "results",
+) -> Prepared:
+    """Reads a suite, registers plugins and resolves every run spec, before anything runs.
+
+    ``seeds`` is a number (the suite's first so many seeds) or a list. Raises UserError, in one
+    line, for anything that cannot run as written.
+    """
+    file = read_suite(find_suite(suite))
+    own = [Path(plugin) for plugin in plugins or ()]
+    files = [*own, *file.plugins]
+    root = None if data_root is None else Path(data_root)
+    workspace = open_workspace(device, files, Path(runs), root)
+    whole = with_plugins(file, own)
+    chosen = whole.seeds[:seeds] if isinstance(seeds, int) else seeds
+    specs = expand(whole, chosen, methods, datasets)
+    return Prepared(workspace, whole, tuned_specs(whole, specs, Path(results)), files)
+
+
+def run(
+    suite: str,
+    *,
+    methods: Sequence[str] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    datasets: Sequence[str] | None = None,
+    plugins: Sequence[Path | str] = (),
+    jobs: int = 0,
+    device: str = "auto",
+    runs: Path | str = "runs",
+    data_root: Path | str | None = None,
+    results: Path | str = "results",
+) -> pd.DataFrame:
+    """Trains and scores every run of a suite that is not done yet, and returns the score table.
+
+    One row for each run, layer and metric (columns: see `scores.score_table`). ``seeds`` is a
+    number (the suite's first so many seeds) or a list, ``jobs`` the number of worker processes
+    (0: one a core). Raises UserError where a run failed.
+    """
+    here = prepare(
+        suite, methods=methods, seeds=seeds, datasets=datasets, plugins=plugins, device=device,
+        runs=runs, data_root=data_root, results=results,
+    )  # fmt: skip
+    schedule.run_all(here.workspace, here.specs, jobs, here.plugins)
+    return tidy(score_table(here.workspace, here.specs))
+
+
+def scores(suite: str, *, results: Path | str = "results") -> pd.DataFrame:
+    """The published score table of a suite, ``results/SUITE/scores.csv``.
+
+    Raises UserError where it is not there or cannot be read.
+    """
+    path = Path(results) / read_suite(find_suite(suite)).name / "scores.csv"
+    if not path.is_file():
+        raise UserError(f"no {path}: `legible publish {suite}` writes it")
+    try:
+        return read_scores(path)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def publish(
+    suite: str,
+    *,
+    methods: Sequence[str] | None = None,
+    seeds: int | Sequence[int] | None = None,
+    plugins: Sequence[Path | str] = (),
+    pictures: bool = True,
+    cost: bool = True,
+    device: str = "auto",
+    runs: Path | str = "runs",
+    data_root: Path | str | None = None,
+    results: Path | str = "results",
+) -> Path:
+    """Writes the leaderboard of a suite's finished runs and returns its README's path.
+
+    ``pictures`` draws each method's units and modules, ``cost`` measures costs that are not known
+    yet. Raises UserError where nothing has run.
+    """
+    here = prepare(
+        suite, methods=methods, seeds=seeds, plugins=plugins, device=device, runs=runs,
+        data_root=data_root, results=results,
+    )  # fmt: skip
+    return write_publication(
+        here.workspace, here.suite, here.specs, Path(results), cost, f"legible publish {suite}",
+        with_pictures=pictures,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Generated pages: metric cards and fidelity cards."""

@@ -1,0 +1,106 @@
+"""Commands that look: list, why, show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from legible.bench.cli.app import app
+from legible.bench.cli.options import DataRoot, Device, Plugins, Runs, Some, numbers
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name or hash")]
+
+
+@app.command("list", epilog="Example: legible list methods")
+def list_(
+    kind: Annotated[str, typer.Argument(help="methods, metrics, datasets, backbones or suites")],
+    plugin: Plugins = None,
+    cards: Annotated[
+        bool, typer.Option("--cards", help="Of metrics: everything, as markdown")
+    ] = False,
+) -> None:
+    """List what is there, plugins included, with what could not be imported and why."""
+    from legible.bench.plugins import registry
+
+    if cards and kind == "metrics":
+        from legible.bench.cards.metric_cards import all_cards
+
+        registry.load(["metrics"], plugin or [])
+        print(all_cards(), end="")
+    else:
+        show_list(kind, plugin or [])
+
+
+@app.command(epilog="Example: legible why kanji-vgg-sync-s0")
+def why(
+    run: RunName,
+    device: Device = "auto",
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+) -> None:
+    """Say whether a run would be made again, and what changed since."""
+    from legible.bench.execution.changes import changes
+    from legible.bench.execution.progress import CONSOLE
+    from legible.bench.execution.workspace import open_workspace
+
+    found = changes(open_workspace(device, plugin or [], runs, data_root), run)
+    for line in found or ["up to date: the next run would reuse it"]:
+        CONSOLE.print(line, markup=False)
+
+
+@app.command(epilog="Example: legible show kanji-vgg-sync-s0 --units 0,3,5")
+def show(
+    run: RunName,
+    units: Some = None,
+    layer: Annotated[str | None, typer.Option(help="A Tap; default: the last with a map")] = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG to write")] = None,
+    device: Device = "auto",
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+) -> None:
+    """Draw the images that excite chosen units most, with where they do."""
+    from legible.bench.execution.workspace import open_workspace
+    from legible.bench.leaderboard.figures.units import draw_run
+
+    workspace = open_workspace(device, plugin or [], runs, data_root)
+    print(draw_run(workspace, run, numbers("units", units), layer, out))
+
+
+def show_list(kind: str, plugins: Sequence[Path]) -> None:
+    """Prints names with a line each. UserError for an unknown kind."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from legible.bench.errors import UserError, nearest
+    from legible.bench.execution.progress import CONSOLE
+    from legible.bench.plugins import registry
+    from legible.bench.suites.schema import SUITES, read_suite
+
+    kinds = [*registry.KINDS, "suites"]
+    if kind not in kinds:
+        raise UserError(f"no such list '{kind}'{nearest(kind, kinds) or ': ' + ', '.join(kinds)}")
+    table = Table(kind.removesuffix("s"), "", box=None, show_header=False)
+    if kind == "suites":
+        for path in sorted(SUITES.glob("*.toml")):
+            table.add_row(path.stem, escape(read_suite(path).title))
+    else:
+        registry.load([kind], plugins)
+        for name, item in sorted(registry.KINDS[kind].items()):
+            table.add_row(escape(name), escape(describe(kind, item)))
+    CONSOLE.print(table)
+    for name, reason in sorted(registry.FAILED.items()):
+        CONSOLE.print(f"{name}: cannot be imported: {reason}", markup=False)
+
+
+def describe(kind: str, item: Any) -> str:
+    """The first sentence of an item's docstring, with its kind, aspect or direction."""
+    if kind == "metrics":
+        arrow = {"higher": "↑", "lower": "↓", "neither": "·"}[item.better]
+        return f"{arrow} {item.aspect}{' (headline)' if item.headline else ''}: {item.summary}"
+    first = (item.__doc__ or "").strip().splitlines()[0] if item.__doc__ else ""
+    return f"[{item.kind}] {first}" if kind == "methods" and item.kind != "method" else first

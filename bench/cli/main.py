@@ -1,0 +1,31 @@
+"""The entry point: all commands, and errors in one line. Torch is imported late."""
+
+from __future__ import annotations
+
+import sys
+
+from legible.bench.cli import inspection, plugins, results, runs  # noqa: F401  (adds commands)
+from legible.bench.cli.app import app
+from legible.bench.cli.options import STOPPED, error_message
+
+
+def main() -> None:
+    """Runs one command. A user's mistake is one line, Ctrl-C is no stack trace."""
+    try:
+        code = app(standalone_mode=False)  # typer.Exit(code) comes back as a number
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        _leave(*error_message(error))
+    if code == 130:  # what typer makes of Ctrl-C
+        _leave(STOPPED, 130)
+    sys.exit(code or 0)
+
+
+def _leave(message: str, code: int) -> None:
+    print(f"legible: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

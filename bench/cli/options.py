@@ -1,0 +1,59 @@
+"""Arguments and options that commands share, and the message for an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.bench.errors import UserError
+
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A built-in suite or a .toml file")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A plugin file; repeatable")
+]
+Runs = Annotated[Path, typer.Option("--runs", help="Where runs are kept")]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", help="Where data lies (or LEGIBLE_DATA)")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Some = Annotated[str | None, typer.Option(metavar="A,B", help="Only these, comma-separated")]
+Jobs = Annotated[int, typer.Option(help="Worker processes; 0: one a core")]
+Results = Annotated[Path, typer.Option(help="Where leaderboards and ledgers lie")]
+
+
+def names(text: str | None) -> list[str] | None:
+    """``a,b`` as a list; None where the option is not given."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def some(option: str, text: str | None) -> list[str] | None:
+    """Like `names`, but typer.BadParameter for an empty list."""
+    if (parts := names(text)) == []:
+        raise typer.BadParameter(f"--{option} is empty: name some, or leave it out for all")
+    return parts
+
+
+def numbers(option: str, text: str | None) -> list[int] | None:
+    """``0,1`` as whole numbers from 0; typer.BadParameter for anything else."""
+    parts = some(option, text)
+    if parts is None:
+        return None
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise typer.BadParameter(f"--{option} takes whole numbers from 0, like 0,1,2")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+STOPPED = "stopped; the same command continues where this one was"
+
+
+def error_message(error: Exception) -> tuple[str, int]:
+    """The message and exit code for an exception; an unexpected one is raised again."""
+    if isinstance(error, typer.Abort):
+        return STOPPED, 130
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own errors
+        return error.format_message(), error.exit_code
+    if isinstance(error, UserError):
+        return str(error), 2
+    raise error

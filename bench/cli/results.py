@@ -1,0 +1,121 @@
+"""Commands that publish results and exchange them: publish, export, merge, verify."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.bench.cli.app import app
+from legible.bench.cli.options import (
+    DataRoot,
+    Device,
+    Plugins,
+    Results,
+    Runs,
+    Some,
+    SuiteName,
+    names,
+    numbers,
+    some,
+)
+
+
+@app.command(epilog="Example: legible publish quick   (writes results/quick/README.md)")
+def publish(
+    suite: SuiteName,
+    device: Device = "auto",
+    seeds: Some = None,
+    methods: Some = None,
+    datasets: Some = None,
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    cost: Annotated[bool, typer.Option(help="Measure costs that are not known yet")] = True,
+    formats: Annotated[
+        str, typer.Option("--format", help="Besides the README: csv, json, html, latex")
+    ] = "csv,json,html",
+    pictures: Annotated[bool, typer.Option(help="Draw each method's units and modules")] = True,
+) -> None:
+    """Write the leaderboard with its pictures, the score table and the report of a suite."""
+    from legible.bench.api import prepare
+    from legible.bench.leaderboard.publish import write_publication
+
+    here = prepare(
+        suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
+        seeds=numbers("seeds", seeds), methods=some("methods", methods),
+        datasets=some("datasets", datasets),
+    )  # fmt: skip
+    command = shlex.join(["legible", *sys.argv[1:]])
+    print(
+        write_publication(
+            here.workspace, here.suite, here.specs, results, cost, command, names(formats) or [],
+            pictures,
+        )
+    )  # fmt: skip
+
+
+@app.command(epilog="Example: legible export quick --methods my_method --origin 'Lab X'")
+def export(
+    suite: SuiteName,
+    origin: Annotated[str, typer.Option(help="Who submits: shown beside every row")],
+    out: Annotated[Path, typer.Option(help="The file to write")] = Path("submission.json"),
+    methods: Some = None,
+    plugin: Plugins = None,
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+) -> None:
+    """Pack scores, manifests and plugin sources of finished runs into one file."""
+    from legible.bench.api import prepare
+    from legible.bench.scores import exchange
+
+    here = prepare(
+        suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
+        methods=some("methods", methods),
+    )  # fmt: skip
+    print(exchange.export(here.workspace, here.suite, here.specs, origin, out))
+
+
+@app.command(epilog="Example: legible merge quick lab_x.json && legible publish quick")
+def merge(
+    suite: SuiteName,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Submissions")],
+    results: Results = Path("results"),
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+) -> None:
+    """Check submissions and add their rows to what `publish` shows. Executes nothing in them."""
+    from legible.bench.api import prepare
+    from legible.bench.scores import exchange
+
+    here = prepare(suite, device=device, runs=runs, data_root=data_root, results=results)
+    for place in exchange.accept(here.workspace, here.suite, here.specs, files, results):
+        print(place)
+
+
+@app.command(epilog="Example: legible verify quick lab_x.json --plugin my_method.py")
+def verify(
+    suite: SuiteName,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submission")],
+    plugin: Plugins = None,
+    results: Results = Path("results"),
+    device: Device = "auto",
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+) -> None:
+    """Rerun one seed of a submission with the code that is here, and flag what disagrees."""
+    from legible.bench.api import prepare
+    from legible.bench.scores import exchange
+
+    here = prepare(
+        suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results
+    )
+    if not exchange.verify(here.workspace, here.suite, here.specs, file, results):
+        raise typer.Exit(1)

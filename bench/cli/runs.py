@@ -1,0 +1,118 @@
+"""Commands that do work: run, tune, adopt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from legible.bench.cli.app import app
+from legible.bench.cli.options import (
+    DataRoot,
+    Device,
+    Jobs,
+    Plugins,
+    Results,
+    Runs,
+    Some,
+    SuiteName,
+    numbers,
+    some,
+)
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run")]
+
+
+@app.command(epilog="Example: legible run quick --methods plain,sync --seeds 0,1 --jobs 2")
+def run(
+    suite: SuiteName,
+    jobs: Jobs = 0,
+    device: Device = "auto",
+    seeds: Some = None,
+    methods: Some = None,
+    datasets: Some = None,
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    dry_run: DryRun = False,
+    slurm: Annotated[
+        str | None, typer.Option(metavar="KEY=VALUE,...", help="Submit to Slurm instead")
+    ] = None,
+) -> None:
+    """Train and score every run of a suite that is not done yet."""
+    from legible.bench.api import prepare
+    from legible.bench.execution import schedule
+    from legible.bench.execution import slurm as cluster
+
+    here = prepare(
+        suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
+        seeds=numbers("seeds", seeds), methods=some("methods", methods),
+        datasets=some("datasets", datasets),
+    )  # fmt: skip
+    if dry_run:
+        schedule.show_plan(here.workspace, here.specs)
+    elif slurm is not None:
+        cluster.submit(here.workspace, here.specs, here.plugins, slurm)
+    else:
+        schedule.run_all(here.workspace, here.specs, jobs, here.plugins)
+
+
+@app.command(epilog="Example: legible tune contest && legible run contest")
+def tune(
+    suite: SuiteName,
+    jobs: Jobs = 0,
+    device: Device = "auto",
+    methods: Some = None,
+    datasets: Some = None,
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    dry_run: DryRun = False,
+) -> None:
+    """Choose every method's setting by the same number of trials, on validation data alone."""
+    from legible.bench.execution import schedule
+    from legible.bench.execution.workspace import open_workspace
+    from legible.bench.suites.schema import find_suite, read_suite, with_plugins
+    from legible.bench.tuning.trials import plan
+    from legible.bench.tuning.tune import run_trials
+
+    suite_file = read_suite(find_suite(suite))
+    files = [*(plugin or []), *suite_file.plugins]
+    workspace = open_workspace(device, files, runs, data_root)
+    whole = with_plugins(suite_file, plugin or [])
+    only = (some("methods", methods), some("datasets", datasets))
+    if dry_run:
+        schedule.show_plan(workspace, [planned.spec for planned in plan(whole, *only)])
+    else:
+        print(run_trials(workspace, whole, results, jobs, files, *only))
+
+
+@app.command(epilog="Example: legible adopt quick --methods plain,sync")
+def adopt(
+    suite: SuiteName,
+    jobs: Jobs = 0,
+    device: Device = "auto",
+    methods: Some = None,
+    datasets: Some = None,
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+) -> None:
+    """Rerun one seed of each published row; where it is equal, keep the row under the new code.
+
+    For tables that were made by earlier code: rows whose rerun seed is equal to the last digit
+    take the names that runs have now; the others are listed as stale and stay as they are.
+    """
+    from legible.bench.api import prepare
+    from legible.bench.scores.adopt import adopt_published
+
+    here = prepare(
+        suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
+        methods=some("methods", methods), datasets=some("datasets", datasets),
+    )  # fmt: skip
+    if adopt_published(here.workspace, here.suite, here.specs, results, jobs, here.plugins):
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Doing the work: the store of runs, workers, schedule, progress, costs."""

@@ -1,0 +1,61 @@
+"""What is recorded of a run that has ended: manifest.json in its folder."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from legible.bench.execution.environment import Environment
+from legible.bench.plugins.provenance import PluginRecord
+
+
+class Manifest(BaseModel):
+    """The record of one run.
+
+    ``final`` is False for a failure that the next call tries again. ``spec`` is the run spec as
+    JSON, ``identity`` all that the run's name is a hash of, ``sources`` the hash of each source
+    file by module name (for `legible why` alone). ``history`` holds a line an epoch, ``seconds``
+    the duration of each epoch.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Literal["done", "failed"]
+    reason: str = ""
+    final: bool = True
+    spec: dict[str, Any]
+    identity: dict[str, Any]
+    sources: dict[str, str]
+    history: list[dict[str, float | int]] = []
+    seconds: list[float] = []
+    score_seconds: float = 0.0
+    validation_accuracy: float | None = None
+    plugins: list[PluginRecord] = []
+    environment: Environment
+    finished: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run needs no more training: it is done, or failed for good."""
+        return self.status == "done" or self.final
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, value: Any) -> Manifest:
+        """The manifest that `to_json` wrote. Raises ValueError, in one line, for anything else."""
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "manifest"
+            raise ValueError(f"{where}: {first['msg']}") from None
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,68 @@
+"""Runs as a job array on Slurm, one task a run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from legible.bench.errors import UserError
+from legible.bench.execution.pool import Start, open_in_process
+from legible.bench.execution.progress import CONSOLE, Event
+from legible.bench.execution.schedule import plan
+from legible.bench.execution.worker import work_through
+from legible.bench.execution.workspace import Workspace
+from legible.bench.suites.run_spec import RunSpec
+
+
+def submit(
+    workspace: Workspace, specs: Sequence[RunSpec], plugins: Sequence[Path], options: str
+) -> None:
+    """Submits the runs that are not done and prints the jobs' names. Raises UserError."""
+    pairs = [part.partition("=") for part in options.split(",") if part]
+    if bad := [key for key, equals, _ in pairs if not equals]:
+        raise UserError(f"--slurm takes KEY=VALUE pairs, like partition=gpu, not '{bad[0]}'")
+    todo = [item.spec for item in plan(workspace, specs) if item.waiting]
+    if not todo:
+        CONSOLE.print("nothing to run")
+        return
+    jobs = submit_array(workspace, todo, plugins, {key: value for key, _, value in pairs})
+    CONSOLE.print(f"submitted {len(jobs)} runs: {jobs[0]} ... {jobs[-1]}")
+
+
+def submit_array(
+    workspace: Workspace,
+    specs: Sequence[RunSpec],
+    plugins: Sequence[Path],
+    options: Mapping[str, str],
+) -> list[str]:
+    """Submits runs as a job array and returns the jobs' names.
+
+    ``options`` are submitit's (partition=gpu, timeout_min=60, ...); ``cluster=local`` starts a
+    process a run on this machine instead, all at once. Raises UserError where there is no Slurm,
+    or submitit is missing or refuses the options.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise UserError("Slurm needs submitit: pip install 'legible-bench[slurm]'") from error
+    settings = {k: int(v) if v.isdigit() else v for k, v in options.items() if k != "cluster"}
+    cluster = options.get("cluster")
+    if cluster is None and shutil.which("srun") is None:  # submitit would do all runs here
+        raise UserError("--slurm: no Slurm on this machine (no srun); use --jobs N instead")
+    executor = submitit.AutoExecutor(workspace.store.root / "slurm", cluster=cluster)
+    try:
+        executor.update_parameters(**{"timeout_min": 240, "cpus_per_task": 2, **settings})
+    except (NameError, TypeError, ValueError) as error:
+        raise UserError(f"--slurm: {error}") from error
+    files = [p.resolve() for p in plugins]
+    start = Start(workspace.store.root.resolve(), workspace.device, workspace.root, files)
+    jobs = executor.map_array(_remote, [start] * len(specs), list(specs))
+    return [job.job_id for job in jobs]
+
+
+def _remote(start: Start, spec: RunSpec) -> None:
+    def show(event: Event) -> None:
+        print(event.kind, event.run, event.text, flush=True)
+
+    work_through(open_in_process(start), [spec], show)

@@ -1,0 +1,205 @@
+"""Where runs, data and the device are, and what a run spec stands for there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from legible.bench.backbones.taps import Network
+from legible.bench.content_key import content_hashes, content_key
+from legible.bench.data.base import DataMissing, Dataset, data_root
+from legible.bench.errors import UserError, one_line
+from legible.bench.execution.store import Run, Store
+from legible.bench.plugins import registry
+from legible.bench.plugins.provenance import Part
+from legible.bench.scoring import probe as probe_file
+from legible.bench.scoring import splits as splits_file
+from legible.bench.scoring.probe import probe_network, resolve
+from legible.bench.scoring.score import stream_hash
+from legible.bench.scoring.splits import judging_images
+from legible.bench.suites.run_spec import RunSpec, canonical
+from legible.bench.training import fit as fit_file
+from legible.bench.training.checkpoint import restore
+from legible.bench.training.fit import build
+from legible.methods.base import Method, unmet
+from legible.metrics.base import Probe
+
+
+@dataclass
+class Workspace:
+    """Where runs, data and the device are. Datasets are loaded once, source files hashed once, so
+    that editing a file while a suite runs does not change what its runs are called."""
+
+    store: Store
+    device: str = "cpu"
+    root: Path = field(default_factory=data_root)
+    datasets: dict[str, tuple[Dataset, str]] = field(default_factory=dict)
+    identities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: dict[Path, str] = field(default_factory=dict)
+
+    def dataset(self, name: str, params: dict[str, Any]) -> tuple[Dataset, str]:
+        """A dataset on the device, with its fingerprint. Raises DataMissing, and UserError for
+        parameters that it refuses."""
+        key = f"{name} {canonical(params)}"
+        if key not in self.datasets:
+            try:
+                data = registry.get("datasets", name)(self.root, **params)
+            except ValueError as error:
+                raise UserError(f"dataset '{name}': {error}") from error
+            self.datasets[key] = (data.to(self.device), data.fingerprint())
+        return self.datasets[key]
+
+    def identity(self, spec: RunSpec) -> dict[str, Any]:
+        """All that determines a run's weights, JSON-ready: its name is a hash of it."""
+        key = canonical(spec.to_json())
+        if key not in self.identities:
+            self.identities[key] = self._identity(spec)
+        return self.identities[key]
+
+    def _identity(self, spec: RunSpec) -> dict[str, Any]:
+        method = registry.get("methods", spec.method)
+        training, method_file, backbone = map(self.key, source_files(spec))
+        identity = {
+            "dataset": {"name": spec.dataset, "params": spec.data, "shots": spec.shots},
+            "fingerprint": self.dataset(spec.dataset, spec.data)[1],
+            "backbone": {"name": spec.backbone, "params": spec.net},
+            "method": {"name": spec.method, "params": spec.params},
+            "recipe": spec.recipe.model_dump(),
+            "seed": spec.seed,
+            "device": torch.device(self.device).type,
+            "code": {"training": training, "method": method_file, "backbone": backbone},
+        }
+        if method.parent:
+            identity["parent"] = self.identity(parent_of(spec))
+        return json.loads(json.dumps(identity, default=str))
+
+    def key(self, file: Path) -> str:
+        """A source file's content key, as it was when it was first asked for."""
+        if file not in self.keys:
+            self.keys[file] = content_key(file)
+        return self.keys[file]
+
+    def data_of(self, spec: RunSpec) -> Dataset:
+        """What a run is trained and scored on: the dataset, or its few shots. Raises ValueError
+        where a class has too few images."""
+        data, _ = self.dataset(spec.dataset, spec.data)
+        return data.few(spec.shots, spec.seed) if spec.shots else data
+
+    def run_of(self, spec: RunSpec) -> Run:
+        """The folder of a run spec's run, whether it exists or not."""
+        return self.store.run(spec.name, self.identity(spec))
+
+    def build(self, spec: RunSpec) -> tuple[Network, Method, Dataset]:
+        """A fresh network with the method attached, and the data."""
+        data = self.data_of(spec)
+        builder = registry.get("backbones", spec.backbone)
+        method = registry.get("methods", spec.method)(**spec.params)
+        network = build(
+            lambda: builder(data.image, len(data.class_names), **spec.net),
+            method, data.train, spec.seed, self.device,
+        )  # fmt: skip
+        return network, method, data
+
+    def load(self, spec: RunSpec) -> tuple[Network, Method, Dataset]:
+        """A finished run's network, method and data. Raises Corrupt."""
+        network, method, data = self.build(spec)
+        restore(self.run_of(spec).weights(self.device), network, method)
+        network.eval()
+        method.eval()
+        return network, method, data
+
+    def probe(self, spec: RunSpec, split: str = "test") -> Probe:
+        """A finished run probed on the first images of a split; "test" means the images that the
+        run's stage is judged on."""
+        network, method, data = self.load(spec)
+        images = judging_images(data, split, spec.stage, spec.probe)
+        probe = probe_network(network, method, images, spec.layers, seed=spec.seed)
+        return replace(probe, history=self.run_of(spec).require_manifest().history)
+
+    def why_not(self, spec: RunSpec) -> tuple[str, str]:
+        """("missing" | "skipped", reason) where a run spec cannot run, else ("", "")."""
+        try:
+            self.dataset(spec.dataset, spec.data)
+        except DataMissing as error:
+            return "missing", str(error)
+        builder = registry.get("backbones", spec.backbone)
+        method = registry.make_method(spec.method, spec.params)
+        try:
+            data = self.data_of(spec)
+            with torch.random.fork_rng(devices=[]):
+                network = builder(data.image, len(data.class_names), **spec.net)
+            resolve(network, spec.layers)
+        except ValueError as error:
+            return "skipped", str(error)
+        except Exception as error:  # a third party's backbone may refuse in its own way
+            return "skipped", f"'{spec.backbone}' cannot be built: {one_line(error)}"
+        reason = unmet(method, network, data.train)
+        return ("skipped", reason) if reason else ("", "")
+
+
+def open_workspace(
+    device: str, plugins: Sequence[Path], runs: Path, root: Path | None
+) -> Workspace:
+    """Registers everything and opens the store. Raises UserError."""
+    registry.load(plugins=plugins)
+    return Workspace(Store(runs), resolve_device(device), data_root(root))
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" is cuda where there is one. UserError for an unknown or absent device."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"no device '{device}': use auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no usable GPU; use --device cpu")
+    return device
+
+
+def parent_of(spec: RunSpec) -> RunSpec:
+    """The run spec whose finished network this one edits."""
+    return with_method(spec, registry.get("methods", spec.method).parent)
+
+
+def with_method(spec: RunSpec, name: str) -> RunSpec:
+    """The same run spec with another method at its default parameters."""
+    params = registry.parameters(registry.get("methods", name), {})
+    return replace(spec, method=name, params=params, given={})
+
+
+def parts_of(spec: RunSpec) -> list[Part]:
+    """What a run is made of, each of which may be a plugin."""
+    parent = registry.get("methods", spec.method).parent
+    methods = [("methods", name) for name in (spec.method, parent) if name]
+    return [*methods, ("datasets", spec.dataset), ("backbones", spec.backbone)]
+
+
+def source_files(spec: RunSpec) -> tuple[Path, Path, Path]:
+    """The files that a run's weights depend on, with all they import: the training loop's, the
+    method's and the backbone's."""
+    return (
+        Path(fit_file.__file__), registry.source("methods", spec.method),
+        registry.source("backbones", spec.backbone),
+    )  # fmt: skip
+
+
+def source_hashes(spec: RunSpec) -> dict[str, str]:
+    """Module name -> hash, for all code that a run depends on: what `legible why` compares."""
+    return content_hashes(source_files(spec))
+
+
+def probe_key(workspace: Workspace, spec: RunSpec) -> str:
+    """What scores depend on besides the run and the metrics: layers, images, and the probe's code.
+
+    The last seed of a suite is compared with its first: as other suites go on to another seed,
+    such scores are kept apart.
+    """
+    files = [probe_file.__file__, *([splits_file.__file__] if spec.stage else [])]
+    code = [workspace.key(Path(file)) for file in files]
+    partner = [] if spec.partner in (None, spec.seed + 1) else [spec.partner]
+    return stream_hash((spec.layers, spec.probe, code, spec.stage, partner))

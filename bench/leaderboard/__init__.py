@@ -1,0 +1,1 @@
+"""What is published: tables as data, their rendering, figures, conclusions."""

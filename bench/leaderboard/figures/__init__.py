@@ -1,0 +1,1 @@
+"""Figures of a leaderboard and pictures of single networks."""

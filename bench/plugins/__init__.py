@@ -1,0 +1,1 @@
+"""Finding plugins, checking their parameters, and keeping their sources."""

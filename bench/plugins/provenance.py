@@ -1,0 +1,50 @@
+"""What a run owes to plugins: where each came from, and a copy of its source."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from legible.bench.content_key import content_key, followed, is_ours, module_name
+from legible.bench.plugins import registry
+
+#: A kind and a registered name.
+Part = tuple[str, str]
+
+
+class PluginRecord(BaseModel):
+    """A plugin that a run used. The version of a plugin file is its content key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    name: str
+    origin: str
+    version: str
+
+
+def plugin_records(parts: Iterable[Part]) -> list[PluginRecord]:
+    """A record of each part that is a plugin."""
+    records = []
+    for kind, name in sorted(set(parts)):
+        origin = registry.plugin_of(kind, name)
+        if origin is not None:
+            version = origin.version or content_key(registry.source(kind, name))
+            records.append(
+                PluginRecord(
+                    kind=kind.removesuffix("s"), name=name, origin=origin.source, version=version
+                )
+            )
+    return records
+
+
+def keep_sources(parts: Iterable[Part], folder: Path) -> None:
+    """Copies the files of the parts that are plugins, with the helper modules they import."""
+    plugins = [part for part in parts if registry.plugin_of(*part) is not None]
+    for file in followed(registry.source(*part) for part in plugins):
+        if not is_ours(file):
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / f"{module_name(file)}.py")

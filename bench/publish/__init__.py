@@ -1,1 +1,0 @@
-"""Published leaderboards: pure functions from score tables to markdown, figures and HTML."""

@@ -1,0 +1,1 @@
+"""Score tables: from runs, from files, and from other people's submissions."""

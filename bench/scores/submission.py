@@ -1,0 +1,324 @@
+"""Results of others: packed into one JSON file, checked without trust, merged with their origin.
+
+A submission is data. Nothing in it is executed, imported or written elsewhere by reading, checking
+or merging it; the plugin source in it is there to be read, and `legible verify` reruns it only when
+asked to. The hash shows damage, not who wrote it. Every refusal is one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from legible.bench.scores.score_table import COLUMNS, KEY, ScoreRow, records, tidy
+from legible.bench.text import one_line
+from legible.metrics.base import Metric
+
+LARGEST = 32 * 2**20  # bytes of a submission file
+TEXTS = ["method", "label", "layer", "reason", "run"]  # that a submitter chooses
+FORMULA = set("=+-@")  # what a spreadsheet that opens scores.csv would execute
+SLACK = 1e-6  # beyond a metric's limits, for rounding
+
+Origin = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]{0,119}\.py$")]
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_(][A-Za-z0-9_()=,.+-]{0,199}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")]
+Short = Annotated[str, Field(max_length=200)]
+
+
+class SubmissionError(ValueError):
+    """What is wrong with a submission, in one line."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PluginSource(_Strict):
+    """A method's source, for readers."""
+
+    name: FileName
+    sha256: Digest
+    source: Annotated[str, Field(max_length=200_000)]
+
+
+class Submission(_Strict):
+    """All that is submitted. ``data`` maps datasets to fingerprints, ``metrics`` metrics to the
+    hash of their source, ``runs`` run names to manifests."""
+
+    format: Literal["legible submission"] = "legible submission"
+    version: Literal[1] = 1
+    origin: Origin
+    suite: Short
+    suite_version: Annotated[int, Field(ge=0, le=10**6)]
+    data: dict[Short, Short]
+    metrics: dict[Short, Short]
+    scores: Annotated[list[ScoreRow], Field(min_length=1, max_length=200_000)]
+    runs: Annotated[dict[RunName, dict[Short, JsonValue]], Field(max_length=20_000)]
+    plugins: Annotated[list[PluginSource], Field(max_length=50)] = []
+    sha256: Digest = "0" * 64
+
+    def digest(self) -> str:
+        """Hash of everything but the hash."""
+        return _sha256(json.dumps(self.model_dump(exclude={"sha256"}), sort_keys=True))
+
+    def table(self) -> pd.DataFrame:
+        """The score table."""
+        return tidy(pd.DataFrame([row.model_dump() for row in self.scores], columns=COLUMNS))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a submission must agree with to be comparable: our suite, data, metrics and seeds."""
+
+    suite: str
+    suite_version: int
+    data: Mapping[str, str]
+    blocks: frozenset[tuple[str, str]]
+    seeds: frozenset[int]
+    metrics: Mapping[str, Metric]
+    metric_keys: Mapping[str, str]
+
+
+def pack(
+    scores: pd.DataFrame,
+    runs: Mapping[str, Mapping[str, Any]],
+    plugins: Mapping[str, str],
+    expected: Expected,
+    origin: str,
+) -> Submission:
+    """A submission of a score table, its runs' manifests and plugin sources by file name.
+
+    Raises SubmissionError where it would be refused on the other side.
+    """
+    table = tidy(scores)
+    content = {
+        "origin": origin,
+        "suite": expected.suite,
+        "suite_version": expected.suite_version,
+        "data": {name: expected.data[name] for name in sorted(table["dataset"].unique())
+                 if name in expected.data},
+        "metrics": {name: expected.metric_keys[name] for name in sorted(table["metric"].unique())
+                    if name in expected.metric_keys},
+        "scores": records(table),
+        "runs": {name: json.loads(json.dumps(manifest, default=str))
+                 for name, manifest in sorted(runs.items())},
+        "plugins": [{"name": name, "sha256": _sha256(source), "source": source}
+                    for name, source in sorted(plugins.items())],
+    }  # fmt: skip
+    unsigned = _validated(content)
+    submission = unsigned.model_copy(update={"sha256": unsigned.digest()})
+    check(submission, expected)
+    return submission
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a submission file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | (
+        Submission.model_json_schema()
+    )
+
+
+def to_text(submission: Submission) -> str:
+    """The file's text: the same submission, the same bytes."""
+    return json.dumps(submission.model_dump(), sort_keys=True, indent=0, ensure_ascii=False) + "\n"
+
+
+def read(path: Path | str) -> Submission:
+    """A submission whose form and hashes hold. Raises SubmissionError."""
+    path = Path(path)
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise SubmissionError(f"{path.name}: not a file")
+        if about.st_size > LARGEST:
+            raise SubmissionError(f"{path.name}: larger than {LARGEST // 2**20} MiB")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SubmissionError(f"{path.name}: cannot be read ({one_line(error, 120)})") from None
+    try:
+        submission = _validated(_parse(text))
+        _check_hashes(submission)
+    except SubmissionError as error:
+        raise SubmissionError(f"{path.name}: {error}") from None
+    return submission
+
+
+def check(submission: Submission, expected: Expected) -> None:
+    """Raises SubmissionError where a submission cannot stand beside our own rows."""
+    _check_suite(submission, expected)
+    table = submission.table()
+    for row in records(table):
+        where = "/".join(one_line(row[name], 40) for name in KEY)
+        if problem := _row_problem(row, submission, expected):
+            raise SubmissionError(f"{where}: {problem}")
+
+
+def merge(
+    scores: pd.DataFrame,
+    submissions: Sequence[Submission],
+    verdicts: Mapping[str, str] | None = None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Our table with the submitted rows, and a mark for every submitted method.
+
+    A submitted method is named ``method@origin``, so that it never passes for ours. ``verdicts``
+    maps a submission's hash to what `verdict` said of it. Raises SubmissionError for an origin
+    that stands twice.
+    """
+    parts, marks = [tidy(scores)], dict[str, str]()
+    origins = [submission.origin.lower() for submission in submissions]
+    if twice := sorted({origin for origin in origins if origins.count(origin) > 1}):
+        raise SubmissionError(f"two submissions from '{twice[0]}'")
+    for submission in submissions:
+        table = submission.table()
+        said = (verdicts or {}).get(submission.sha256, "not rerun here")
+        table["label"] = [
+            f"{(label or method)[:150]} ({submission.origin})"
+            for label, method in zip(table["label"], table["method"], strict=True)
+        ]
+        table["method"] = [f"{method[:150]}@{submission.origin}" for method in table["method"]]
+        marks |= dict.fromkeys(table["method"], f"submitted by {submission.origin}; {said}")
+        parts.append(table)
+    return tidy(pd.concat(parts, ignore_index=True)), marks
+
+
+# ----------------------------------------------------------------- help for the above
+
+
+def _validated(content: Any) -> Submission:
+    try:
+        return Submission.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SubmissionError(one_line(f"{where}: {first['msg']}", 200)) from None
+
+
+def _parse(text: str) -> Any:
+    def refuse(name: str) -> Any:
+        raise SubmissionError(f"{name} is no number here")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise SubmissionError("a key stands twice")
+        return found
+
+    try:
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
+    except SubmissionError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise SubmissionError(f"not JSON ({one_line(error, 100)})") from None
+
+
+def _check_hashes(submission: Submission) -> None:
+    if submission.sha256 != submission.digest():
+        raise SubmissionError("the content does not fit its sha256")
+    for plugin in submission.plugins:
+        if plugin.sha256 != _sha256(plugin.source):
+            raise SubmissionError(f"plugin {plugin.name} does not fit its sha256")
+
+
+def _check_suite(submission: Submission, expected: Expected) -> None:
+    ours = f"{expected.suite} version {expected.suite_version}"
+    theirs = f"{one_line(submission.suite, 60)} version {submission.suite_version}"
+    if ours != theirs:
+        raise SubmissionError(f"made with suite {theirs}, not {ours}")
+    for kind, mine, other in (("data", expected.data, submission.data),
+                              ("metric", expected.metric_keys, submission.metrics)):  # fmt: skip
+        for name, key in other.items():
+            if name in mine and mine[name] != key:
+                raise SubmissionError(f"{kind} '{one_line(name, 60)}' is not the one used here")
+
+
+def _row_problem(row: dict[str, Any], submission: Submission, expected: Expected) -> str:
+    """The first thing wrong with a row, or nothing."""
+    if (row["dataset"], row["backbone"]) not in expected.blocks:
+        return "not a block of the suite"
+    if formula := next((name for name in TEXTS if row[name][:1] in FORMULA), ""):
+        return f"{formula} starts like a spreadsheet's formula"
+    if row["seed"] not in expected.seeds and row["seed"] != -1:
+        return f"seed {row['seed']} is not one of the suite's"
+    if not row["metric"]:
+        return "" if row["status"] != "ok" and row["value"] is None else "a row without a metric"
+    if row["dataset"] not in submission.data:
+        return "no data fingerprint"
+    if row["metric"] not in expected.metrics or row["metric"] not in submission.metrics:
+        return "a metric that is not known here, or whose source is not named"
+    if row["run"] not in submission.runs:
+        return f"run '{one_line(row['run'], 60)}' is not in the submission"
+    return _value_problem(row, expected.metrics[row["metric"]])
+
+
+def _value_problem(row: dict[str, Any], metric: Metric) -> str:
+    low, high = metric.limits
+    for name in ("value", "live"):
+        value = row[name]
+        if value is not None and not low - SLACK <= value <= high + SLACK:
+            return f"{name} {value:g} outside {low:g} to {high:g}"
+    if row["undefined"] > row["count"]:
+        return f"{row['undefined']} of {row['count']} values undefined"
+    if row["value"] is None and not row["reason"] and row["undefined"] < row["count"]:
+        return "no value and no reason"
+    if row["aspect"] != metric.aspect:
+        return f"aspect '{one_line(row['aspect'], 40)}', not '{metric.aspect}'"
+    return ""
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# ----------------------------------------------------------------- against a rerun
+
+
+def disagreements(
+    submission: Submission, rerun: pd.DataFrame, tolerance: float = 1e-4
+) -> list[str]:
+    """Where the values of a rerun differ from those submitted, one line a value.
+
+    ``rerun`` is a score table of some of the submitted cells (one seed is enough). Values may
+    differ by ``tolerance`` times the larger of 1 and the value; undefined counts not at all.
+    Raises SubmissionError where nothing can be compared.
+    """
+    ours, theirs = (t[t["metric"] != ""].set_index(KEY) for t in (tidy(rerun), submission.table()))
+    shared = ours.index.intersection(theirs.index)
+    if not len(shared):
+        raise SubmissionError("the rerun has no cell in common with the submission")
+    specs = {key[:5] for key in theirs.index}
+    found = [
+        "/".join(map(str, key)) + ": measured in the rerun, not submitted"
+        for key in ours.index.difference(theirs.index)
+        if key[:5] in specs
+    ]
+    for key in shared:
+        a, b = theirs.loc[key], ours.loc[key]
+        close = _close(a["value"], b["value"], tolerance) and _close(
+            a["live"], b["live"], tolerance
+        )
+        if not close or a["undefined"] != b["undefined"]:
+            where = "/".join(map(str, key))
+            found.append(f"{where}: submitted {a['value']:.6g}, rerun {b['value']:.6g}")
+    return found
+
+
+def verdict(lines: Sequence[str], seed: int) -> str:
+    """What the leaderboard says of a submission after a rerun of one seed."""
+    if not lines:
+        return f"a rerun of seed {seed} agrees"
+    return f"FLAGGED: a rerun of seed {seed} disagrees in {len(lines)} values"
+
+
+def _close(a: float, b: float, tolerance: float) -> bool:
+    if pd.isna(a) or pd.isna(b):
+        return bool(pd.isna(a) and pd.isna(b))
+    return bool(abs(a - b) <= tolerance * max(1.0, abs(a), abs(b)))

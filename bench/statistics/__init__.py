@@ -1,0 +1,1 @@
+"""Intervals, corrections, ranks and correlations, in numpy alone."""

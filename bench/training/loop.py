@@ -1,0 +1,260 @@
+"""The one training loop. Data on the device, no host round trip inside a step."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from legible.bench.backbones.taps import Network
+from legible.bench.data.base import Dataset, Split
+from legible.bench.seeds import stream
+from legible.bench.training.augment import augmented, pad
+from legible.bench.training.checkpoint import State, restore, snapshot
+from legible.bench.training.recipe import Recipe
+from legible.methods.base import Method, Step
+from legible.metrics.network import Output
+
+
+class Diverged(Exception):
+    """A loss term stopped being finite; the message names term, epoch and step."""
+
+
+def train(
+    network: Network,
+    method: Method,
+    data: Dataset,
+    recipe: Recipe,
+    seed: int,
+    *,
+    resume: State | None = None,
+    after_epoch: Callable[[State], None] = lambda state: None,
+) -> State:
+    """Trains in place an attached method's network and returns the last state.
+
+    ``resume`` continues from a saved state, bit-identically on the CPU. Raises Diverged.
+    """
+    split = method.training_data(data.train)
+    if recipe.channels_last:
+        network.to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(network, method, recipe)
+    state = resume or State(0, {}, [])
+    if resume:
+        restore(state.tensors, network, method, optimizer)
+    loop = Loop(network, method, split, data, recipe, seed, optimizer)
+    while state.epoch < recipe.epochs:
+        start = time.perf_counter()
+        terms = loop.epoch(state.epoch)
+        line: dict[str, float | int] = {"epoch": state.epoch + 1, **terms}
+        if recipe.validate_every and (state.epoch + 1) % recipe.validate_every == 0:
+            line |= held_out(network, method, data, recipe.validate_images)
+        state = State(
+            state.epoch + 1,
+            snapshot(network, method, optimizer),
+            [*state.history, line],
+            [*state.seconds, time.perf_counter() - start],
+        )
+        after_epoch(state)
+    network.eval()
+    method.eval()
+    return state
+
+
+class Loop:
+    """What an epoch needs at hand."""
+
+    def __init__(
+        self,
+        network: Network,
+        method: Method,
+        split: Split,
+        data: Dataset,
+        recipe: Recipe,
+        seed: int,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self.network, self.method, self.split, self.recipe = network, method, split, recipe
+        self.optimizer, self.seed = optimizer, seed
+        self.flip = data.flip and recipe.augment
+        self.shift = data.shift if recipe.augment else 0
+        self.padded = pad(split.images, self.shift)
+        self.batch = min(recipe.batch, len(split))
+        self.steps = len(split) // self.batch  # an incomplete last batch is left out
+        self.total = max(1, recipe.epochs * self.steps)
+        self.device = split.labels.device
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+
+    def generator(self, name: str, epoch: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(stream(self.seed, name, epoch))
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the data; returns the mean of each loss term and the accuracy."""
+        self.method.generator.manual_seed(stream(self.seed, "method", epoch))
+        self.network.train()
+        self.method.train()
+        self.method.start_epoch(self.network, self.split, epoch)
+        order = torch.randperm(
+            len(self.split), generator=self.generator("order", epoch), device=self.device
+        )
+        augment = self.generator("augmentation", epoch)
+        names: list[str] = []
+        rows: list[Tensor] = []
+        try:
+            for i in range(self.steps):
+                indices = order[i * self.batch : (i + 1) * self.batch]
+                terms, correct = self.step(indices, augment, epoch, epoch * self.steps + i)
+                names = list(terms)
+                rows.append(torch.stack([*(t.detach() for t in terms.values()), correct]))
+        except Exception:
+            _raise_if_diverged(names, rows, epoch)
+            raise
+        _raise_if_diverged(names, rows, epoch)
+        means = torch.stack(rows).mean(0).tolist()
+        terms_of_epoch = dict(zip(names, means, strict=False))
+        return {"loss": sum(means[:-1]), **terms_of_epoch, "accuracy": means[-1]}
+
+    def step(
+        self, indices: Int[Tensor, "batch"], augment: torch.Generator, epoch: int, number: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """One optimisation step; returns the loss terms and the batch accuracy, on the device."""
+        labels = self.split.labels[indices]
+        images = self.view(indices, augment)
+        out = self.forward(images)
+        logits = out.logits.float()
+        step = Step(
+            self.network, images, labels, indices, logits,
+            Float32(out.activations), Float32(out.transformed),
+            epoch, number / self.total,
+            partial(self.second_view, indices, number),
+        )  # fmt: skip
+        terms = {"cross_entropy": functional.cross_entropy(logits, labels)}
+        terms |= self.method.penalty(step)
+        self.schedule(number)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack([t.float() for t in terms.values()]).sum().backward()
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.method.after_step(step)
+            correct = (logits.argmax(1) == labels).float().mean()
+        return terms, correct
+
+    def view(
+        self, indices: Int[Tensor, "batch"], augment: torch.Generator
+    ) -> Float[Tensor, "batch channels height width"]:
+        images = augmented(
+            self.padded, indices, self.shift, self.flip, augment, self.split.images.shape[-2:]
+        )
+        images = self.split.normalise(images)
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def forward(self, images: Tensor) -> Output:
+        bf16 = self.recipe.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            return self.network(images)
+
+    def second_view(self, indices: Tensor, number: int) -> Output:
+        # draws of its own, so that the first views stay paired with plain training's
+        augment = self.generator("second view", number)
+        with frozen_statistics(self.network):
+            return self.forward(self.view(indices, augment))
+
+    def schedule(self, number: int) -> None:
+        """Sets each group's learning rate: linear warm-up, then half a cosine to zero."""
+        if self.recipe.schedule == "cosine":
+            warm = self.recipe.warmup * self.total
+            rise = min(1.0, (number + 1) / warm) if warm > 0 else 1.0
+            factor = rise * 0.5 * (1 + math.cos(math.pi * number / self.total))
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+
+def _raise_if_diverged(names: list[str], rows: list[Tensor], epoch: int) -> None:
+    if not rows:
+        return
+    broken = (~torch.stack(rows)[:, : len(names)].isfinite()).nonzero()
+    if len(broken):
+        step, term = broken[0].tolist()
+        raise Diverged(
+            f"loss term '{names[term]}' is not finite at epoch {epoch + 1}, step {step + 1}"
+        )
+
+
+class Float32(Mapping[str, Tensor]):
+    """Activations in float32, each converted when it is first asked for."""
+
+    def __init__(self, activations: Mapping[str, Tensor]) -> None:
+        self.activations = dict(activations)
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.activations[name] = self.activations[name].float()
+        return self.activations[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.activations)
+
+    def __len__(self) -> int:
+        return len(self.activations)
+
+
+def make_optimizer(network: Network, method: Method, recipe: Recipe) -> torch.optim.Optimizer:
+    """One optimiser; weight decay on weights only, the method's parameters as it says."""
+    own = [p for p in network.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in own if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0},
+        *method.parameter_groups(),
+    ]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=recipe.lr, fused=True)
+
+
+@contextlib.contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Leaves BatchNorm's running statistics as they are, whatever passes in training mode."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    tracked = [(m, m.track_running_stats) for m in norms]
+    for module in norms:
+        module.track_running_stats = False
+    try:
+        yield
+    finally:
+        for module, value in tracked:
+            module.track_running_stats = value
+
+
+@torch.no_grad()
+def accuracy(network: Network, method: Method, split: Split) -> float:
+    """Share of a split's images classified correctly, in evaluation mode."""
+    network.eval()
+    method.eval()
+    correct = sum(
+        (network(images).logits.argmax(1) == split.labels[rows]).sum()
+        for rows, images in split.batches(500)
+    )
+    return float(correct) / len(split)
+
+
+def held_out(network: Network, method: Method, data: Dataset, images: int) -> dict[str, float]:
+    """Accuracy on the first validation and test images, for the history: training reads neither."""
+    splits = {"validation_accuracy": data.validation, "test_accuracy": data.test}
+    first = {name: torch.arange(min(images, len(split))) for name, split in splits.items()}
+    return {
+        name: accuracy(network, method, split.subset(first[name].to(split.labels.device)))
+        for name, split in splits.items()
+    }

@@ -1,0 +1,1 @@
+"""Choosing each method's setting by the same number of trials."""

@@ -1,0 +1,272 @@
+"""The ledger of a tuned suite, results/<suite>/ledger.csv: every trial, what was chosen, and why.
+
+A choice follows from the numbers in the file alone, so that reading it can check it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from legible.bench.errors import UserError
+
+FILE = "ledger.csv"
+LARGEST = 16 * 2**20  # bytes of a ledger that is read
+SLACK = 1e-8  # accuracies have nine digits
+REFERENCE = ("plain", "{}")
+
+
+def _is_object(text: str) -> str:
+    try:
+        parsed = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(parsed, dict):
+        raise ValueError("must be a JSON object")
+    return text
+
+
+Params = Annotated[str, Field(max_length=2000), AfterValidator(_is_object)]
+_PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+Name = Annotated[str, Field(max_length=200, pattern=_PRINTABLE)]
+NonEmpty = Annotated[str, Field(min_length=1, max_length=200, pattern=_PRINTABLE)]
+Reason = Annotated[str, Field(max_length=500, pattern=_PRINTABLE)]
+
+
+class Trial(BaseModel):
+    """One setting of a method, trained on one tuning seed: a line of the ledger.
+
+    ``declared`` is what the suite gives the method, ``setting`` that and what is tried, both as
+    JSON without defaults; ``number`` counts a method's settings from 0. ``setup`` stands for
+    data, backbone, recipe, layer and probe. ``accuracy`` is over all validation images, ``value``
+    the metric's headline mean on the probed ones with validation concepts; where one is not
+    there, ``problem`` says why.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: NonEmpty
+    backbone: NonEmpty
+    method: NonEmpty
+    declared: Params
+    number: int = Field(ge=0, lt=1000)
+    setting: Params
+    seed: int = Field(ge=0, lt=2**63)
+    metric: NonEmpty
+    layer: Name
+    value: float | None = Field(allow_inf_nan=False)
+    accuracy: float | None = Field(ge=0, le=1, allow_inf_nan=False)
+    problem: Reason
+    chosen: bool
+    reason: Reason
+    setup: str = Field(pattern=r"^[0-9a-f]{12}$")
+
+    @property
+    def block(self) -> tuple[str, str]:
+        return self.dataset, self.backbone
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """The row of the suite's tables it belongs to."""
+        return self.method, self.declared
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """What was tried, apart from what came of it."""
+        return (*self.block, *self.row, self.number, self.setting, self.seed, self.setup)
+
+
+class Outcome(NamedTuple):
+    """A setting over its tuning seeds: means, NaN where a seed has no value."""
+
+    number: int
+    setting: str
+    accuracy: float
+    value: float
+
+
+class Choice(NamedTuple):
+    """The chosen setting of a method on a block, and whether its accuracy is tolerable."""
+
+    outcome: Outcome
+    within: bool
+    reason: str
+    trials: int
+
+
+# ----------------------------------------------------------------- choosing
+
+
+def outcomes(trials: Sequence[Trial]) -> list[Outcome]:
+    """The settings of one method on one block, in the order they were tried."""
+    found: dict[tuple[int, str], list[Trial]] = {}
+    for trial in trials:
+        found.setdefault((trial.number, trial.setting), []).append(trial)
+    return [
+        Outcome(*key, _mean([t.accuracy for t in group]), _mean([t.value for t in group]))
+        for key, group in sorted(found.items())
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    return math.nan if None in values else math.fsum(v or 0.0 for v in values) / len(values)
+
+
+def choose(
+    tried: Sequence[Outcome], reference: float, better: str, tolerance: float
+) -> tuple[Outcome, bool, str]:
+    """The setting with the best metric among those at most ``tolerance`` less accurate than the
+    reference, whether there is one, and the reason; else the most accurate setting.
+
+    Equal metrics: the more accurate, then the one tried first.
+    """
+    sign = -1.0 if better == "lower" else 1.0
+    able = [o for o in tried if math.isfinite(o.accuracy)]
+    within = [o for o in able if tolerable(o, reference, tolerance) and math.isfinite(o.value)]
+    if within:
+        best = max(within, key=lambda o: (sign * o.value, o.accuracy, -o.number))
+        return best, True, "best within the tolerance"
+    if able:
+        best = max(able, key=lambda o: (o.accuracy, -o.number))
+        return best, False, "most accurate; none is within the tolerance"
+    return tried[0], False, "the first; none could be trained"
+
+
+def tolerable(outcome: Outcome, reference: float, tolerance: float) -> bool:
+    """Whether a setting costs at most ``tolerance`` of accuracy."""
+    return outcome.accuracy >= reference - tolerance - SLACK
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """All trials of a suite, and what follows from them.
+
+    ``fixed`` holds (dataset, backbone, method, declared) of methods with nothing to search.
+    """
+
+    trials: Sequence[Trial]
+    metric: str
+    better: Literal["higher", "lower", "neither"]
+    tolerance: float
+    fixed: Collection[tuple[str, str, str, str]] = ()
+    epochs: int | None = None  # of trials, where they are shorter than the runs that are tested
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, str, str, str], list[Trial]]:
+        """Trials by dataset, backbone, method and what the suite declares."""
+        found: dict[tuple[str, str, str, str], list[Trial]] = {}
+        for trial in self.trials:
+            found.setdefault((*trial.block, *trial.row), []).append(trial)
+        return found
+
+    def reference(self, block: tuple[str, str]) -> Outcome:
+        """Plain training on a block. UserError where it has no value to compare with."""
+        trials = self.groups.get((*block, *REFERENCE), [])
+        where = ", ".join(block)
+        if not trials:
+            raise UserError(f"no trial of plain on {where}, so there is nothing to compare with")
+        plain = outcomes(trials)[0]
+        if not (math.isfinite(plain.accuracy) and math.isfinite(plain.value)):
+            problem = next((t.problem for t in trials if t.problem), "undefined")
+            raise UserError(f"plain has no {self.metric} on {where} ({problem})")
+        return plain
+
+    @cached_property
+    def choices(self) -> dict[tuple[str, str, str, str], Choice]:
+        """The choice of each method on each block."""
+        return {key: self._choice(key, trials) for key, trials in self.groups.items()}
+
+    def _choice(self, key: tuple[str, str, str, str], trials: Sequence[Trial]) -> Choice:
+        reference = self.reference(key[:2])
+        chosen, within, reason = choose(
+            outcomes(trials), reference.accuracy, self.better, self.tolerance
+        )
+        if key in self.fixed:
+            reason = "no search space" + ("" if within else "; not within the tolerance")
+        if key[2:] == REFERENCE:
+            reason = f"the reference; {reason}"
+        return Choice(chosen, within, reason, len(trials))
+
+    def judged(self) -> list[Trial]:
+        """The trials with what was chosen, and why each was or was not."""
+        out = []
+        for trial in self.trials:
+            key = (*trial.block, *trial.row)
+            choice = self.choices[key]
+            chosen = trial.number == choice.outcome.number
+            reason = choice.reason if chosen else self._rejected(trial)
+            out.append(trial.model_copy(update={"chosen": chosen, "reason": reason}))
+        return out
+
+    def _rejected(self, trial: Trial) -> str:
+        group = self.groups[(*trial.block, *trial.row)]
+        outcome = next(o for o in outcomes(group) if o.number == trial.number)
+        if not math.isfinite(outcome.accuracy):
+            return "not trained on every seed"
+        if not tolerable(outcome, self.reference(trial.block).accuracy, self.tolerance):
+            return "not within the tolerance"
+        return "another is better" if math.isfinite(outcome.value) else "metric undefined"
+
+
+# ----------------------------------------------------------------- the file
+
+
+def to_text(trials: Sequence[Trial]) -> str:
+    """The file's text: the same trials, the same bytes."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(Trial.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: _shown(v) for k, v in trial.model_dump().items()} for trial in trials)
+    return text.getvalue()
+
+
+def nine_digits(value: float) -> float | None:
+    """A number as the file will hold it; None for one that is not finite."""
+    return float(f"{value:.9g}") if math.isfinite(value) else None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return "" if value is None else str(value)
+
+
+def read(path: Path) -> list[Trial]:
+    """The trials in a ledger. UserError, in one line, for a file that is not one."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path}: larger than {LARGEST // 2**20} MiB")
+        lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
+        rows = list(lines)
+    except FileNotFoundError:
+        raise UserError(f"no ledger {path}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    if list(lines.fieldnames or []) != list(Trial.model_fields):
+        raise UserError(f"{path}: the columns are not {', '.join(Trial.model_fields)}")
+    return [_parsed(path, number, row) for number, row in enumerate(rows, 2)]
+
+
+def _parsed(path: Path, number: int, row: dict[Any, Any]) -> Trial:
+    if None in row or None in row.values():
+        raise UserError(f"{path}: line {number} has not {len(Trial.model_fields)} columns")
+    if row["chosen"] not in ("yes", ""):
+        raise UserError(f"{path}: line {number}: chosen must be 'yes' or empty")
+    typed = row | {name: row[name] or None for name in ("value", "accuracy")}
+    try:
+        return Trial.model_validate(typed | {"chosen": row["chosen"] == "yes"})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: line {number}: {where}: {first['msg']}") from None
