@@ -52,6 +52,10 @@ class Source:
     imports: tuple[Import, ...]
 
 
+#: The syntax tree of a file with nothing but perhaps a docstring.
+_EMPTY = ast.dump(ast.Module([], []))
+
+
 def content_key(file: Path | str) -> str:
     """Twelve hexadecimal digits for a file's code and all followed code that it reaches."""
     return _keys(followed([file]))[_path(file)]
@@ -167,7 +171,7 @@ def _package_imports(file: Path) -> Iterator[Import]:
     folder = file.parent
     for _ in packages_of(file):
         init = folder / "__init__.py"
-        if init != file and init.read_bytes().strip():
+        if init != file and parse(init).body != _EMPTY:
             yield Import("", "", init)
         folder = folder.parent
 

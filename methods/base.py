@@ -1,29 +1,37 @@
-"""Write a method: subclass Method, decorate it with `register`, and give it one `penalty`.
+"""What a training method is: the class `Method`, which every plugin subclasses.
 
-The smallest plugin is a file ``my_method.py``; the file's name is the method's name:
+To write a method, subclass `Method`, decorate the class with `register` and define ``penalty``.
+The smallest plugin is one file, ``my_method.py``; the method's name is the file's name:
 
-    from methods.base import Method, Step, register
+    from legible import Method, Step, register
 
     @register
-    class Small(Method):
-        '''Mean activation at the chosen Taps. <equation, paper, repository, differences>'''
+    class MyMethod(Method):
+        '''Penalises the mean activation. <equation, paper, repository, differences>'''
 
-        def penalty(self, step):
+        def penalty(self, step: Step):
             return {"mean": self.strength * step.activations[self.taps[0]].mean()}
 
-Rules the conformance check (`legible check my_method.py`) holds every method to:
-``strength`` scales all that a method adds, so that strength 0 trains to exactly the plain network;
-random numbers come from ``self.generator``; state lives in parameters and buffers (so that resume
-is exact); no label is read at evaluation; no Python loop over images, units or pairs.
+`legible check my_method.py` tests that a method follows these rules:
+
+- ``strength`` scales all that a method adds: with strength 0 the trained weights are plain's.
+- All random numbers come from ``self.generator``.
+- All state is in parameters and buffers, so that a resumed training is exact.
+- Labels are not read at evaluation.
+- There is no Python loop over images, units or pairs.
+
+The types of the arguments are here (`Step`, `Data`) and in ``legible/metrics/network.py``
+(`NetworkLike`, `TapLike`, `Edge`, `Output`, `Concepts`). Only annotations need the latter; import
+them with ``from legible.metrics.network import NetworkLike``.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -36,7 +44,7 @@ TapChoice = Literal["last_spatial", "last", "spatial", "dense", "all"] | list[st
 
 @runtime_checkable
 class Data(Protocol):
-    """The training data as a method meets it: uint8 images on the device, labels, concepts."""
+    """The training data that a method sees: uint8 images on the device, labels and concepts."""
 
     @property
     def images(self) -> Tensor: ...
@@ -50,11 +58,11 @@ class Data(Protocol):
     def batches(
         self, size: int = 256
     ) -> Iterator[tuple[Int[Tensor, "batch"], Float[Tensor, "batch channels height width"]]]:
-        """Indices and normalised, unaugmented images, in order."""
+        """Yields indices and normalised, unaugmented images, in order."""
         ...
 
     def normalise(self, images: Tensor) -> Float[Tensor, "batch channels height width"]:
-        """uint8 images as the network gets them."""
+        """Returns uint8 images as the network's input: float, normalised."""
         ...
 
 
@@ -62,9 +70,16 @@ class Data(Protocol):
 class Step:
     """One training step, after the forward pass and before the loss.
 
-    ``activations`` holds what entered each Tap, in float32 (raw: before any transform);
-    ``transformed`` what left it. ``indices`` are the images' rows in the training data.
-    ``progress`` runs from 0 to 1 over the whole training.
+    network: the network that is trained.
+    images: the augmented, normalised images of the batch.
+    labels: their classes.
+    indices: their rows in the training data.
+    logits: the network's output.
+    activations: what entered each Tap, in float32, before any transform.
+    transformed: what left each Tap.
+    epoch: counted from 0.
+    progress: the share of the training that is done, from 0 to 1.
+    view: a forward pass on another augmentation of the same images; call `second_view`.
     """
 
     network: NetworkLike
@@ -79,47 +94,52 @@ class Step:
     view: Callable[[], Output]
 
     def second_view(self) -> Output:
-        """The network on a second augmentation of the same images; BatchNorm's running
-        statistics are left alone."""
+        """Runs the network on another augmentation of the same images.
+
+        BatchNorm's running statistics do not change.
+        """
         return self.view()
 
     def rerun(self, activation: Tensor) -> Float[Tensor, "batch classes"]:
-        """Logits of the head on a changed activation of the last Tap."""
+        """Computes the logits from a changed activation of the last Tap."""
         return self.network.continue_from(list(self.network.taps)[-1], activation)
 
 
 class Method(nn.Module):
-    """A way to train a network. Every hook has a default that does nothing.
+    """A way to train a network: subclass it and override the hooks you need.
 
-    Its parameters are optimised with the network's, its buffers are saved and resumed.
-    Network modules must not be stored as attributes (they would become the method's own
-    parameters): keep Tap names, and read the network from the hook's arguments.
+    Every hook has a default that does nothing. The method's parameters are optimised together with
+    the network's; its buffers are saved and restored. Do not store modules of the network as
+    attributes, since they would become the method's own parameters: store Tap names, and use the
+    network that each hook receives.
 
     strength: scales all that the method adds; at 0 training is exactly plain.
-    taps: where the method acts: a choice, or a list of Tap names.
+    taps: where the method acts: a `TapChoice` or a list of Tap names; ``acts_on`` by default.
     """
 
     name: ClassVar[str] = ""
     origin: ClassVar[str] = ""
-    #: Name in tables, where the plain name would say too much or too little.
+    #: The name in tables, if it should differ from the method's name.
     label: ClassVar[str] = ""
-    #: "method"; "null" rows stand apart; "control" rows optimise a metric and stay unranked.
+    #: "method"; "null" for a reference row, which is shown apart; "control" for a method that
+    #: optimises a metric, which is not ranked.
     kind: ClassVar[Literal["method", "null", "control"]] = "method"
-    #: What must be there, of UNMET's keys; where it is not, the cell is skipped with the reason.
+    #: Keys of `NEEDS`: a run is skipped, with the reason, where one of them does not hold.
     needs: ClassVar[frozenset[str]] = frozenset()
-    #: False: the network is left as initialised.
+    #: Whether the network is trained; if False, it stays as initialised.
     trains: ClassVar[bool] = True
-    #: A method whose finished run this one edits instead of training.
+    #: Another method, if this one edits that method's trained network instead of training.
     parent: ClassVar[str] = ""
-    #: The module kind replaced ("norm"), if any: exempt from the strength-0 law, and marked.
+    #: "norm" if the method replaces a normalisation layer: marked in tables, and the law about
+    #: strength 0 does not apply to it.
     replaces: ClassVar[str] = ""
-    #: Metrics that the loss nearly minimises: their cells are marked.
+    #: Metrics that the loss optimises almost directly: marked in tables.
     trains_on: ClassVar[frozenset[str]] = frozenset()
-    #: Metrics that the paper claims to improve: what its fidelity card reports.
+    #: Metrics that the paper claims to improve: reported on the method's fidelity card.
     claims: ClassVar[frozenset[str]] = frozenset()
-    #: Settings worth trying when tuning: values of a parameter, strength first.
+    #: Parameter values to try when tuning, the most important parameter first.
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}
-    #: Default of ``taps``.
+    #: The default of ``taps``.
     acts_on: ClassVar[TapChoice] = "last_spatial"
 
     generator: torch.Generator
@@ -135,58 +155,62 @@ class Method(nn.Module):
     # ------------------------------------------------------------- hooks
 
     def training_data(self, data: Any) -> Any:
-        """The training data as this method wants it (shuffled labels, say)."""
+        """Returns the data to train on, if it should differ (for example shuffled labels)."""
         return data
 
     def attach(self, network: NetworkLike, data: Data) -> None:
-        """Once, before training: install transforms, create parameters and buffers.
+        """Prepares the method, once before training: transforms, parameters and buffers.
 
-        Overriders call ``super().attach(network, data)``, which resolves ``self.taps``.
+        Overriding methods call ``super().attach(network, data)`` first, which sets ``self.taps``.
         """
         self.taps = select_taps(network, self.choice)
 
     def penalty(self, step: Step) -> dict[str, Float[Tensor, ""]]:
-        """Named scalars, added to the cross-entropy as they are. Computed in float32."""
+        """Returns loss terms by name; they are added to the cross-entropy, in float32."""
         return {}
 
     def after_step(self, step: Step) -> None:
-        """After the optimiser's step, without gradient: projections, clamps, statistics."""
+        """Runs after the optimiser's step, without gradient (projections, clamps, statistics)."""
 
     def start_epoch(self, network: NetworkLike, data: Data, epoch: int) -> None:
-        """Before each epoch: re-clustering, schedules."""
+        """Runs before each epoch (clustering, schedules)."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Optimiser groups of the method's own parameters; by default no weight decay."""
+        """Returns the optimiser's groups for the method's own parameters, without weight decay."""
         own = list(self.parameters())
         return [{"params": own, "weight_decay": 0.0}] if own else []
 
     def after_training(self, network: NetworkLike, data: Data) -> None:
-        """Edit the finished network (pruning, rotation)."""
+        """Edits the trained network (for example pruning or rotation)."""
 
     def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
-        """The modules the method itself claims, by Tap: a label a unit, -1 for none."""
+        """Returns the modules that the method claims: for each Tap, a label per unit (-1: none)."""
         return {}
 
     def used_concepts(self) -> tuple[str, ...]:
-        """Names of the concepts it was trained on: it must not be scored on them."""
+        """Returns the concepts the method was trained on; metrics do not score it on them."""
         return ()
 
-    # ------------------------------------------------------------- help
+    # ------------------------------------------------------------- helpers
 
     def install(
         self, network: NetworkLike, tap: str, transform: Callable[[Tensor], Tensor]
     ) -> None:
-        """Puts x + strength (f(x) - x) behind a Tap. Ask ``self.training`` inside f if needed."""
+        """Installs x + strength (transform(x) - x) after a Tap.
+
+        Use ``self.training`` inside the transform if it should differ at evaluation.
+        """
         strength = self.strength
         network.taps[tap].install(lambda x: x + strength * (transform(x) - x))
 
 
-# ----------------------------------------------------------------- what must be there
+# ----------------------------------------------------------------- needs
 
 _LINEAR = (nn.Flatten, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Identity)
 
 
 def _linear_head(network: NetworkLike) -> bool:
+    """Whether the logits are linear in the last Tap: pooling, flattening, one dense layer."""
     tap = list(network.taps.values())[-1]
     return bool(tap.outgoing) and all(
         isinstance(edge.weight, nn.Linear)
@@ -200,22 +224,29 @@ def _linear_head(network: NetworkLike) -> bool:
     )
 
 
-#: Each need a method can declare: whether it is met, and the reason shown where it is not.
-UNMET: dict[str, tuple[Callable[[NetworkLike, Data], bool], str]] = {
-    "spatial": (
+class Need(NamedTuple):
+    """A condition on network and data, and the reason for skipping a run where it fails."""
+
+    holds: Callable[[NetworkLike, Data], bool]
+    reason: str
+
+
+#: The conditions that a method can name in `Method.needs`.
+NEEDS: dict[str, Need] = {
+    "spatial": Need(
         lambda network, data: bool(select_taps(network, "spatial")),
         "needs a Tap with a map",
     ),
-    "dense": (
+    "dense": Need(
         lambda network, data: bool(select_taps(network, "dense")),
         "needs a Tap that feeds a dense layer",
     ),
-    "linear_head": (
+    "linear_head": Need(
         lambda network, data: _linear_head(network),
         "needs a last Tap that is linear up to the logits",
     ),
-    "concepts": (lambda network, data: data.concepts is not None, "needs concept masks"),
-    "norm": (
+    "concepts": Need(lambda network, data: data.concepts is not None, "needs concept masks"),
+    "norm": Need(
         lambda network, data: any(t.spatial and t.norm is not None for t in network.taps.values()),
         "needs a normalisation before a Tap with a map",
     ),
@@ -223,24 +254,29 @@ UNMET: dict[str, tuple[Callable[[NetworkLike, Data], bool], str]] = {
 
 
 def unmet(method: type[Method] | Method, network: NetworkLike, data: Data) -> str:
-    """The reason why a method cannot run here; empty if it can. With given parameters it may
-    need less than the class declares."""
+    """The reason why a method cannot run here; empty if it can.
+
+    Pass an instance where its parameters matter: it may need less than its class declares.
+    """
     for need in sorted(method.needs):
-        holds, reason = UNMET[need]
-        if not holds(network, data):
-            return reason
+        if not NEEDS[need].holds(network, data):
+            return NEEDS[need].reason
     return ""
 
 
-# ----------------------------------------------------------------- choosing Taps
+# ----------------------------------------------------------------- selection of Taps
 
 
 def select_taps(network: NetworkLike, choice: TapChoice) -> list[str]:
-    """Tap names for a choice; raises ValueError with the nearest name for an unknown one.
+    """The Tap names of a choice, in the network's order (a list of names is returned as it is).
 
-    "last_spatial": the last Tap with a map, or the last of all where none has one; "spatial": all
-    with a map; "last": the last Tap;
-    "dense": Taps all of whose ways out end in a dense layer; "all": every Tap.
+    "last_spatial": the last Tap with a map, or the last Tap of a network without maps.
+    "spatial": every Tap with a map.
+    "last": the last Tap.
+    "dense": every Tap that feeds dense layers only.
+    "all": every Tap.
+
+    Raises ValueError for an unknown name, with the nearest valid one.
     """
     taps = network.taps
     spatial = [name for name, tap in taps.items() if tap.spatial]
@@ -264,9 +300,9 @@ def select_taps(network: NetworkLike, choice: TapChoice) -> list[str]:
     return list(choice)
 
 
-def nearest(name: str, known: Any) -> str:
-    """``; did you mean 'x'?`` for the closest known name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Returns ``; did you mean 'x'?`` for the closest of ``names``, or nothing."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
@@ -276,15 +312,17 @@ METHODS: dict[str, type[Method]] = {}
 
 
 def register(cls: type[Method]) -> type[Method]:
-    """Registers a method under the name of the file it stands in.
+    """Class decorator: registers a method under the name of the file that defines it.
 
-    Raises ValueError when another file already registered that name, naming both.
+    Raises ValueError if another file has registered the same name; the message names both files.
     """
     cls.name = cls.__module__.rpartition(".")[2]
     cls.origin = inspect.getsourcefile(cls) or cls.__module__
-    known = METHODS.get(cls.name)
-    if known is not None and known.origin != cls.origin:
-        raise ValueError(f"method '{cls.name}' is defined in {known.origin} and in {cls.origin}")
+    other = METHODS.get(cls.name)
+    if other is not None and other.origin != cls.origin:
+        raise ValueError(
+            f"method '{cls.name}' is defined in {other.origin} and in {cls.origin}: rename one file"
+        )
     METHODS[cls.name] = cls
     cls.label = cls.label or cls.name
     return cls

@@ -12,7 +12,7 @@ import pytest
 from legible.bench.check.conformance import check, failed, render
 from legible.bench.cli.main import app
 from legible.bench.execution.store import Store
-from legible.bench.execution.worker import worker
+from legible.bench.execution.worker import work_through as worker
 from legible.bench.execution.workspace import Workspace
 from legible.bench.plugins import registry
 from legible.bench.suites import run_spec as suite
@@ -103,7 +103,7 @@ def test_every_suite_runs_in_reduced_form(path, tmp_path):
     blocks = [reduced(block) for block in read.blocks]
     small = read.model_copy(update={"blocks": blocks, "recipe": recipe, "probe": 100})
     workspace = Workspace(Store(tmp_path))
-    status = [(spec, workspace.why_not(spec)[0]) for spec in suite.specs(small, seeds=[0])]
+    status = [(spec, workspace.obstacle(spec)) for spec in suite.specs(small, seeds=[0])]
     assert {why_not for _, why_not in status} <= {"", "missing"}
     specs = [spec for spec, why_not in status if not why_not]
     events = []

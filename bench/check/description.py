@@ -12,7 +12,7 @@ from legible.bench.check.law import Broken, law
 from legible.bench.check.subject import MethodSubject
 from legible.bench.errors import UserError, nearest
 from legible.bench.plugins import registry
-from legible.methods.base import METHODS, UNMET, Method
+from legible.methods.base import METHODS, NEEDS, Method
 
 #: What a docstring must tell, each as "Word: ...".
 PARTS = ("Equation", "Paper", "Repository", "Differences")
@@ -55,8 +55,8 @@ def declarations_hold(subject: MethodSubject) -> None:
     """needs, kind, parent, trains_on and search name things that exist."""
     cls = subject.cls
     for need in cls.needs:
-        if need not in UNMET:
-            raise Broken(f"needs: no '{need}'{nearest(need, UNMET) or ': ' + ', '.join(UNMET)}")
+        if need not in NEEDS:
+            raise Broken(f"needs: no '{need}'{nearest(need, NEEDS) or ': ' + ', '.join(NEEDS)}")
     if cls.kind not in ("method", "null", "control"):
         raise Broken(f"kind is '{cls.kind}': use method, null or control")
     if cls.parent and cls.parent not in METHODS:

@@ -121,7 +121,7 @@ def cost_table(
     rows = []
     first = {(*spec.block, *spec.row): spec for spec in reversed(specs)}
     for (dataset, backbone, method, params), spec in sorted(first.items()):
-        if workspace.why_not(spec)[0]:
+        if workspace.obstacle(spec):
             continue
         row = measured_cost(workspace, spec, remeasure, say)
         seconds = [times(workspace, other) for other in specs

@@ -156,7 +156,7 @@ def watched_metrics(
     ``watch.METRIC@LAYER`` -> value, undefined ones left out."""
     if not spec.recipe.watch:
         return {}
-    images = workspace.dataset(spec.dataset, spec.data)[0].validation
+    images = workspace.dataset(spec).validation
     rows = torch.arange(min(spec.probe, len(images)), device=images.labels.device)
     probe = probe_network(network, method, images.subset(rows), spec.layers, seed=spec.seed)
     items = [registry.get("metrics", name) for name in spec.recipe.watch]

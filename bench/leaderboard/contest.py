@@ -12,9 +12,9 @@ from legible.bench.leaderboard.blocks import rows_of, triangle
 from legible.bench.leaderboard.board import Board, Column, Row
 from legible.bench.leaderboard.cells import Notes, heading, row_name, set_apart, tabled
 from legible.bench.leaderboard.standings import TASK, Differences, block_differences
-from legible.bench.suites.run_spec import Block
+from legible.bench.suites.run_spec import BASELINE, Block
 from legible.bench.text import decimals, escape, grid, number, settings
-from legible.bench.tuning.ledger import REFERENCE, Choice, Ledger
+from legible.bench.tuning.ledger import Choice, Ledger
 
 #: Footnote of a row whose number cost more than the suite allows.
 TOO_DEAR = "no setting within the tolerance on validation data; the most accurate is shown"
@@ -42,10 +42,10 @@ def columns(board: Board, block: Block) -> tuple[Column, Column] | None:
     """The contest's metric at the layer that chose, and accuracy; None where either is missing."""
     ledger = board.ledger
     name = board.headlines.get(TASK)
-    if ledger is None or name is None or (*block, *REFERENCE) not in ledger.groups:
+    if ledger is None or name is None or (*block, *BASELINE) not in ledger.groups:
         return None
     accuracy = board.columns(block, [name])
-    layer = ledger.groups[(*block, *REFERENCE)][0].layer
+    layer = ledger.groups[(*block, *BASELINE)][0].layer
     return (Column(board.metric(ledger.metric), layer), accuracy[0]) if accuracy else None
 
 

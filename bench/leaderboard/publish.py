@@ -99,7 +99,7 @@ def _histories(
 ) -> Iterator[tuple[Block, tuple[str, str], list[dict[str, Any]]]]:
     """What finished runs recorded by epoch, with the block and row they belong to."""
     for spec in specs:
-        if not workspace.why_not(spec)[0] and finished(workspace, spec):
+        if not workspace.obstacle(spec) and finished(workspace, spec):
             block = Block(spec.dataset_label, spec.backbone_label)
             yield block, spec.row, workspace.run_of(spec).require_manifest().history
 
@@ -111,11 +111,11 @@ def pictures(workspace: Workspace, specs: Sequence[RunSpec]) -> list[Picture]:
     first: dict[tuple[Any, ...], RunSpec] = {}
     for spec in specs:
         key = (spec.dataset_label, spec.backbone_label, *spec.row)
-        if key not in first and not workspace.why_not(spec)[0] and finished(workspace, spec):
+        if key not in first and not workspace.obstacle(spec) and finished(workspace, spec):
             first[key] = spec
     for (dataset, backbone, method, params), spec in first.items():
         block = Block(dataset, backbone)
-        data, _ = workspace.dataset(spec.dataset, spec.data)
+        data = workspace.dataset(spec)
         probed = workspace.probe(spec)
         images = data.test.images[: len(probed.images)].float() / 255
         evidence = examine(probed, images, data.class_names, attributions=True)
@@ -139,7 +139,7 @@ def finished(workspace: Workspace, spec: RunSpec) -> bool:
 
 def ended(workspace: Workspace, spec: RunSpec) -> bool:
     """Whether a cell has run here, well or not."""
-    return not workspace.why_not(spec)[0] and workspace.run_of(spec).readable_manifest() is not None
+    return not workspace.obstacle(spec) and workspace.run_of(spec).readable_manifest() is not None
 
 
 def _datasets(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[str, Dataset]:
@@ -147,7 +147,7 @@ def _datasets(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[str, Datas
     found = {}
     for label, spec in {c.dataset_label: c for c in specs}.items():
         try:
-            found[label] = workspace.dataset(spec.dataset, spec.data)[0]
+            found[label] = workspace.dataset(spec)
         except DataMissing:
             continue
     return found
@@ -158,7 +158,7 @@ def layer_order(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[tuple[st
     order: dict[tuple[str, str], list[str]] = {}
     for spec in specs:
         block = spec.dataset_label, spec.backbone_label
-        if block not in order and not workspace.why_not(spec)[0]:
+        if block not in order and not workspace.obstacle(spec):
             order[block] = list(workspace.build(spec)[0].taps)
     return order
 
@@ -190,7 +190,7 @@ def provenance(
 ) -> dict[str, str]:
     """How the numbers came to be, read from the runs themselves."""
 
-    possible = [spec for spec in specs if not workspace.why_not(spec)[0]]
+    possible = [spec for spec in specs if not workspace.obstacle(spec)]
     records = [workspace.run_of(spec).readable_manifest() for spec in possible]
     manifests = [manifest for manifest in records if manifest is not None]
     facts = {
@@ -202,6 +202,6 @@ def provenance(
         facts[key] = ", ".join(sorted({e[key] for e in environments if key in e}))
     facts["finished"] = max((manifest.finished for manifest in manifests), default="never")
     for spec in {c.dataset_label: c for c in specs}.values():
-        if not workspace.why_not(spec)[0]:
-            facts[f"data {spec.dataset_label}"] = workspace.dataset(spec.dataset, spec.data)[1]
+        if not workspace.obstacle(spec):
+            facts[f"data {spec.dataset_label}"] = workspace.fingerprint(spec)
     return facts

@@ -53,7 +53,7 @@ class Origin:
 #: By module: an entry point's top package, or the name a plugin file was imported under.
 PLUGINS: dict[str, Origin] = {}
 #: Files of loaded plugins by module name, the plugin's helpers included, as they were loaded.
-_LOADED: dict[str, dict[Path, bytes]] = {}
+LOADED: dict[str, dict[Path, bytes]] = {}
 
 
 def load(kinds: Iterable[str] = tuple(KINDS), plugins: Iterable[Path | str] = ()) -> None:
@@ -83,10 +83,10 @@ def load_plugin(path: Path) -> list[tuple[str, str]]:
         raise UserError(f"no plugin file {path}: give the path of a .py file")
     name = module_name(path) if packages_of(path) else f"legible_plugin.{path.stem}"
     files = _helpers(path)
-    if _LOADED.get(name) != files:
-        _forget(set(files) | set(_LOADED.get(name, ())))
+    if LOADED.get(name) != files:
+        _forget(set(files) | set(LOADED.get(name, ())))
         _import(name, path)
-        _LOADED[name] = files
+        LOADED[name] = files
         PLUGINS[name] = Origin(str(path))
     return [(k, n) for k, items in KINDS.items() for n in items if source(k, n) == path]
 

@@ -100,7 +100,7 @@ def algorithm_table(workspace: Workspace, specs: Sequence[RunSpec]) -> pd.DataFr
     its audit there, which is the row ``attribution_audit`` with the value 0."""
     rows = []
     for spec in specs:
-        if "attribution" not in spec.aspects or workspace.why_not(spec)[0]:
+        if "attribution" not in spec.aspects or workspace.obstacle(spec):
             continue
         base = (*spec.block, *spec.row, spec.seed)
         for name, entry in workspace.run_of(spec).scores(probe_key(workspace, spec)).items():
@@ -121,7 +121,7 @@ def oracle_rows(workspace: Workspace, specs: Sequence[RunSpec]) -> list[dict[str
     """
     rows = []
     for spec in {spec.block: spec for spec in reversed(specs)}.values():
-        if workspace.why_not(spec)[0]:
+        if workspace.obstacle(spec):
             continue
         network, _, data = workspace.build(spec)
         held = judging_images(data, "test", spec.stage, spec.probe)

@@ -41,7 +41,7 @@ def expected(workspace: Workspace, suite: Suite, specs: Sequence[RunSpec]) -> Ex
     data = {}
     for spec in {c.dataset_label: c for c in specs}.values():
         try:
-            data[spec.dataset_label] = workspace.dataset(spec.dataset, spec.data)[1]
+            data[spec.dataset_label] = workspace.fingerprint(spec)
         except DataMissing:
             continue
     return Expected(

@@ -1,4 +1,4 @@
-"""Every registered metric on one probe -> scores, each with the key of what it was made of."""
+"""Scores of registered metrics on one probe, each with the key of the code that made it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,62 @@ from legible.bench.seeds import stream
 from legible.metrics.base import METRICS, Layer, Metric, Probe, Score, as_values, scope, unmet
 
 
+# ----------------------------------------------------------------- what is kept of a metric
+
+
+@dataclass(frozen=True, eq=False)
+class MetricScores:
+    """One metric on one run: a `Score` for each layer, and the key of what they depend on.
+
+    Where the metric raised an error, ``key`` is empty, the reason of the one score holds the
+    error, and ``trace`` its traceback.
+    """
+
+    key: str
+    layers: tuple[Score, ...]
+    trace: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready values; `from_json` makes the same scores again."""
+        value = {"key": self.key, "layers": [_score_to_json(score) for score in self.layers]}
+        return {**value, "trace": self.trace} if self.trace else value
+
+    @classmethod
+    def from_json(cls, metric: str, value: Any) -> MetricScores:
+        """The scores of a metric that `to_json` wrote. Raises ValueError for other values."""
+        try:
+            layers = tuple(_score_from_json(metric, line) for line in value["layers"])
+            return cls(value["key"], layers, value.get("trace", ""))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not the scores of a metric: {error}") from error
+
+
+def _score_to_json(score: Score) -> dict[str, Any]:
+    """NaN and infinities become null: JSON has neither."""
+    return {
+        "layer": score.layer,
+        "values": [v if math.isfinite(v) else None for v in score.values.tolist()],
+        "null": score.null if math.isfinite(score.null) else None,
+        "reason": score.reason,
+        "seconds": round(score.seconds, 4),
+    }
+
+
+def _score_from_json(metric: str, line: Mapping[str, Any]) -> Score:
+    values = np.array([math.nan if v is None else v for v in line["values"]], dtype=np.float64)
+    null = math.nan if line["null"] is None else line["null"]
+    return Score(metric, line["layer"], values, null, line["reason"], line["seconds"])
+
+
+# ----------------------------------------------------------------- keys
+
+
 def metric_keys(names: Iterable[str], partner: str = "") -> dict[str, str]:
-    """By metric: a hash of the code that it depends on, and of the other run's name where it
-    compares seeds."""
+    """The key of each metric: a hash of all code that it depends on.
+
+    For a metric that compares two seeds, the key also covers ``partner``, the name of the other
+    seed's run.
+    """
     items = [METRICS[name] for name in names]
     code = {origin: content_key(origin) for origin in {item.origin for item in items}}
 
@@ -31,21 +85,37 @@ def metric_keys(names: Iterable[str], partner: str = "") -> dict[str, str]:
 
 
 def stream_hash(value: Any) -> str:
-    """A short stable name for a JSON-like value."""
+    """A hash of a JSON-like value: 14 hexadecimal digits, the same on every machine."""
     return f"{stream(0, repr(value)):014x}"
 
 
-#: By scope of a comparison: the other probe that it needs, or why there is none.
+def stale_metrics(
+    scores: Mapping[str, MetricScores], names: Sequence[str], partner: str = ""
+) -> list[str]:
+    """Metrics without a score, or with one made by other code or with another partner."""
+    keys = metric_keys(names, partner)
+    return [name for name, key in keys.items() if name not in scores or scores[name].key != key]
+
+
+# ----------------------------------------------------------------- scoring
+
+#: The other probe of a comparison, by the metric's scope: a function that gives the probe, or the
+#: reason why there is none.
 Others = Mapping[str, Callable[[], "Probe | str"]]
+#: The reason where `Others` holds no function for a scope.
 MISSING = {
     "splits": "needs a probe of training images",
-    "seeds": "needs the same cell with another seed",
+    "seeds": "needs the same run with another seed",
 }
 
 
 @torch.no_grad()
 def score_metric(item: Metric, probe: Probe, others: Others | None = None) -> list[Score]:
-    """One metric wherever it applies: a Score a layer, with the reason where it cannot."""
+    """One metric on a probe: a Score for each layer, or one Score for a metric of the network.
+
+    Where the metric cannot be computed, the Score holds NaN and the reason. Raises what the metric
+    raises, and ValueError for values outside the metric's limits.
+    """
     kind = scope(item.function)
     if kind == "network":
         return [_measure(item, None, probe, lambda: item.function(probe.network, probe))]
@@ -68,7 +138,7 @@ def score_metric(item: Metric, probe: Probe, others: Others | None = None) -> li
 
 
 def _pair(kind: str, probe: Probe, others: Others) -> tuple[Probe, Probe] | str:
-    """The two probes that a comparison is about, or why there are not two."""
+    """The two probes that a metric compares, or the reason why one is missing."""
     if kind == "halves":
         return halves(probe)
     other = others[kind]() if kind in others else MISSING[kind]
@@ -80,7 +150,7 @@ def _pair(kind: str, probe: Probe, others: Others) -> tuple[Probe, Probe] | str:
 
 
 def halves(probe: Probe) -> tuple[Probe, Probe]:
-    """The probe's halves, split once, so that metrics share what they remember on them."""
+    """`Probe.halves`, computed once, so that metrics share the values remembered on each half."""
     if "halves" not in probe.memo:
         probe.memo["halves"] = probe.halves()
     return probe.memo["halves"]
@@ -117,61 +187,33 @@ def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> S
 def score_all(
     probe: Probe,
     names: Iterable[str] = (),
-    earlier: Mapping[str, Any] | None = None,
+    earlier: Mapping[str, MetricScores] | None = None,
     others: Others | None = None,
     partner: str = "",
-) -> dict[str, Any]:
-    """JSON-ready scores by metric, those of ``earlier`` whose key still holds taken over.
+) -> dict[str, MetricScores]:
+    """Scores of metrics (default: all registered ones), by name.
 
-    ``others`` are the other probes that comparisons need, ``partner`` names the run behind that
-    of another seed. A metric that raises is kept without a key, with its error as the reason: the
-    table shows it, the other metrics stand, and the next run tries it again.
+    A metric whose key is the same in ``earlier`` is not computed again. ``others`` gives the other
+    probes that comparisons need; ``partner`` is the name of the other seed's run. A metric that
+    raises an error gets an empty key and the error as its reason: tables show it, the other
+    metrics are not affected, and the next run tries it again.
     """
     earlier = earlier or {}
-    out: dict[str, Any] = {}
+    scores: dict[str, MetricScores] = {}
     for name, key in metric_keys(sorted(names or METRICS), partner).items():
-        if earlier.get(name, {}).get("key") == key:
-            out[name] = earlier[name]
+        if name in earlier and earlier[name].key == key:
+            scores[name] = earlier[name]
             continue
         try:
-            item = METRICS[name]
-            out[name] = {
-                "key": key,
-                "layers": [to_json(s) for s in score_metric(item, probe, others)],
-            }
+            scores[name] = MetricScores(key, tuple(score_metric(METRICS[name], probe, others)))
         except Exception as error:
             reason = f"error: {type(error).__name__}: {' '.join(str(error).split())}"
-            failed = Score(name, "", np.array([np.nan]), reason=reason)
-            out[name] = {"key": "", "layers": [to_json(failed)], "trace": traceback.format_exc()}
-    return out
+            scores[name] = MetricScores(
+                "", (_undefined(METRICS[name], "", reason),), traceback.format_exc()
+            )
+    return scores
 
 
-def errors(scores: Mapping[str, Any]) -> dict[str, str]:
-    """Metrics that raised, with the reason."""
-    return {
-        name: entry["layers"][0]["reason"] for name, entry in scores.items() if not entry["key"]
-    }
-
-
-def to_json(item: Score) -> dict[str, Any]:
-    """NaN and infinities become null: JSON has neither."""
-    return {
-        "layer": item.layer,
-        "values": [v if math.isfinite(v) else None for v in item.values.tolist()],
-        "null": item.null if math.isfinite(item.null) else None,
-        "reason": item.reason,
-        "seconds": round(item.seconds, 4),
-    }
-
-
-def from_json(metric: str, line: Mapping[str, Any]) -> Score:
-    """The Score that `to_json` wrote."""
-    values = np.array([math.nan if v is None else v for v in line["values"]], dtype=np.float64)
-    null = math.nan if line["null"] is None else line["null"]
-    return Score(metric, line["layer"], values, null, line["reason"], line["seconds"])
-
-
-def stale_metrics(scores: Mapping[str, Any], names: Sequence[str], partner: str = "") -> list[str]:
-    """Metrics that have no score, or one made with other code or another partner."""
-    keys = metric_keys(names, partner)
-    return [name for name, key in keys.items() if scores.get(name, {}).get("key") != key]
+def errors(scores: Mapping[str, MetricScores]) -> dict[str, str]:
+    """Metrics that raised an error, with the reason."""
+    return {name: entry.layers[0].reason for name, entry in scores.items() if not entry.key}

@@ -116,8 +116,8 @@ class RunSpec:
         method = registry.get("methods", fields["method"])
         given = fields["given"]
         fields |= {
-            "data": registry.parameters(load, differing(load, fields["data"], 1), skip=1),
-            "net": registry.parameters(build, differing(build, fields["net"], 2), skip=2),
+            "data": registry.parameters(load, non_default(load, fields["data"], 1), skip=1),
+            "net": registry.parameters(build, non_default(build, fields["net"], 2), skip=2),
             "params": registry.parameters(method, given),
             "recipe": Recipe(**fields["recipe"]),
             **{name: tuple(fields[name]) for name in ("layers", "aspects", "measures")},
@@ -130,7 +130,7 @@ def label(kind: str, name: str, params: Mapping[str, Any]) -> str:
     differ from their defaults."""
     target = registry.KINDS[kind].get(name)
     skip = {"datasets": 1, "backbones": 2}[kind]
-    return _with(name, differing(target, params, skip) if target else params)
+    return _with(name, non_default(target, params, skip) if target else params)
 
 
 def _with(name: str, given: Mapping[str, Any]) -> str:
@@ -138,7 +138,7 @@ def _with(name: str, given: Mapping[str, Any]) -> str:
     return f"{name}({inside})" if inside else name
 
 
-def differing(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
+def non_default(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
     """The parameters that are not at their default."""
     defaults = registry.defaults(target, skip)
     return {k: v for k, v in params.items() if k not in defaults or v != defaults[k]}
@@ -198,7 +198,7 @@ def _of_block(
             params = registry.parameters(cls, entry.params)
             specs.append(
                 RunSpec(
-                    method=entry.name, params=params, given=differing(cls, params), seed=seed,
+                    method=entry.name, params=params, given=non_default(cls, params), seed=seed,
                     partner=partner, **shared,
                 )
             )  # fmt: skip

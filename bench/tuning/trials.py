@@ -11,7 +11,7 @@ from typing import Any
 from legible.bench.errors import UserError
 from legible.bench.execution.store import digest
 from legible.bench.plugins import registry
-from legible.bench.suites.run_spec import RunSpec, canonical, differing, expand
+from legible.bench.suites.run_spec import RunSpec, canonical, non_default, expand
 from legible.bench.suites.schema import Suite, Tune
 from legible.bench.tuning.ledger import Trial
 
@@ -154,6 +154,6 @@ def _trial_spec(spec: RunSpec, cls: Any, setting: Mapping[str, Any], tune: Tune)
     params = registry.parameters(cls, setting)
     shorter = {} if tune.epochs is None else {"epochs": tune.epochs}
     return replace(
-        spec, params=params, given=differing(cls, params), declared=spec.given, stage="tuning",
+        spec, params=params, given=non_default(cls, params), declared=spec.given, stage="tuning",
         recipe=spec.recipe.model_copy(update=shorter), measures=(tune.metric, "accuracy"),
     )  # fmt: skip

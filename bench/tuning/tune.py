@@ -23,7 +23,7 @@ from legible.bench.execution.store import write_bytes
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.plugins import registry
 from legible.bench.scoring.score import from_json
-from legible.bench.suites.run_spec import RunSpec, differing
+from legible.bench.suites.run_spec import RunSpec, non_default
 from legible.bench.suites.schema import Suite, Tune
 from legible.bench.text import one_line, settings
 from legible.bench.tuning import ledger as ledgers
@@ -172,5 +172,5 @@ def _settled(suite: Suite, spec: RunSpec, ledger: Ledger) -> RunSpec:
     cls = registry.get("methods", spec.method)
     params = registry.parameters(cls, json.loads(choice.outcome.setting))
     return replace(
-        spec, params=params, given=differing(cls, params), declared=spec.given, stage="final"
+        spec, params=params, given=non_default(cls, params), declared=spec.given, stage="final"
     )

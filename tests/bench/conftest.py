@@ -10,7 +10,7 @@ import pytest
 from legible.bench.data.base import Dataset
 from legible.bench.plugins import registry
 
-TOY = Path(__file__).with_name("toy_plugin.py")
+TOY = Path(__file__).parents[1] / "support" / "toy_plugin.py"
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +29,10 @@ def toy(toy_plugin: Path) -> Dataset:
 def kept_registry() -> Iterator[None]:
     """Everything built in is there, and what a test registers is forgotten after it."""
     registry.load()
-    kept = [dict(known) for known in (*registry.KINDS.values(), registry.PLUGINS)]
+    registers = (*registry.KINDS.values(), registry.PLUGINS, registry.LOADED)
+    before = [dict(register) for register in registers]
     yield
-    for known, before in zip((*registry.KINDS.values(), registry.PLUGINS), kept, strict=True):
-        known.clear()
-        known.update(before)
+    for register, items in zip(registers, before, strict=True):
+        register.clear()
+        register.update(items)
     registry.FAILED.clear()

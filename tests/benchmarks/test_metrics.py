@@ -8,18 +8,18 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from planted_probes import random_masks
 from torch import nn
 
 from legible.bench.backbones.vgg import vgg
 from legible.bench.data.base import Split
 from legible.bench.plugins import registry
-from legible.bench.scoring.probe import probe
+from legible.bench.scoring.probe import probe_network as probe
 from legible.bench.scoring.score import errors, score_all
 from legible.methods.base import Method
 from legible.metrics import lesion, relevance
 from legible.metrics.base import ASPECTS, METRICS, Probe
 from legible.metrics.network import Concepts
-from planted.probes import random_masks
 
 registry.load(["metrics"])
 IMAGES, CONCEPTS, CLASSES = 2000, 12, 10

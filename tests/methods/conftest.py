@@ -39,7 +39,7 @@ def toy() -> Dataset:
 
 def build(toy: Dataset, name: str, params: dict[str, Any], backbone: Any, net: Any) -> Fitted:
     """A fresh network with the method attached."""
-    import_module(f"methods.{name}")
+    import_module(f"legible.methods.{name}")
     network = initialise(lambda: backbone(toy.image, 3, **net), 0, "cpu")
     method = attach(METHODS[name](**params), network, toy.train, seed=0)
     return Fitted(network=network, method=method, state=State(0, {}, []))

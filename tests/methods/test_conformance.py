@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 
-import methods
+from legible import methods
 from legible.bench.check.conformance import Case, checks
 
 NAMES = sorted(

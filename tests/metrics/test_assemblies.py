@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from planted_probes import make_probe
 from torch import nn
 
 from legible.bench.backbones.lenet5 import lenet5
 from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.vgg import vgg
-from legible.bench.scoring.score import score
+from legible.bench.scoring.score import score_metric as score
 from legible.metrics.assemblies import (
     correlation_synchronization_agreement,
     driven_target,
@@ -26,7 +27,6 @@ from legible.metrics.assemblies import (
     weights_under_thousandth,
 )
 from legible.metrics.base import METRICS, Layer, Probe
-from planted.probes import make_probe
 
 
 def head_of(probe):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from planted_probes import make_concepts, make_probe, probe_planted, random_probe
 from torch import nn
 
 from legible.bench.backbones import planted as networks
@@ -16,7 +17,6 @@ from legible.bench.data.planted import planted
 from legible.metrics import attribution, explainers
 from legible.metrics.base import METRICS, Layer, Probe
 from legible.metrics.explainers import ALGORITHMS, explained
-from planted.probes import make_concepts, make_probe, probe_planted, random_probe
 
 ORDER = list(ALGORITHMS)
 NAMES = [n for n, item in METRICS.items() if item.aspect == "attribution" and item.per == "network"]

@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from planted_probes import make_concepts, make_probe, random_probe
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from legible.metrics import detection
 from legible.metrics.maps import per_cell, thresholds
 from legible.metrics.relevance import midranks
-from planted.probes import make_concepts, make_probe, random_probe
 
 
 def direct(layer, probe):
@@ -29,7 +29,7 @@ def direct(layer, probe):
 
 @pytest.mark.parametrize("chunk", [64, 2**20])
 def test_areas_equal_scikit_learns(chunk, monkeypatch):
-    monkeypatch.setattr("metrics.maps.BUDGET", chunk)
+    monkeypatch.setattr("legible.metrics.maps.BUDGET", chunk)
     layer, probe = random_probe(images=60, units=5)
     layer.activation = (layer.activation * 3).round() / 3  # many equal values
     torch.testing.assert_close(detection.concept_auc(layer, probe), direct(layer, probe))

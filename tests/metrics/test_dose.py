@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from planted_probes import probe_planted
 from torch import Tensor
 
-import metrics
+from legible import metrics
 from legible.bench.backbones import planted as networks
 from legible.bench.data.planted import planted
 from legible.bench.plugins import registry
-from legible.bench.scoring.score import score
+from legible.bench.scoring.score import score_metric as score
 from legible.metrics.base import METRICS, Layer, Metric, Probe
-from planted.probes import probe_planted
 
 registry.load(["metrics"])
 HERE = str(Path(metrics.__file__).parent)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from planted_probes import make_probe, random_probe, scenes
 from torch import nn
 
 from legible.bench.backbones.taps import Network, Tap
 from legible.metrics import explainers
 from legible.metrics.explainers import ALGORITHMS, HOOKED, Logits, Model, audit, explain, explained
-from planted.probes import make_probe, random_probe, scenes
 
 
 def small(activation: list[nn.Module]) -> Network:

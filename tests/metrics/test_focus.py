@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from planted_probes import CELL, make_concepts, make_probe, random_probe
 
 from legible.metrics import focus
 from legible.metrics.base import METRICS
-from planted.probes import CELL, make_concepts, make_probe, random_probe
 
 FORMS = ["focus_dispersion", "focus_spread", "focus_distance"]
 

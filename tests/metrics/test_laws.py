@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from planted_probes import make_concepts, make_probe, random_probe, scenes
 from torch import Tensor
 
-import metrics
+from legible import metrics
 from legible.bench.plugins import registry
-from legible.bench.scoring.score import score
+from legible.bench.scoring.score import score_metric as score
 from legible.metrics import maps
 from legible.metrics.base import ASPECTS, METRICS, Layer, Metric, Probe, Score, as_values
-from planted.probes import make_concepts, make_probe, random_probe, scenes
 
 registry.load(["metrics"])
 HERE = str(Path(metrics.__file__).parent)

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from planted_probes import make_probe, random_probe
 
 from legible.bench.backbones.lenet5 import lenet5
 from legible.metrics import lesion
@@ -26,7 +27,6 @@ from legible.metrics.lesion import (
     unit_lesions,
 )
 from legible.metrics.modules import modules
-from planted.probes import make_probe, random_probe
 
 NAMES = [name for name, item in METRICS.items() if item.function.__module__ == lesion.__name__]
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from planted_probes import make_concepts, make_probe, random_masks, random_probe
 
 from legible.metrics import maps
 from legible.metrics.base import Layer
-from planted.probes import make_concepts, make_probe, random_masks, random_probe
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from planted_probes import CELL, make_concepts, make_probe, random_probe
 
 from legible.metrics import module_meaning
 from legible.metrics.base import METRICS, Layer, as_values
@@ -16,7 +17,6 @@ from legible.metrics.module_meaning import (
     module_responses,
     module_selectivity,
 )
-from planted.probes import CELL, make_concepts, make_probe, random_probe
 
 NAMES = [n for n, item in METRICS.items() if item.function.__module__ == module_meaning.__name__]
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from planted_probes import CELL, make_concepts, make_probe, random_probe
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, one_hot
 
 from legible.metrics import maps, parts
-from planted.probes import CELL, make_concepts, make_probe, random_probe
 
 
 def blocks(cells: torch.Tensor) -> torch.Tensor:

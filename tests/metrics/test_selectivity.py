@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from planted_probes import make_probe, random_probe
 from sklearn.feature_selection import mutual_info_classif
 
 from legible.metrics.selectivity import (
@@ -17,7 +18,6 @@ from legible.metrics.selectivity import (
     class_selectivity,
     mutual_information,
 )
-from planted.probes import make_probe, random_probe
 
 
 def scikit_learn(x: torch.Tensor, y: torch.Tensor, classes: int) -> np.ndarray:

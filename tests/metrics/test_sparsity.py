@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from planted_probes import make_probe
 from torch import nn
 
 from legible.bench.backbones.lenet5 import lenet5
@@ -21,9 +22,8 @@ from legible.metrics.sparsity import (
     pruning_area_dense,
     pruning_curve,
 )
-from planted.probes import make_probe
 
-NAMES = [n for n, item in METRICS.items() if item.function.__module__ == "metrics.sparsity"]
+NAMES = [n for n, item in METRICS.items() if item.function.__module__ == "legible.metrics.sparsity"]
 
 
 def drawn(build):

@@ -6,6 +6,7 @@ import warnings
 import networkx
 import pytest
 import torch
+from planted_probes import make_probe
 
 from legible.metrics import structure
 from legible.metrics.base import METRICS, Layer, as_values, unmet
@@ -24,9 +25,12 @@ from legible.metrics.structure import (
     within_between_z,
     within_share,
 )
-from planted.probes import make_probe
 
-NAMES = [name for name, item in METRICS.items() if item.function.__module__ == "metrics.structure"]
+NAMES = [
+    name
+    for name, item in METRICS.items()
+    if item.function.__module__ == "legible.metrics.structure"
+]
 
 
 def blocks(sizes, noise, seed=0, images=60, size=2):

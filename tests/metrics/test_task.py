@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from planted_probes import random_probe
 
 from legible.metrics.base import METRICS, Probe, unmet
 from legible.metrics.task import accuracy, expected_calibration_error, selected_accuracy
-from planted.probes import random_probe
 
 
 def probe_of(logits: torch.Tensor, labels: list[int]) -> Probe:

@@ -5,13 +5,13 @@ import warnings
 import networkx
 import pytest
 import torch
+from planted_probes import make_probe
 from torch import nn
 
 from legible.bench.backbones.lenet5 import lenet5
 from legible.bench.backbones.vgg import vgg
 from legible.metrics.base import METRICS, Layer, Probe, as_values
 from legible.metrics.wiring import n_cut, outgoing_strength, weight_ncut, weight_ncut_z
-from planted.probes import make_probe
 
 NAMES = ("weight_ncut", "weight_ncut_z")
 

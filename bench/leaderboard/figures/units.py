@@ -28,7 +28,7 @@ def draw_run(
     absent = [unit for unit in units or [] if not 0 <= unit < drawn.units]
     if absent:
         raise UserError(f"layer '{drawn.name}' has units 0 to {drawn.units - 1}, not {absent[0]}")
-    data, _ = workspace.dataset(spec.dataset, spec.data)
+    data = workspace.dataset(spec)
     images = data.test.images[: len(probe.images)].float() / 255
     shown = most_active(drawn) if units is None else units
     examples = unit_examples(drawn, images, best_matches(drawn, probe), shown)

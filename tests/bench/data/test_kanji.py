@@ -115,6 +115,6 @@ def test_no_drawing_of_the_package_is_needed_twice(root, monkeypatch):
     """What is cached is not drawn again."""
     kanji(root, **SMALL)
     files = kanjivg_files()
-    monkeypatch.setattr("bench.data.kanji.kanjivg_files", lambda: files)
-    monkeypatch.setattr("bench.data.kanji.read_characters", lambda files: 1 / 0)
+    monkeypatch.setattr("legible.bench.data.kanji.kanjivg_files", lambda: files)
+    monkeypatch.setattr("legible.bench.data.kanji.read_characters", lambda files: 1 / 0)
     kanji(root, **SMALL)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from legible.bench.backbones.taps import Network, Tap
 from legible.bench.data.base import Dataset
-from legible.bench.scoring.probe import probe
+from legible.bench.scoring.probe import probe_network as probe
 from legible.methods.base import Method
 from legible.metrics.base import Layer, Probe
 from legible.metrics.network import Concepts

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from planted_probes import probe_planted
 
 from legible.bench.backbones import planted as networks
 from legible.bench.data.planted import CELL, planted
 from legible.bench.plugins import registry
 from legible.metrics.base import METRICS, Probe
 from legible.metrics.modules import modules, spectral_modules
-from planted.probes import probe_planted
 
 registry.load()
 

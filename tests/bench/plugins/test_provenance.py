@@ -15,16 +15,16 @@ import pytest
 from legible.bench.check.conformance import check, failed, render
 from legible.bench.execution.progress import Event
 from legible.bench.execution.store import Run, Store
-from legible.bench.execution.worker import worker
+from legible.bench.execution.worker import work_through
 from legible.bench.execution.workspace import Workspace
 from legible.bench.plugins import registry
-from legible.bench.suites import run_spec as suites
+from legible.bench.suites import run_spec, schema
 from legible.metrics.base import METRICS
 
-THIRD_PARTY = Path(__file__).parents[1] / "third_party"
+THIRD_PARTY = Path(__file__).parents[2] / "third_party"
 
 METHOD = '''
-from methods.base import Method, register
+from legible import Method, register
 
 @register
 class Small(Method):
@@ -41,7 +41,7 @@ class Small(Method):
 
 METRIC = '''
 import torch
-from metrics.base import metric
+from legible import metric
 
 @metric(aspect="focus", better="higher", per="layer")
 def loudness(layer, probe):
@@ -74,14 +74,14 @@ def write_suite(folder: Path, methods: str, plugins: str, dataset: str, backbone
 
 def run_suite(path: Path, runs: Path, metrics: set[str]) -> dict[str, Run]:
     """Runs a suite file with a few metrics alone; the finished runs by method."""
-    suite = suites.read(path)
+    suite = schema.read_suite(path)
     registry.load(plugins=suite.plugins)
     for name in set(METRICS) - metrics:
         del METRICS[name]
     workspace = Workspace(Store(runs), root=runs)
-    specs = suites.specs(suite)
+    specs = run_spec.expand(suite)
     events: list[Event] = []
-    worker(workspace, specs, events.append)
+    work_through(workspace, specs, events.append)
     assert [e for e in events if e.kind in ("failed", "note")] == []
     return {spec.method: workspace.run_of(spec) for spec in specs}
 
@@ -93,8 +93,8 @@ def scored(run: Run, metric: str) -> list[dict]:
 
 def listed(run: Run) -> dict[str, tuple[str, str]]:
     """Origin and version of a run's plugins, by kind and name."""
-    told = run.manifest()["plugins"]
-    return {f"{p['kind']} {p['name']}": (p["origin"], p["version"]) for p in told}
+    records = run.require_manifest().plugins
+    return {f"{record.kind} {record.name}": (record.origin, record.version) for record in records}
 
 
 class TestFiles:
@@ -107,19 +107,19 @@ class TestFiles:
         path = write_suite(
             tmp_path, '"plain", "small"', '["mine/small.py", "mine/loudness.py"]', "toy", "mlp"
         )
-        found = run_suite(path, tmp_path / "runs", {"accuracy", "loudness"})
-        small = found["small"]
-        assert small.manifest()["status"] == "done"
+        runs = run_suite(path, tmp_path / "runs", {"accuracy", "loudness"})
+        small = runs["small"]
+        assert small.require_manifest().status == "done"
         assert len(scored(small, "loudness")) == 1
 
         plugins = listed(small)
         assert set(plugins) == {"method small", "metric loudness", "dataset toy"}
         origin, version = plugins["method small"]
         assert origin == str(tmp_path / "mine" / "small.py")
-        assert version == small.manifest()["identity"]["sources"]["small.py"]
+        assert version == small.require_manifest().identity["code"]["method"]
         assert (small.folder / "plugins" / "small.py").read_text() == METHOD
         assert (small.folder / "plugins" / "loudness.py").read_text() == METRIC
-        assert set(listed(found["plain"])) == {"metric loudness", "dataset toy"}
+        assert set(listed(runs["plain"])) == {"metric loudness", "dataset toy"}
 
     def test_change_the_run_when_their_code_changes(
         self, tmp_path: Path, toy_plugin: Path, kept_registry: None
@@ -133,9 +133,9 @@ class TestFiles:
             METHOD.replace(".mean()", ".abs().mean()"),
         ):
             file.write_text(text)
-            suite = suites.read(path)
+            suite = schema.read_suite(path)
             registry.load(plugins=suite.plugins)
-            (spec,) = suites.specs(suite)
+            (spec,) = run_spec.expand(suite)
             names.append(Workspace(Store(tmp_path / "runs"), root=tmp_path).run_of(spec).name)
         assert names[0] == names[1]
         assert names[0] != names[2]
@@ -143,7 +143,7 @@ class TestFiles:
     def test_that_a_suite_names_but_are_not_there(self, tmp_path: Path) -> None:
         path = write_suite(tmp_path, '"plain"', '["nowhere.py"]', "toy", "mlp")
         with pytest.raises(registry.UserError, match=r"no plugin file .*nowhere\.py"):
-            registry.load(plugins=suites.read(path).plugins)
+            registry.load(plugins=schema.read_suite(path).plugins)
 
 
 @pytest.fixture
@@ -176,10 +176,10 @@ def test_a_distribution_brings_methods_metrics_datasets_and_backbones(
         assert not failed(outcomes), render(outcomes)
 
     path = write_suite(tmp_path, '"plain", "swirl"', "[]", "stripes", "thin")
-    found = run_suite(path, tmp_path / "runs", {"accuracy", "steadiness"})
-    swirl = found["swirl"]
-    assert swirl.manifest()["status"] == "done"
-    assert "turning" in swirl.manifest()["history"][0]
+    runs = run_suite(path, tmp_path / "runs", {"accuracy", "steadiness"})
+    swirl = runs["swirl"]
+    assert swirl.require_manifest().status == "done"
+    assert "turning" in swirl.require_manifest().history[0]
     assert len(scored(swirl, "steadiness")[0]["values"]) == 4
 
     version = ("legible-swirl", "0.3.1")
@@ -187,7 +187,7 @@ def test_a_distribution_brings_methods_metrics_datasets_and_backbones(
         "method swirl": version, "metric steadiness": version,
         "dataset stripes": version, "backbone thin": version,
     }  # fmt: skip
-    sources = swirl.manifest()["identity"]["sources"]
+    sources = swirl.require_manifest().sources
     assert {"legible_swirl.swirl", "legible_swirl.maths", "legible_swirl.thin"} <= set(sources)
     kept = {file.name for file in (swirl.folder / "plugins").iterdir()}
     assert kept == {f"legible_swirl.{name}.py" for name in
@@ -200,7 +200,7 @@ def test_what_a_distribution_imports_of_its_own_is_part_of_the_run(
 ) -> None:
     path = write_suite(tmp_path, '"swirl"', "[]", "stripes", "thin")
     registry.load()
-    (spec,) = suites.specs(suites.read(path))
+    (spec,) = run_spec.expand(schema.read_suite(path))
     store = Store(tmp_path / "runs")
     before = Workspace(store, root=tmp_path).run_of(spec).name
     maths = installed / "maths.py"
@@ -210,7 +210,7 @@ def test_what_a_distribution_imports_of_its_own_is_part_of_the_run(
 
 PYTEST = """
 import pytest
-from bench.check import checks
+from legible import checks
 
 @pytest.mark.parametrize("law", checks("small.py"), ids=str)
 def test_small(law):

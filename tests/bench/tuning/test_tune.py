@@ -12,12 +12,12 @@ import torch
 
 from legible.bench.cli import main as cli
 from legible.bench.errors import UserError
-from legible.bench.execution import schedule as session
+from legible.bench.execution import schedule
 from legible.bench.execution.store import Store
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard.publish import publish
 from legible.bench.plugins import registry
-from legible.bench.suites import run_spec as suites
+from legible.bench.suites import run_spec, schema
 from legible.bench.tuning import ledger as ledgers
 from legible.bench.tuning import tune as tuning
 from legible.bench.tuning.trials import plan
@@ -53,9 +53,9 @@ def workplace(tmp_path_factory, toy_plugin):
     """A folder with a suite that was tuned once: suite, bench and results."""
     folder = tmp_path_factory.mktemp("tuned")
     (folder / "tiny.toml").write_text(SUITE.format(plugin=toy_plugin))
-    suite = suites.read(folder / "tiny.toml")
+    suite = schema.read_suite(folder / "tiny.toml")
     workspace = Workspace(Store(folder / "runs"))
-    tuning.tune(workspace, suite, folder / "results", jobs=1)
+    tuning.run_trials(workspace, suite, folder / "results", jobs=1)
     return suite, workspace, folder / "results"
 
 
@@ -78,13 +78,13 @@ def copied(workplace, tmp_path):
 def worked(monkeypatch):
     """Names of the cells that were trained or scored."""
     names = []
-    work_off = session.work_off
+    work_off = schedule.work_off
 
     def spy(workspace, specs, *rest):
         names.extend(c.name for c in specs)
         return work_off(workspace, specs, *rest)
 
-    monkeypatch.setattr(session, "work_off", spy)
+    monkeypatch.setattr(schedule, "work_off", spy)
     return names
 
 
@@ -104,7 +104,7 @@ def test_the_ledger_holds_every_trial_and_one_choice_a_method(workplace):
 def test_a_second_time_nothing_is_made_and_the_bytes_are_the_same(workplace, worked):
     suite, workspace, results = workplace
     before = text_of(workplace)
-    tuning.tune(workspace, suite, results, jobs=1)
+    tuning.run_trials(workspace, suite, results, jobs=1)
     assert worked == [] and text_of(workplace) == before
 
 
@@ -114,20 +114,20 @@ def test_what_was_lost_is_made_again_and_nothing_else(workplace, worked):
     run = workspace.run_of(lost)
     for file in run.folder.glob("*.json"):
         file.unlink()
-    tuning.tune(workspace, suite, results, jobs=1)
+    tuning.run_trials(workspace, suite, results, jobs=1)
     assert worked == [lost.name] and text_of(workplace) == before
 
 
 def test_some_methods_alone_keep_the_lines_of_the_others(copied):
     suite, workspace, path = copied
     before = path.read_text()
-    tuning.tune(workspace, suite, path.parents[1], 1, methods=["dropout"])
+    tuning.run_trials(workspace, suite, path.parents[1], 1, methods=["dropout"])
     assert path.read_text() == before
     path.unlink()
-    tuning.tune(workspace, suite, path.parents[1], 1, methods=["dropout"])
+    tuning.run_trials(workspace, suite, path.parents[1], 1, methods=["dropout"])
     assert set(pd.read_csv(path).method) == {"plain", "dropout"}
     with pytest.raises(UserError, match=r"'activation_l1' on .* run `legible tune tiny`"):
-        tuning.settled(suite, suites.specs(suite), path.parents[1])
+        tuning.tuned_specs(suite, run_spec.expand(suite), path.parents[1])
 
 
 def test_test_data_is_never_read_to_choose(workplace, tmp_path, monkeypatch):
@@ -145,7 +145,7 @@ def test_test_data_is_never_read_to_choose(workplace, tmp_path, monkeypatch):
 
     monkeypatch.setitem(registry.DATASETS, "toy", spoilt)
     workspace = Workspace(Store(tmp_path / "runs"))
-    tuning.tune(workspace, suite, tmp_path, jobs=1)
+    tuning.run_trials(workspace, suite, tmp_path, jobs=1)
     spec = plan(suite)[0].spec
     assert workspace.run_of(spec).name != workplace[1].run_of(spec).name
     assert (tmp_path / suite.name / ledgers.FILE).read_text() == text_of(workplace)
@@ -164,20 +164,20 @@ def test_validation_data_does_choose(workplace, tmp_path, monkeypatch):
         )
 
     monkeypatch.setitem(registry.DATASETS, "toy", spoilt)
-    tuning.tune(Workspace(Store(tmp_path / "runs")), suite, tmp_path, jobs=1)
+    tuning.run_trials(Workspace(Store(tmp_path / "runs")), suite, tmp_path, jobs=1)
     assert (tmp_path / suite.name / ledgers.FILE).read_text() != text_of(workplace)
 
 
 def test_the_suite_runs_with_what_was_chosen(workplace):
     suite, workspace, results = workplace
     ledger = tuning.read(suite, results)
-    specs = suites.specs(suite)
-    final = tuning.settled(suite, specs, results)
+    specs = run_spec.expand(suite)
+    final = tuning.tuned_specs(suite, specs, results)
     for spec, before in zip(final, specs, strict=True):
         chosen = ledger.choices[(*BLOCK, *before.row)].outcome.setting
         assert spec.stage == "final" and spec.row == before.row and spec.seed in (0, 1, 2)
         assert all(spec.params[k] == v for k, v in json.loads(chosen).items())
-    session.run(workspace, final[:2], 1, [])
+    schedule.run_all(workspace, final[:2], 1, [])
     probe, whole = workspace.probe(final[1]), workspace.dataset("toy", {"classes": 6})[0]
     assert torch.equal(probe.labels, whole.test.labels[:40])
     assert probe.concepts.names == ("square0", "square3", "square5")
@@ -188,14 +188,14 @@ def test_the_suite_runs_with_what_was_chosen(workplace):
 
 def test_a_suite_that_tunes_nothing_is_left_as_it_is(workplace, tmp_path):
     plain = workplace[0].model_copy(update={"tune": None})
-    specs = suites.specs(plain)
-    assert tuning.settled(plain, specs, tmp_path) == specs
+    specs = run_spec.expand(plain)
+    assert tuning.tuned_specs(plain, specs, tmp_path) == specs
 
 
 def test_a_tuning_seed_cannot_test(workplace):
     suite, _, results = workplace
     with pytest.raises(UserError, match="seed 100 chose the settings"):
-        tuning.settled(suite, suites.specs(suite, [0, 100]), results)
+        tuning.tuned_specs(suite, run_spec.expand(suite, [0, 100]), results)
 
 
 def other_choice(lines):
@@ -237,7 +237,7 @@ def test_a_ledger_edited_by_hand_is_refused(copied, edit):
     assert lines != table.to_dict("records")
     pd.DataFrame(lines).to_csv(path, index=False)
     with pytest.raises(UserError, match="run `legible tune tiny`") as error:
-        tuning.settled(suite, suites.specs(suite), path.parents[1])
+        tuning.tuned_specs(suite, run_spec.expand(suite), path.parents[1])
     assert "\n" not in str(error.value)
 
 
@@ -254,7 +254,7 @@ def test_a_ledger_of_another_table_is_refused(copied, change):
     suite, _, path = copied
     other = suite.model_copy(update={"tune": suite.tune.model_copy(update=change)})
     with pytest.raises(UserError, match=r"does not fit the suite .* run `legible tune tiny`"):
-        tuning.settled(other, suites.specs(other), path.parents[1])
+        tuning.tuned_specs(other, run_spec.expand(other), path.parents[1])
 
 
 def test_a_ledger_of_another_recipe_is_refused(copied):
@@ -268,7 +268,7 @@ def test_a_trial_that_fails_is_kept_and_never_chosen(workplace, tmp_path, monkey
     suite, workspace, _ = workplace
     cls = registry.METHODS["activation_l1"]
     monkeypatch.setattr(cls, "search", {"strength": (0.1, 1e39)})
-    path = tuning.tune(workspace, suite, tmp_path, jobs=1)
+    path = tuning.run_trials(workspace, suite, tmp_path, jobs=1)
     table = pd.read_csv(path, keep_default_na=False)
     failed = table[table.problem.str.startswith("failed:")]
     assert list(failed.method) == ["activation_l1"] and "not finite" in failed.problem.iloc[0]
@@ -287,7 +287,7 @@ def test_a_metric_that_breaks_is_named_and_nothing_chosen(workplace, tmp_path, m
 
     monkeypatch.setattr(score, "score", broken)
     with pytest.raises(UserError, match=r"plain has no netdissect_iou .* no units"):
-        tuning.tune(Workspace(Store(tmp_path / "runs")), suite, tmp_path, jobs=1)
+        tuning.run_trials(Workspace(Store(tmp_path / "runs")), suite, tmp_path, jobs=1)
     assert not (tmp_path / suite.name).exists()
 
 
@@ -296,14 +296,14 @@ def test_missing_data_and_a_skipped_method_are_told_apart(workplace, tmp_path, t
     (tmp_path / "gone.toml").write_text(text.replace("classes = 6", "missing = true"))
     workspace = Workspace(Store(tmp_path / "runs"))
     with pytest.raises(UserError, match="made, not fetched"):
-        tuning.tune(workspace, suites.read(tmp_path / "gone.toml"), tmp_path, jobs=1)
+        tuning.run_trials(workspace, schema.read_suite(tmp_path / "gone.toml"), tmp_path, jobs=1)
     flat = text.replace('"dropout"', '"iccnn"').replace('"vgg"', '"mlp"')
     flat = flat.replace("net = {width = 4, stages = 2}", "net = {hidden = [8]}")
     flat = flat.replace("netdissect_iou", "accuracy_own_units").replace(
         '"semantics"', '"class specificity"'
     )
     (tmp_path / "flat.toml").write_text(flat)
-    path = tuning.tune(workspace, suites.read(tmp_path / "flat.toml"), tmp_path, jobs=1)
+    path = tuning.run_trials(workspace, schema.read_suite(tmp_path / "flat.toml"), tmp_path, jobs=1)
     table = pd.read_csv(path, keep_default_na=False)
     skipped = table[table.method == "iccnn"]
     assert len(skipped) == 2 and skipped.problem.str.startswith("skipped: needs").all()
@@ -312,8 +312,8 @@ def test_missing_data_and_a_skipped_method_are_told_apart(workplace, tmp_path, t
 @pytest.mark.slow
 def test_publishing_shows_the_headline_number_the_trials_and_the_setting(workplace, tmp_path):
     suite, workspace, results = workplace
-    specs = tuning.settled(suite, suites.specs(suite), results)
-    session.run(workspace, specs, 1, [])
+    specs = tuning.tuned_specs(suite, run_spec.expand(suite), results)
+    schedule.run_all(workspace, specs, 1, [])
 
     def made():
         readme = publish(workspace, suite, specs, results, False, "legible", with_pictures=False)

@@ -11,14 +11,14 @@ import pytest
 
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
-from legible.bench.plugins.registry import Plugin
+from legible.bench.plugins.registry import Origin
 from legible.methods.base import METHODS
 from legible.metrics.base import METRICS
 
 pytestmark = pytest.mark.usefixtures("kept_registry")
 
 METHOD = '''
-from methods.base import Method, register
+from legible import Method, register
 
 @register
 class Mine(Method):
@@ -70,12 +70,12 @@ class TestAFile:
         path = write(tmp_path / "mine.py", METHOD)
         assert registry.load_plugin(path) == [("methods", "mine")]
         assert registry.get("methods", "mine").name == "mine"
-        assert registry.plugin_of("methods", "mine") == Plugin(str(path))
+        assert registry.plugin_of("methods", "mine") == Origin(str(path))
         assert registry.source("methods", "mine") == path
 
     def test_may_register_several_kinds(self, tmp_path: Path) -> None:
         path = write(tmp_path / "both.py", METHOD + '''
-from metrics.base import metric
+from legible import metric
 
 @metric(aspect="focus", better="lower", per="layer")
 def both_metric(layer, probe):
@@ -83,7 +83,7 @@ def both_metric(layer, probe):
     return 1.0
 ''')  # fmt: skip
         assert registry.load_plugin(path) == [("methods", "both"), ("metrics", "both_metric")]
-        assert registry.plugin_of("metrics", "both_metric") == Plugin(str(path))
+        assert registry.plugin_of("metrics", "both_metric") == Origin(str(path))
 
     def test_loaded_twice_is_imported_once_until_it_changes(self, tmp_path: Path) -> None:
         path = write(tmp_path / "mine.py", METHOD)
@@ -144,12 +144,12 @@ def both_metric(layer, probe):
     @pytest.mark.parametrize(
         ("kind", "text"),
         [
-            ("metric", "from metrics.base import metric\n"
+            ("metric", "from legible import metric\n"
                        "@metric(aspect='task', better='higher', per='network')\n"
                        "def accuracy(network, probe):\n    return 1.0\n"),
-            ("dataset", "from bench.data.base import dataset\n"
+            ("dataset", "from legible import dataset\n"
                         "@dataset\ndef kanji(root):\n    pass\n"),
-            ("backbone", "from bench.backbones.base import backbone\n"
+            ("backbone", "from legible import backbone\n"
                          "@backbone\ndef vgg(image, classes):\n    pass\n"),
         ],
     )  # fmt: skip
@@ -164,7 +164,7 @@ class TestADistribution:
         registry.load()
         assert registry.FAILED == {}
         assert METHODS["swirling"].__name__ == "Mine"
-        assert registry.plugin_of("methods", "swirling") == Plugin("swirling-dist", "1.2")
+        assert registry.plugin_of("methods", "swirling") == Origin("swirling-dist", "1.2")
 
     def test_that_cannot_be_imported_is_listed_and_hides_nothing(self, distribution) -> None:
         distribution("sinking", "import no_such_module")

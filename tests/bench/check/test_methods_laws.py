@@ -23,7 +23,7 @@ import typing
 import numpy as np
 import torch
 from torch import nn
-from methods.base import Method, register
+from legible import Method, register
 
 SEEN = []
 
@@ -346,7 +346,7 @@ def test_the_docstring_needs_every_part(part: str, write: Any) -> None:
 
 
 def test_a_method_without_docstring_is_told_so(write: Any) -> None:
-    path = write("silent", "", "from methods.base import Method, register\n@register\n"
+    path = write("silent", "", "from legible import Method, register\n@register\n"
                  "class Silent(Method):\n    pass\n")  # fmt: skip
     (case,) = (c for c in checks(path) if c.name == "docstring_says_what_it_is")
     assert "no docstring" in case.outcome().reason

@@ -9,10 +9,10 @@ import torch
 from legible.bench.errors import UserError
 from legible.bench.execution import worker as execute
 from legible.bench.execution.store import Run, Store
-from legible.bench.execution.worker import worker
+from legible.bench.execution.worker import work_through as worker
 from legible.bench.execution.workspace import Workspace
 from legible.bench.scores.collect import score_table
-from legible.bench.suites import run_spec as suites
+from legible.bench.suites import run_spec, schema
 
 SUITE = """
 title = "Watched"
@@ -36,7 +36,7 @@ WATCH = 'watch = ["order_parameter", "module_count"]'
 def specs(folder: Path, watch: str = "") -> list[suites.RunSpec]:
     path = folder / "watched.toml"
     path.write_text(SUITE.replace("WATCH", watch))
-    return suites.specs(suites.read(path))
+    return run_spec.expand(schema.read_suite(path))
 
 
 def test_watching_adds_to_the_history_and_changes_no_weight(toy_plugin, tmp_path):
@@ -91,7 +91,7 @@ net = {width = 4, stages = 2}
 def few(folder: Path, *shots: int) -> list[suites.RunSpec]:
     path = folder / "few.toml"
     path.write_text(FEW + "".join(f"{BLOCK}shots = {n}\n" for n in shots))
-    return suites.specs(suites.read(path))
+    return run_spec.expand(schema.read_suite(path))
 
 
 def test_shots_are_drawn_by_the_seed_and_shared_by_methods(toy_plugin, tmp_path):

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
+from planted_probes import make_concepts
 
 from legible.bench.scoring.oracle import common, measurable, oracle_layer
 from legible.metrics.detection import concept_aucs
 from legible.metrics.network import Concepts
-from planted.probes import make_concepts
 
 
 def squares(side: int, images: int = 240, concepts: int = 12, of_class: tuple[int, ...] = ()):

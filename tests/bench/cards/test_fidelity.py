@@ -5,7 +5,7 @@ import pkgutil
 import pandas as pd
 import pytest
 
-import methods
+from legible import methods
 from legible.bench.cards import fidelity
 from legible.bench.plugins import registry
 from legible.bench.scores.score_table import read_scores

@@ -43,7 +43,7 @@ def networks(plain: float, untrained: float, rotated: float) -> dict[str, float]
 
 
 def test_the_document_is_what_the_command_prints():
-    command = [sys.executable, "-m", "bench.cli", "list", "metrics", "--cards"]
+    command = [sys.executable, "-m", "legible", "list", "metrics", "--cards"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert told == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from legible.bench.errors import UserError
-from legible.bench.execution import schedule as session
+from legible.bench.execution import schedule
 from legible.bench.execution.pairs import due
 from legible.bench.execution.store import Store
-from legible.bench.execution.worker import worker
+from legible.bench.execution.worker import work_through as worker
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.plugins import registry
 from legible.bench.scores.collect import score_table
 from legible.bench.scoring.score import MISSING, stale
-from legible.bench.suites import run_spec as suites
+from legible.bench.suites import run_spec, schema
 
 SUITE = """
 title = "Partners"
@@ -45,7 +45,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def specs(folder: Path, text: str = SUITE, **chosen: list) -> list[suites.RunSpec]:
     path = folder / "partners.toml"
     path.write_text(text)
-    return suites.specs(suites.read(path), **chosen)
+    return run_spec.expand(schema.read_suite(path), **chosen)
 
 
 def values(workspace: Workspace, made: list[suites.RunSpec], metric: str) -> list[float]:
@@ -70,22 +70,22 @@ def test_a_block_may_name_its_methods(tmp_path):
 
 def test_comparisons_are_scored_once_both_runs_are_there(workspace, tmp_path):
     made = specs(tmp_path)
-    session.run(workspace, made, 1, [])
+    schedule.run_all(workspace, made, 1, [])
     for name in ("ari", "ari_splits", "ari_seeds", "matched_correlation"):
         assert values(workspace, made, name) == pytest.approx([1, 1, 1]), name
-    assert all(status == "done" for _, status, _ in session.plan(workspace, made))
+    assert all(status == "done" for _, status, _ in schedule.plan(workspace, made))
 
 
 def test_a_comparison_of_seeds_waits_and_nothing_is_scored_twice(workspace, tmp_path):
     first, second, _ = made = specs(tmp_path)
     worker(workspace, [first], lambda event: None)
-    run, key = workspace.run_of(first), probe_key(first)
+    run, key = workspace.run_of(first), probe_key(workspace, first)
     before = run.scores(key)
     assert "ari_splits" in before and "ari_seeds" not in before
-    assert not due(workspace, first).stale(run, key) and not session.waits(workspace, first)
+    assert not due(workspace, first).stale(run, key) and not schedule.waits(workspace, first)
     worker(workspace, [second], lambda event: None)
-    assert session.waits(workspace, first)
-    session.run(workspace, made, 1, [])
+    assert schedule.waits(workspace, first)
+    schedule.run_all(workspace, made, 1, [])
     after = run.scores(key)
     assert {name: after[name] for name in before} == before
     assert "ari_seeds" in after
@@ -93,17 +93,17 @@ def test_a_comparison_of_seeds_waits_and_nothing_is_scored_twice(workspace, tmp_
 
 def test_another_partner_makes_comparisons_of_seeds_stale_and_no_others(workspace, tmp_path):
     made = specs(tmp_path)
-    session.run(workspace, made, 1, [])
+    schedule.run_all(workspace, made, 1, [])
     moved = dataclasses.replace(made[0], partner=2)
-    names = due(workspace, moved).stale(workspace.run_of(moved), probe_key(made[0]))
+    names = due(workspace, moved).stale(workspace.run_of(moved), probe_key(workspace, made[0]))
     assert "ari_seeds" in names and "ari_splits" not in names and "ari" not in names
-    scores = workspace.run_of(moved).scores(probe_key(made[0]))
+    scores = workspace.run_of(moved).scores(probe_key(workspace, made[0]))
     assert stale(scores, ["ari", "ari_splits"]) == []
 
 
 def test_a_suite_of_one_seed_says_why_there_is_no_comparison(workspace, tmp_path):
     made = specs(tmp_path, SUITE.replace("[0, 1, 2]", "[0]"))
-    session.run(workspace, made, 1, [])
+    schedule.run_all(workspace, made, 1, [])
     table = score_table(workspace, made)
     (row,) = table[table["metric"] == "ari_seeds"].to_dict("records")
     assert row["reason"] == MISSING["seeds"]
@@ -112,11 +112,11 @@ def test_a_suite_of_one_seed_says_why_there_is_no_comparison(workspace, tmp_path
 def test_suites_with_other_seeds_keep_their_own_comparisons(workspace, tmp_path):
     """Seed 1 is compared with 0 where it is the last, and with 2 where it is not."""
     short = specs(tmp_path, SUITE.replace("[0, 1, 2]", "[0, 1]"))
-    session.attempt(workspace, short, 1, [])
-    kept = workspace.run_of(short[1]).scores(probe_key(short[1]))
+    schedule.attempt(workspace, short, 1, [])
+    kept = workspace.run_of(short[1]).scores(probe_key(workspace, short[1]))
     longer = specs(tmp_path)
-    session.attempt(workspace, longer, 1, [])
-    assert workspace.run_of(short[1]).scores(probe_key(short[1])) == kept
-    assert probe_key(short[1]) != probe_key(longer[1])
-    assert probe_key(short[0]) == probe_key(longer[0])
-    assert session.plan(workspace, short)[1][1] == session.plan(workspace, longer)[1][1] == "done"
+    schedule.attempt(workspace, longer, 1, [])
+    assert workspace.run_of(short[1]).scores(probe_key(workspace, short[1])) == kept
+    assert probe_key(workspace, short[1]) != probe_key(workspace, longer[1])
+    assert probe_key(workspace, short[0]) == probe_key(workspace, longer[0])
+    assert schedule.plan(workspace, short)[1][1] == schedule.plan(workspace, longer)[1][1] == "done"

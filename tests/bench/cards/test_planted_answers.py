@@ -13,8 +13,8 @@ from legible.bench.backbones import planted as networks
 from legible.bench.cards.planted_answers import ANSWERS
 from legible.bench.data.planted import planted
 from legible.bench.plugins import registry
-from legible.bench.scoring.probe import probe
-from legible.bench.scoring.score import score
+from legible.bench.scoring.probe import probe_network as probe
+from legible.bench.scoring.score import score_metric as score
 from legible.methods.base import Method
 from legible.metrics.base import METRICS, Layer, Probe
 

@@ -12,7 +12,7 @@ from legible.bench.check.law import LAWS
 
 METRIC = """
 import torch
-from metrics.base import metric
+from legible import metric
 
 CALLS = []
 
@@ -24,8 +24,8 @@ def {name}({arguments}):
 
 DATASET = '''
 import torch
-from bench.data.base import Dataset, Split, dataset, make_splits
-from metrics.network import Concepts
+from legible import Dataset, Split, dataset, make_splits
+from legible import Concepts
 
 CALLS = []
 
@@ -46,8 +46,8 @@ BACKBONE = '''
 from collections import OrderedDict
 import torch
 from torch import nn
-from bench.backbones.base import backbone
-from bench.taps import Network, Tap
+from legible import backbone
+from legible import Network, Tap
 
 CALLS = []
 

@@ -54,7 +54,7 @@ def workplace(tmp_path_factory, toy_plugin):
     """A folder with a tiny suite in it, run once."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "tiny.toml").write_text(TINY.format(plugin=toy_plugin))
-    command = [sys.executable, "-m", "bench.cli", "run", "tiny.toml", "--jobs", "2"]
+    command = [sys.executable, "-m", "legible", "run", "tiny.toml", "--jobs", "2"]
     done = subprocess.run(
         [*command, "--device", "cpu"], cwd=folder, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
@@ -220,7 +220,7 @@ def test_a_dry_run_shows_what_is_missing_and_trains_nothing(tmp_path, legible, t
 
 
 PLUGIN = """
-from methods.base import Method, register
+from legible import Method, register
 
 @register
 class Mine(Method):
@@ -335,7 +335,7 @@ def test_slurm_is_asked_for_where_there_is_none(tmp_path, monkeypatch, legible, 
 def test_ctrl_c_stops_cleanly_and_the_next_run_continues(tmp_path, toy_plugin):
     text = TINY.format(plugin=toy_plugin).replace("epochs = 2", "epochs = 400")
     (tmp_path / "long.toml").write_text(text)
-    command = [sys.executable, "-m", "bench.cli", "run", "long.toml", "--methods", "plain",
+    command = [sys.executable, "-m", "legible", "run", "long.toml", "--methods", "plain",
                "--device", "cpu", "--jobs", "1"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
     restored = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - CI may ignore it

@@ -9,7 +9,8 @@ import pytest
 from legible.bench.check.conformance import check, failed, render
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
-from legible.bench.plugins.scaffold import KINDS, new
+from legible.bench.plugins.scaffold import KINDS
+from legible.bench.plugins.scaffold import write_plugin as new
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -81,7 +81,7 @@ def legible(
     def run(*arguments: str) -> tuple[int, str]:
         if arguments[0] in ("run", "publish"):  # long: in a process without type checks
             told = subprocess.run(
-                [sys.executable, "-m", "bench.cli", *arguments], cwd=tmp_path,
+                [sys.executable, "-m", "legible", *arguments], cwd=tmp_path,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 capture_output=True, text=True, check=False,
             )  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 
 from legible.bench.errors import UserError
-from legible.bench.suites import run_spec as suites
+from legible.bench.suites import run_spec, schema
 from legible.bench.suites.run_spec import specs
 from legible.bench.suites.schema import SUITES, find, read
 
@@ -113,4 +113,4 @@ def test_suites_are_found_by_name_and_by_path(write):
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_shipped_suite_is_valid(path, toy_plugin):
-    assert suites.specs(suites.read(path))
+    assert run_spec.expand(schema.read_suite(path))

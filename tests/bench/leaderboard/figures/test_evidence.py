@@ -15,7 +15,7 @@ from legible.bench.leaderboard.figures.evidence import (
     spread_units,
 )
 from legible.bench.plugins import registry
-from legible.bench.scoring.probe import probe
+from legible.bench.scoring.probe import probe_network as probe
 from legible.bench.suites.run_spec import Block
 from legible.methods.base import METHODS
 

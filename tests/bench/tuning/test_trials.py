@@ -7,13 +7,13 @@ import torch
 
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
-from legible.bench.scoring.splits import chosen_images, validation_names
-from legible.bench.suites import run_spec as suites
+from legible.bench.scoring.splits import judging_images, validation_names
+from legible.bench.suites import schema
 from legible.bench.tuning.trials import choices, plan, spread, tuning
 from legible.methods.base import Method
 
 registry.load()
-TUNED = [p for p in sorted(suites.SUITES.glob("*.toml")) if suites.read(p).tune]
+TUNED = [p for p in sorted(schema.SUITES.glob("*.toml")) if schema.read_suite(p).tune]
 
 SUITE = """
 title = "Tiny"
@@ -38,7 +38,7 @@ def read(tmp_path, toy_plugin):
     def make(*change):
         path = tmp_path / "tiny.toml"
         path.write_text(SUITE.replace(*change) if change else SUITE)
-        return suites.read(path)
+        return schema.read_suite(path)
 
     return make
 
@@ -67,7 +67,7 @@ def tried(kept_registry):
 
 @pytest.mark.parametrize("path", TUNED, ids=lambda p: p.stem)
 def test_every_method_of_a_shipped_suite_gets_the_same_budget(path):
-    suite = suites.read(path)
+    suite = schema.read_suite(path)
     counts: dict[tuple[str, ...], int] = {}
     for planned in plan(suite):
         counts[planned.key] = counts.get(planned.key, 0) + 1
@@ -167,12 +167,12 @@ def test_a_wrong_table_is_refused_when_the_file_is_read(read, change, message):
 
 def test_a_suite_without_the_table_cannot_be_tuned():
     with pytest.raises(UserError, match="suite 'quick' has no \\[tune\\] table"):
-        tuning(suites.read(suites.find("quick")))
+        tuning(schema.read_suite(schema.find_suite("quick")))
 
 
 def test_halves_share_no_concept_and_leave_none_out(toy):
     names = {
-        stage: chosen_images(toy, "test", stage, 40).concepts.names
+        stage: judging_images(toy, "test", stage, 40).concepts.names
         for stage in ("", "tuning", "final")
     }
     assert set(names["tuning"]) | set(names["final"]) == set(names[""])
@@ -190,11 +190,11 @@ def test_each_category_is_halved_whatever_the_order():
 
 
 def test_choosing_sees_validation_images_and_testing_test_images(toy):
-    tuned, final = (chosen_images(toy, "test", stage, 40) for stage in ("tuning", "final"))
+    tuned, final = (judging_images(toy, "test", stage, 40) for stage in ("tuning", "final"))
     assert torch.equal(tuned.images, toy.validation.images[:40])
     assert torch.equal(final.images, toy.test.images[:40])
-    whole = chosen_images(toy, "test", "", 40)
+    whole = judging_images(toy, "test", "", 40)
     assert torch.equal(whole.concepts.packed, toy.test.concepts.packed[:40])
-    training = chosen_images(toy, "train", "tuning", 40)
+    training = judging_images(toy, "train", "tuning", 40)
     assert torch.equal(training.images, toy.train.images[:40])
     assert training.concepts.names == tuned.concepts.names
