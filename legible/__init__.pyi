@@ -8,6 +8,7 @@ from .bench.check.conformance import check as check
 from .bench.check.conformance import checks as checks
 from .bench.data.base import DataMissing as DataMissing
 from .bench.data.base import Dataset as Dataset
+from .bench.data.base import Split as Split
 from .bench.data.base import dataset as dataset
 from .bench.data.base import make_splits as make_splits
 from .bench.errors import UserError as UserError
@@ -22,4 +23,5 @@ from .metrics.base import Probe as Probe
 from .metrics.base import Score as Score
 from .metrics.base import metric as metric
 from .metrics.network import Concepts as Concepts
+from .metrics.network import NetworkLike as NetworkLike
 from .metrics.network import Output as Output

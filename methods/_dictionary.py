@@ -1,6 +1,6 @@
-"""Shared by the post-hoc dictionaries: a finished network's activations written in other units.
+"""Shared by the post-hoc methods: replaces a trained network's units by atoms of a dictionary.
 
-Not a method.
+Not a method itself.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from legible.metrics.network import NetworkLike
 class Dictionary(Method):
     """The plain network with one Tap's activation replaced by its code in a dictionary.
 
-    At every position the vector of units is encoded before the Tap (so that the atoms are its
-    units) and decoded behind it (so that the network goes on with the reconstruction).
+    At every position the vector of units is encoded before the Tap, so that the atoms are its
+    units, and decoded after it, so that the network continues with the reconstruction.
+
+    atoms: number of atoms; `default_atoms` by default.
+    taps: the one Tap whose units are replaced.
     """
 
     kind = "null"
@@ -33,9 +36,10 @@ class Dictionary(Method):
             raise ValueError(f"atoms must be at least 1, not {atoms}")
         self.atoms = atoms
 
-    # ------------------------------------------------------------- what a dictionary says
+    # ------------------------------------------------------------- for subclasses
 
     def default_atoms(self, units: int) -> int:
+        """The number of atoms unless one is given; by default as many as units."""
         return units
 
     def create(self, atoms: int, units: int) -> None:
@@ -47,17 +51,19 @@ class Dictionary(Method):
         raise NotImplementedError
 
     def encode(self, x: Float[Tensor, "samples units"]) -> Float[Tensor, "samples atoms"]:
+        """The code of activation vectors."""
         raise NotImplementedError
 
     def decode(self, code: Float[Tensor, "samples atoms"]) -> Float[Tensor, "samples units"]:
+        """The activation vectors that a code stands for."""
         raise NotImplementedError
 
-    # ------------------------------------------------------------- the same for all
+    # ------------------------------------------------------------- shared
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)
         if len(self.taps) != 1:
-            raise ValueError(f"a dictionary stands at one Tap, not at {len(self.taps)}")
+            raise ValueError(f"taps must name exactly one Tap, not {len(self.taps)}")
         tap = network.taps[self.taps[0]]
         units = tap.units
         self.create(self.atoms or self.default_atoms(units), units)
@@ -65,15 +71,15 @@ class Dictionary(Method):
         tap.install(lambda x: self.pointwise(self.encode, x), before=True)
         tap.install(lambda x: self.pointwise(self.decode, x))
         self.eval()
-        network.wire()  # type: ignore[attr-defined]  # the Tap has another number of units now
+        network.wire()  # type: ignore[attr-defined]  # the Tap's number of units has changed
         self.train()
-        # the next layer's weights belong to the units, not to the atoms behind the decoder
+        # the next layer's weights belong to the units after the decoder, not to the atoms
         tap.outgoing = ()  # type: ignore[misc]
 
     def pointwise(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """``function`` of the vector of units at every image and position.
+        """Applies ``function`` to the vector of units at every image and position.
 
-        While a network trains, the dictionary is not there: it belongs to a finished one.
+        Returns ``x`` unchanged in training mode, since the dictionary belongs to a trained network.
         """
         if self.training:
             return x
@@ -94,17 +100,17 @@ class Dictionary(Method):
     def collect(
         self, network: NetworkLike, data: Data, limit: int = 50_000
     ) -> Float[Tensor, "samples units"]:
-        """Activation vectors at random positions of all training images, at most ``limit``."""
+        """At most ``limit`` activation vectors at random positions of all training images."""
         images = len(data.labels)
-        chosen = []
+        parts = []
         for _, batch in data.batches(256):
             maps = network(batch).activations[self.taps[0]].flatten(2)
             count = min(maps.shape[2], max(1, limit // images))
             draw = torch.rand(
                 len(maps), maps.shape[2], generator=self.generator, device=maps.device
             )
-            where = draw.argsort(1)[:, None, :count].expand(-1, maps.shape[1], -1)
-            chosen.append(maps.gather(2, where).movedim(1, 2).flatten(0, 1))
-        samples = torch.cat(chosen).to(next(self.buffers()).dtype)
+            positions = draw.argsort(1)[:, None, :count].expand(-1, maps.shape[1], -1)
+            parts.append(maps.gather(2, positions).movedim(1, 2).flatten(0, 1))
+        samples = torch.cat(parts).to(next(self.buffers()).dtype)
         order = torch.randperm(len(samples), generator=self.generator, device=samples.device)
         return samples[order[:limit]]

@@ -1,6 +1,6 @@
-"""Shared by methods on weights: which weight layer joins which units, and a sheet of units.
+"""Shared by methods on weights: which units each weight layer joins, and a sheet of units.
 
-Not a method.
+Not a method itself.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ TINY = 1e-20
 
 
 class Link(NamedTuple):
-    """A weight layer, the norm behind it, and the Taps whose units it joins.
+    """A weight layer, the normalisation after it, and the Taps whose units it joins.
 
     ``source`` is None where images come in, ``target`` where logits go out. The target of the
-    last convolution of a residual branch is the Tap behind the sum.
+    last convolution of a residual branch is the Tap after the sum.
     """
 
     layer: nn.Linear | nn.Conv2d
@@ -35,33 +35,33 @@ class Link(NamedTuple):
 
 
 def links(network: NetworkLike) -> list[Link]:
-    """Every weight layer of the network that a Tap meets, once, in running order."""
-    found: dict[int, Link] = {}
+    """Every weight layer next to a Tap, once each, in the order of the forward pass."""
+    by_layer: dict[int, Link] = {}
     taps = list(network.taps.values())
     for position, tap in enumerate(taps):
-        if tap.incoming is not None and id(tap.incoming) not in found:
-            found[id(tap.incoming)] = Link(tap.incoming, tap.norm, None, tap.name)
+        if tap.incoming is not None and id(tap.incoming) not in by_layer:
+            by_layer[id(tap.incoming)] = Link(tap.incoming, tap.norm, None, tap.name)
         later = taps[position + 1 :]
         for edge in tap.outgoing:
-            if edge.weight is not None and id(edge.weight) not in found:
+            if edge.weight is not None and id(edge.weight) not in by_layer:
                 own = [t.name for t in later if t.incoming is edge.weight]
                 behind_sum = [t.name for t in later if t.incoming is None]
                 target = (own + behind_sum + [None])[0]
-                found[id(edge.weight)] = Link(edge.weight, edge.norm, tap.name, target)
-    return list(found.values())
+                by_layer[id(edge.weight)] = Link(edge.weight, edge.norm, tap.name, target)
+    return list(by_layer.values())
 
 
-def chosen_links(network: NetworkLike, taps: list[str]) -> list[Link]:
-    """The weight layers that make the units of some Taps; with all Taps, the head too."""
-    everything = len(taps) == len(network.taps)
-    return [link for link in links(network) if link.target in taps or everything]
+def links_to(network: NetworkLike, taps: list[str]) -> list[Link]:
+    """The weight layers that make the units of ``taps``; for all Taps, also the head."""
+    all_taps = len(taps) == len(network.taps)
+    return [link for link in links(network) if link.target in taps or all_taps]
 
 
 def effective_weight(link: Link) -> Float[Tensor, "targets inputs *kernel"]:
-    """What of a layer's weight the function depends on.
+    """The part of a layer's weight that the network's function depends on.
 
-    Behind a normalisation a filter's own norm means nothing, so there each filter has unit norm
-    times the normalisation's |gamma|: a penalty on it cannot be evaded by rescaling. A zero
+    Before a normalisation a filter's own norm has no effect. There each filter is scaled to unit
+    norm times the normalisation's |gamma|, so that rescaling does not evade a penalty on it. A zero
     filter stays zero, without gradient.
     """
     weight = link.weight.float()
@@ -78,9 +78,12 @@ def effective_weight(link: Link) -> Float[Tensor, "targets inputs *kernel"]:
 
 def by_unit(
     weight: Float[Tensor, "targets inputs *kernel"], units: int
-) -> Float[Tensor, "targets units cells"]:
-    """A weight with its inputs gathered by unit of the source: kernel cells, or map cells where
-    the way there flattens a map (flattening puts a channel's cells together)."""
+) -> Float[Tensor, "targets units entries"]:
+    """Groups a weight's inputs by the unit they come from.
+
+    The entries of a unit are those of its kernel, or the positions of its map where a layer
+    flattens the map (flattening keeps a channel's positions together).
+    """
     return weight.reshape(len(weight), units, -1)
 
 

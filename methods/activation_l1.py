@@ -1,4 +1,4 @@
-"""Sparse activations by an L1 penalty."""
+"""Activation L1: sparse activations by an L1 penalty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from legible.methods.base import Method, Step, TapChoice, register
 
 @register
 class ActivationL1(Method):
-    """Mean absolute activation at the chosen Taps.
+    """Penalises the mean absolute activation, which makes activations sparse.
 
     Equation: L = CE + s * sum over Taps of mean |a|.
     Paper: standard; for example Glorot, Bordes & Bengio, "Deep sparse rectifier neural

@@ -19,20 +19,22 @@ def bean_penalty(
     order: Literal[1, 2] = 1,
     distance: Literal["squared", "absolute"] = "squared",
 ) -> Float[Tensor, ""]:
-    """(1 / N^2) sum_ij M_ij mean_b |h_bi - h_bj|^p, p = 2 or 1, without the N x N x B tensor."""
+    """(1 / N^2) sum_ij M_ij mean_b |h_bi - h_bj|^p with p = 2 ("squared") or 1 ("absolute").
+
+    Memory stays below the N x N x B tensor of all differences.
+    """
     gate = (gamma * weight).tanh().abs()  # (targets, units): A transposed
-    form = laplacian if distance == "squared" else pairwise
-    return form(activation, gate, order)
+    function = laplacian_penalty if distance == "squared" else pairwise_penalty
+    return function(activation, gate, order)
 
 
-def laplacian(
+def laplacian_penalty(
     activation: Float[Tensor, "batch units"], gate: Float[Tensor, "targets units"], order: int
 ) -> Float[Tensor, ""]:
-    """The penalty with squared differences.
+    """The penalty with squared differences, as the energy of a graph Laplacian.
 
-    The sum is a graph-Laplacian energy, (2 / N^2) mean_b h (diag(M 1) - M) h. Every sample's
-    mean over units is subtracted first: differences do not change, and the two terms then do
-    not cancel where units have become nearly equal, which float32 would not survive.
+    It is (2 / N^2) mean_b h (diag(M 1) - M) h. Each sample's mean over units is subtracted first.
+    That does not change the differences and keeps float32 accurate where units are nearly equal.
     """
     h = activation - activation.mean(1, keepdim=True)
     batch, units = h.shape
@@ -47,11 +49,13 @@ def laplacian(
     return 2 / units**2 * (power @ degree - shared)
 
 
-def pairwise(
+def pairwise_penalty(
     activation: Float[Tensor, "batch units"], gate: Float[Tensor, "targets units"], order: int
 ) -> Float[Tensor, ""]:
-    """The penalty with absolute differences, which have no Laplacian form: each pair once, its
-    sum over the batch by torch's own kernel."""
+    """The penalty with absolute differences, which have no Laplacian form.
+
+    Each pair is computed once; `torch.pdist` sums over the batch.
+    """
     batch, units = activation.shape
     i, j = torch.triu_indices(units, units, 1, device=activation.device)
     correlation = (gate.T @ gate)[i, j]
@@ -59,14 +63,17 @@ def pairwise(
     return 2 / units**2 / batch * (correlation.pow(order) @ differences)
 
 
-def seen(edge: Edge, activation: Tensor) -> Float[Tensor, "batch units"]:
-    """What the next weight layer sees of each unit: for a convolution, a channel's mean."""
+def layer_input(edge: Edge, activation: Tensor) -> Float[Tensor, "batch units"]:
+    """The value of each unit that the next weight layer reads.
+
+    Before a convolution this is the channel's mean.
+    """
     bridged = edge.bridge(activation)
     return bridged.flatten(2).mean(2) if bridged.ndim > 2 else bridged
 
 
 def synapses(edge: Edge) -> Float[Tensor, "targets units"]:
-    """Outgoing weights by target and unit; between channels, the L1 norm of the kernel."""
+    """The outgoing weights by target and unit; for a convolution, the L1 norm of each kernel."""
     assert edge.weight is not None
     weight = edge.weight.weight.float()
     return weight.abs().flatten(2).sum(2) if weight.ndim > 2 else weight
@@ -74,7 +81,7 @@ def synapses(edge: Edge) -> Float[Tensor, "targets units"]:
 
 @register
 class Bean(Method):
-    """Pulls together the activations of units that drive the same targets.
+    """Makes units that drive the same targets respond alike.
 
     Equation: for a layer with activations h (B x N) and weights W (K x N) to the next layer,
     A = |tanh(gamma W^T)|, M = A A^T (order 1) or its elementwise square (order 2),
@@ -84,19 +91,19 @@ class Bean(Method):
     enhanced artificial neuronal assembly regularization", Frontiers in Neurorobotics 15, 2021.
     Repository: github.com/YuyangGao/BEAN, commit 8eede03; written from its formulas (the
     paper's own text was not available).
-    Differences: the squared sum is computed in its exact Laplacian form; gamma enters every
-    layer's gate alike (the code's main file has it twice in one layer and not at all in
-    another, which is the same at its gamma of 1). Units are those the next dense layer sees:
-    LeNet's 400 pooled units, not its 16 channels. ``convolutions`` is this project's extension.
+    Differences: the squared sum is computed in its exact Laplacian form. gamma enters the gate of
+    every layer once (the code's main file has it twice in one layer and not in another; at its
+    gamma of 1 this is the same). The units are the inputs of the next dense layer: LeNet's 400
+    pooled values, not its 16 channels. ``convolutions`` is an extension of this project.
 
     strength: the code's alpha (3 for order 1 with full data; 100 for order 2 with 10 shots).
-    The loss grows with the square of the activations and with the next layer's width, so
-    alpha does not carry over between architectures or orders.
+        The loss grows with the square of the activations and with the next layer's width, so
+        alpha does not carry over between architectures or orders.
     gamma: steepness of the gate.
-    order: 1 counts common targets, 2 counts weighted 4-cycles.
+    order: 1 counts common targets, 2 counts weighted cycles of length 4.
     distance: "squared" or "absolute" difference of two units' activations.
-    convolutions: also where the next layer is a convolution, with channels as units: their
-        spatial means as the next layer sees them, gated by the L1 norms of its kernels.
+    convolutions: acts also before convolutions; the units are then channels (their spatial
+        means) and the gate uses the L1 norms of the kernels.
     """
 
     needs = frozenset({"dense"})
@@ -127,18 +134,18 @@ class Bean(Method):
             for edge in step.network.taps[tap].outgoing:
                 if isinstance(edge.weight, self.kinds):
                     total = total + bean_penalty(
-                        seen(edge, step.activations[tap]), synapses(edge),
+                        layer_input(edge, step.activations[tap]), synapses(edge),
                         self.gamma, self.order, self.distance,
                     )  # fmt: skip
         return {"bean": self.strength * total}
 
     @torch.no_grad()
     def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
-        """Groups of units by the target they drive most strongly (signed effects apart)."""
-        claimed = {}
+        """Groups units by the target to which their weight has the largest absolute value."""
+        groups = {}
         for tap in self.taps:
             edges = [e for e in network.taps[tap].outgoing if isinstance(e.weight, self.kinds)]
             strength = synapses(edges[0]).abs() if edges else torch.zeros(0, 0)
             if strength.shape[1] == network.taps[tap].units:
-                claimed[tap] = strength.argmax(0)
-        return claimed
+                groups[tap] = strength.argmax(0)
+        return groups

@@ -1,4 +1,4 @@
-"""CGL: concept groups, blocks of channels that are active in the same places."""
+"""CGL: concept groups, contiguous channels that are active in the same places."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def receptive_field(
     form: Literal["halved", "sigmoid"] = "halved",
     epsilon: float = 5e-3,
 ) -> Float[Tensor, "batch units *map"]:
-    """psi, how much a unit is active at a position: a sigmoid of a / (std of the unit + epsilon).
+    """psi, the soft receptive field: a sigmoid of a / (the unit's standard deviation + epsilon).
 
-    The std is over images and positions (N - 1). "halved" is 2 sigmoid - 1, which is 0 where a
-    rectified unit is silent; "sigmoid" is 0.5 there.
+    The standard deviation is over images and positions (N - 1). "halved" is 2 sigmoid - 1, which
+    is 0 where a rectified unit is silent; "sigmoid" is 0.5 there.
     """
     units = activation.movedim(1, 0).flatten(1)
     power = (units - units.mean(1, keepdim=True)).square().sum(1) / max(units.shape[1] - 1, 1)
@@ -36,22 +36,23 @@ def group_distance(
     psi: Float[Tensor, "batch units height width"],
     pairs: Int[Tensor, "groups pairs 2"],
 ) -> Float[Tensor, ""]:
-    """Sum over groups of the mean, over images and pairs of units, of their soft Jaccard distance
+    """Sum over groups of the mean soft Jaccard distance over images and pairs of units.
 
-    2 |p - q|_1 / (|p|_1 + |q|_1 + |p - q|_1): 0 for the same field, 1 for disjoint ones; 0 where
-    both are silent.
+    The distance 2 |p - q|_1 / (|p|_1 + |q|_1 + |p - q|_1) is 0 for equal fields, 1 for disjoint
+    ones and 0 where both are silent.
     """
     first, second = psi[:, pairs[..., 0]].flatten(3), psi[:, pairs[..., 1]].flatten(3)
     gap = (first - second).abs().sum(3)
     mass = first.abs().sum(3) + second.abs().sum(3) + gap
-    there = mass > TINY
-    return (2 * gap / torch.where(there, mass, 1.0) * there).mean((0, 2)).sum()
+    nonzero = mass > TINY
+    return (2 * gap / torch.where(nonzero, mass, 1.0) * nonzero).mean((0, 2)).sum()
 
 
 def spatial_spread(psi: Float[Tensor, "batch units height width"]) -> Float[Tensor, ""]:
-    """Mean over images and units of the psi-weighted mean distance, in cells, to the centroid.
+    """Mean over images and units of the distance to the centroid, weighted by psi.
 
-    Both are divided by the mass plus 1, as in the code.
+    Distances are counted in positions of the map. The centroid and the mean distance are divided
+    by the mass plus 1, as in the code.
     """
     height, width = psi.shape[-2:]
     y = torch.arange(height, device=psi.device, dtype=psi.dtype).view(-1, 1)
@@ -63,31 +64,32 @@ def spatial_spread(psi: Float[Tensor, "batch units height width"]) -> Float[Tens
 
 
 def block_norm(weight: Float[Tensor, "units inputs *kernel"], size: int) -> Float[Tensor, ""]:
-    """Sum over groups of ``size`` filters of the groups' Frobenius norms (the rest is left out)."""
+    """Sum of the Frobenius norms of groups of ``size`` filters; the remainder is left out."""
     groups = weight[: len(weight) // size * size].reshape(-1, size * weight[0].numel())
     return (groups.square().sum(1) + TINY).sqrt().sum()
 
 
 @register
 class CGL(Method):
-    """Contiguous groups of channels learn to be active in the same, compact places.
+    """Makes the channels of a group active in the same, compact image regions.
 
     Equation: psi = a unit's soft receptive field (a sigmoid of its activation over its standard
     deviation); d(p, q) = 2 |p - q|_1 / (|p|_1 + |q|_1 + |p - q|_1).
     L = CE + s (L_group + l L_spatial + b L_block): L_group = sum over groups of the mean of d over
-    random pairs of the group, as many as three times its units; L_spatial = mean over images and
+    random pairs of the group, three times as many as its units; L_spatial = mean over images and
     units of the mean distance of psi to its centroid; L_block = sum over groups of ||W_group||_2.
     Paper: Varshneya et al., "Learning interpretable concept groups in CNNs", IJCAI 2021.
     Repository: github.com/srb-cv/cgl, commit f07e8c4.
     Differences: psi is of the rectified activation, rescaled so that silence is 0 (the code reads
     convolutions before the ReLU, where silence is below a half, and with BatchNorm uses the last
-    layer's statistics for every layer). Behind a normalisation a filter's own norm means nothing,
+    layer's statistics for every layer). Before a normalisation a filter's own norm has no effect,
     so the block norm is of the filters' effective weights. Acts on the last map by default; a
-    layer behind a residual sum has no block norm. The optional orthogonality is left out.
+    layer that ends in a residual sum has no block norm. The optional orthogonality is left out.
 
     strength: the code's flags are all 0 by default; its example has 0.005 for the block norm.
-    groups: contiguous groups of equal size, at least two units each; the remainder is free.
-    spatial: l. The distance is in cells of the map.
+    groups: number of contiguous groups of equal size, of at least two units; the remaining units
+        belong to no group.
+    spatial: l. The distance is counted in positions of the map.
     block: b.
     field: "halved", or the code's "sigmoid".
     """
@@ -118,15 +120,15 @@ class CGL(Method):
         super().attach(network, data)
         for tap in self.taps:
             if not network.taps[tap].spatial:
-                raise ValueError(f"Tap '{tap}' has no map")
+                raise ValueError(f"Tap '{tap}' has no map; choose taps=\"spatial\"")
 
     def layout(self, units: int) -> tuple[int, int]:
-        """How many groups, of how many units each."""
+        """The number of groups and the number of units in each."""
         size = min(max(units // self.groups, 2), units)
         return min(self.groups, units // size), size
 
     def pairs(self, units: int, device: torch.device) -> Int[Tensor, "groups pairs 2"]:
-        """Random pairs of different units of a group, the same places in every group."""
+        """Random pairs of different units of a group; the same pairs within every group."""
         groups, size = self.layout(units)
         shape = (3 * size,)
         first = torch.randint(size, shape, generator=self.generator, device=device)
@@ -148,7 +150,7 @@ class CGL(Method):
         }
 
     def block_norm(self, network: NetworkLike, name: str) -> Tensor | float:
-        """The block norm of the layer that makes a Tap's units; 0 behind a residual sum."""
+        """The block norm of the layer that makes a Tap's units; 0 after a residual sum."""
         tap = network.taps[name]
         if tap.incoming is None:
             return 0.0
@@ -156,11 +158,11 @@ class CGL(Method):
         return block_norm(weight, self.layout(tap.units)[1])
 
     def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
-        """The contiguous groups; -1 for the remainder."""
-        claimed = {}
+        """The contiguous groups; -1 for the remaining units."""
+        labels = {}
         for tap in self.taps:
             units = network.taps[tap].units
             groups, size = self.layout(units)
             label = torch.arange(units, device=self.generator.device) // size
-            claimed[tap] = torch.where(label < groups, label, -1)
-        return claimed
+            labels[tap] = torch.where(label < groups, label, -1)
+        return labels

@@ -1,4 +1,4 @@
-"""Clusterability: weights gathered into blocks, each of which mostly talks to its own next one."""
+"""Clusterability: weights that form modules, with few connections between the modules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from legible.methods._wiring import Link, by_unit, chosen_links, effective_weight, links
+from legible.methods._wiring import Link, by_unit, effective_weight, links, links_to
 from legible.methods.base import Data, Method, Step, TapChoice, register
 from legible.metrics.network import NetworkLike
 
@@ -23,7 +23,7 @@ def blocks(units: int, count: int, device: torch.device | str = "cpu") -> Int[Te
 
 
 def share_within(strength: Float[Tensor, "targets sources"], count: int) -> Float[Tensor, ""]:
-    """Sum of the entries that join blocks of the same number, over the sum of all entries."""
+    """The share of the sum of all entries that joins blocks of the same number, in [0, 1]."""
     targets, sources = (blocks(n, count, strength.device) for n in strength.shape)
     within = targets[:, None] == sources
     return (strength * within).sum() / strength.sum().clamp(min=TINY)
@@ -32,18 +32,18 @@ def share_within(strength: Float[Tensor, "targets sources"], count: int) -> Floa
 def smallest_eigenvalues(adjacency: Float[Tensor, "nodes nodes"], count: int) -> Float[Tensor, ""]:
     """Sum of the ``count`` smallest eigenvalues of the normalised Laplacian after the first.
 
-    The first is 0. A node without edges has the eigenvalue 1, which is not among the smallest.
+    The first is 0. A node without edges has the eigenvalue 1, so it is not among the smallest.
     """
     degree = adjacency.sum(1)
-    there = degree > TINY
-    scale = torch.where(there, torch.where(there, degree, 1.0).rsqrt(), 0.0)
+    connected = degree > TINY
+    scale = torch.where(connected, torch.where(connected, degree, 1.0).rsqrt(), 0.0)
     laplacian = torch.eye(len(adjacency)).to(adjacency) - scale[:, None] * adjacency * scale
     return torch.linalg.eigvalsh(laplacian)[1 : 1 + count].sum()
 
 
 @register
 class Clusterability(Method):
-    """Trains a network whose weights fall into modules.
+    """Trains the weights to form modules, with few connections between the modules.
 
     Equation: form "share": the units of every hidden layer stand in k contiguous blocks, and
     L = CE + s * mean over layers of [1 - sum_within w^2 / sum w^2], within: from block b to the
@@ -54,13 +54,13 @@ class Clusterability(Method):
     eigenvalue: Filan et al., "Clusterability in neural networks", 2021.
     Repository: share: none found; eigenvalue: github.com/dfilan/clusterability_in_neural_networks,
     commit 7260208; written from its formula.
-    Differences: a filter counts behind a normalisation at unit norm times |gamma|
-    (``batchnorm="raw"``: as it stands), and an edge between channels is its kernel's squared
+    Differences: a filter before a normalisation counts at unit norm times |gamma|
+    (``batchnorm="raw"``: as it is), and an edge between channels is its kernel's squared
     norm (share) or L1 norm (eigenvalue). In the share form the image and the logits have no
-    blocks, so first and last layers are free. The eigenvalue form uses autograd for the
-    repository's own gradient, and takes the eigenvalues after the first for its "non-zero"
-    ones, which differs only for a graph in several pieces. It solves an eigenproblem at every
-    step: cheap for a few hundred units on a CPU, cubic in their number, and a GPU waits for it.
+    blocks, so the first and last layers are free. The eigenvalue form uses autograd instead of
+    the repository's own gradient, and takes the eigenvalues after the first as its "non-zero"
+    ones, which differs only for a graph of several components. It solves an eigenproblem at every
+    step: fast for a few hundred units on a CPU, cubic in their number, and a GPU waits for it.
 
     strength: 0.1 in the repository's eigenvalue form; 1 suits the share, which is at most 1.
     form: "share" or "eigenvalue" (networks of up to 1,024 units).
@@ -91,10 +91,14 @@ class Clusterability(Method):
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)
         if self.form == "share" and not self.inner(network):
-            raise ValueError("clusterability needs weights between two hidden layers")
+            raise ValueError(
+                'no weights between two hidden layers: use taps="all" or a deeper network'
+            )
         nodes = sum(self.layers(network).values())
         if self.form == "eigenvalue" and nodes > LARGEST:
-            raise ValueError(f"the eigenvalue form is for {LARGEST} units at most, not {nodes}")
+            raise ValueError(
+                f'form="eigenvalue" is for {LARGEST} units at most, not {nodes}; use form="share"'
+            )
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         if self.form == "eigenvalue":
@@ -111,38 +115,38 @@ class Clusterability(Method):
         """The blocks (share form only)."""
         if self.form == "eigenvalue":
             return {}
-        named = {name for link in self.inner(network) for name in (link.source, link.target)}
+        taps = {name for link in self.inner(network) for name in (link.source, link.target)}
         device = links(network)[0].weight.device
         return {
             name: blocks(tap.units, self.k, device)
             for name, tap in network.taps.items()
-            if name in named
+            if name in taps
         }
 
     def inner(self, network: NetworkLike) -> list[Link]:
-        """Weight layers from units to units."""
-        chosen = chosen_links(network, self.taps)
-        return [link for link in chosen if link.source is not None and link.target is not None]
+        """The weight layers between two hidden layers."""
+        return [link for link in links_to(network, self.taps) if link.source and link.target]
 
-    def edges(self, link: Link, network: NetworkLike) -> Float[Tensor, "targets sources cells"]:
+    def edges(self, link: Link, network: NetworkLike) -> Float[Tensor, "targets sources entries"]:
+        """The weights of a layer by target and source, effective (folded) or raw."""
         folded = self.batchnorm == "folded"
         weight = effective_weight(link) if folded else link.weight.float()
         units = network.taps[link.source].units if link.source else link.weight.shape[1]
         return by_unit(weight, units)
 
     def layers(self, network: NetworkLike) -> dict[str | None, int]:
-        """How many nodes the graph has for the image, each Tap and the logits, in order."""
-        found: dict[str | None, int] = {"image": 0}
-        found |= {name: tap.units for name, tap in network.taps.items()}
+        """The number of nodes for the image, each Tap and the logits, in order."""
+        sizes: dict[str | None, int] = {"image": 0}
+        sizes |= {name: tap.units for name, tap in network.taps.items()}
         for link in links(network):
             if link.source is None:
-                found["image"] = link.weight.shape[1]
+                sizes["image"] = link.weight.shape[1]
             if link.target is None:
-                found["logits"] = len(link.weight)
-        return found
+                sizes["logits"] = len(link.weight)
+        return sizes
 
     def graph(self, network: NetworkLike) -> Float[Tensor, "nodes nodes"]:
-        """Undirected edges between the units of all layers, each as its weights' L1 norm."""
+        """The adjacency matrix of all units; an edge is the L1 norm of the weights between them."""
         sizes = self.layers(network)
         ends = torch.tensor([0, *sizes.values()]).cumsum(0).tolist()
         start = dict(zip(sizes, ends, strict=False))

@@ -1,4 +1,4 @@
-"""Concept whitening: a layer's axes are decorrelated and turned towards chosen concepts."""
+"""Concept whitening: a layer's axes are decorrelated and rotated towards concepts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,105 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods._whitening import Whitening
 from legible.methods.base import Data, Method, Step, TapChoice, nearest, register, select_taps
 from legible.metrics.network import Concepts, NetworkLike
 
-ARMIJO, WOLFE = 1e-4, 0.9  # of the line search
-LONGEST, TRIES = 1000.0, 40  # its first step, and how often the step is halved or doubled at most
+EPSILON = 1e-5  # added to the diagonal of the covariance
+ARMIJO, WOLFE = 1e-4, 0.9  # constants of the line search's two conditions
+FIRST_STEP, BISECTIONS = 1000.0, 40  # the line search's first step and number of bisections
 
 
-# ----------------------------------------------------------------- turning axes towards concepts
+# ----------------------------------------------------------------- the whitening layer
+
+
+def inverse_root(
+    covariance: Float[Tensor, "units units"],
+    iterations: int = 20,
+    form: Literal["coupled", "official"] = "coupled",
+) -> Float[Tensor, "units units"]:
+    """covariance^(-1/2), symmetric, by Newton-Schulz iterations on the normalised matrix.
+
+    "coupled" iterates the root together with its inverse, which is stable. Directions whose
+    variance is below about 2.25^-iterations of the Frobenius norm do not reach unit variance.
+    "official" is the code's uncoupled iteration, P <- 3/2 P - 1/2 P^3 S, which diverges in float32
+    for ill-conditioned matrices.
+    """
+    eye = torch.eye(len(covariance)).to(covariance)
+    if form == "official":
+        scale = covariance.trace()
+        inverse = eye
+        for _ in range(iterations):
+            inverse = 1.5 * inverse - 0.5 * inverse.matrix_power(3) @ (covariance / scale)
+        return inverse * scale.rsqrt()
+    scale = covariance.square().sum().sqrt()
+    root, inverse = covariance / scale, eye
+    for _ in range(iterations):
+        factor = 1.5 * eye - 0.5 * inverse @ root
+        root, inverse = root @ factor, factor @ inverse
+    return inverse * scale.rsqrt()
+
+
+class Whitening(nn.Module):
+    """Whitens and rotates its input, in place of a normalisation layer.
+
+    The output is norm(x) + strength (R W (x - mean) - norm(x)). In training, W whitens the batch;
+    at evaluation, mean and W are running averages. The rotation R is set from outside. Computed
+    in float32 or float64, without affine parameters.
+    """
+
+    is_norm = True  # for the Taps, which look for the norm before them
+
+    def __init__(
+        self, norm: nn.Module, units: int, strength: float, iterations: int,
+        form: Literal["coupled", "official"], momentum: float,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.norm = norm
+        self.strength, self.iterations, self.form = strength, iterations, form
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(units))
+        self.register_buffer("whitening", torch.eye(units))
+        self.register_buffer("rotation", torch.eye(units))
+
+    mean: Tensor
+    whitening: Tensor
+    rotation: Tensor
+
+    def forward(
+        self, x: Float[Tensor, "batch units height width"]
+    ) -> Float[Tensor, "batch units height width"]:
+        plain = self.norm(x)
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x if x.dtype == torch.float64 else x.float()
+            mean, matrix = self.moments(wide) if self.training else (self.mean, self.whitening)
+            out = affine(wide, mean, self.rotation.to(wide) @ matrix.to(wide))
+        return plain + self.strength * (out.to(plain.dtype) - plain)
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch's mean and whitening matrix; also updates the running averages."""
+        samples = x.movedim(1, 0).flatten(1)
+        mean = samples.mean(1)
+        centred = samples - mean[:, None]
+        eye = torch.eye(len(mean)).to(x)
+        covariance = centred @ centred.T / centred.shape[1] + EPSILON * eye
+        matrix = inverse_root(covariance, self.iterations, self.form)
+        with torch.no_grad():
+            self.mean.lerp_(mean.to(self.mean), self.momentum)
+            self.whitening.lerp_(matrix.to(self.whitening), self.momentum)
+        return mean, matrix
+
+    def whitened(self, x: Tensor) -> Tensor:
+        """W (x - mean) with the running averages, before the rotation."""
+        return affine(x, self.mean.to(x), self.whitening.to(x))
+
+
+def affine(x: Tensor, mean: Tensor, matrix: Tensor) -> Tensor:
+    """matrix (x - mean) at every position."""
+    mean, matrix = mean.to(x), matrix.to(x)
+    return functional.conv2d(x, matrix[..., None, None], -matrix @ mean)
+
+
+# ----------------------------------------------------------------- the rotation towards concepts
 
 
 def concept_direction(
@@ -26,75 +116,78 @@ def concept_direction(
     activation: Literal["pool_max", "max", "mean"] = "pool_max",
     selection: Literal["own", "official"] = "own",
 ) -> Float[Tensor, "concepts units"]:
-    """By concept, the mean over its images of the mean whitened vector at selected positions.
+    """For each concept, the mean whitened vector at selected positions, averaged over its images.
 
-    "pool_max" selects the largest of each 3x3 window (stride 3), "max" the largest of the map,
-    "mean" all positions. The largest is that of the concept's own axis, or, as in the code
-    ("official"), for each component that of the component's axis.
+    "pool_max" selects the largest position of each 3x3 window (stride 3), "max" the largest of the
+    map, "mean" all positions. With "own", the largest is that of the concept's own axis; with
+    "official", as in the code, each component is taken where that component's axis is largest.
     """
     concepts, images, units, height, width = whitened.shape
-    cells = whitened.flatten(0, 1).flatten(2)
+    vectors = whitened.flatten(0, 1).flatten(2)
     if activation == "mean":
-        return cells.mean(2).unflatten(0, (concepts, images)).mean(1)
+        return vectors.mean(2).unflatten(0, (concepts, images)).mean(1)
     if selection == "official":
-        axes = torch.einsum("dc,ncp->ndp", rotation, cells)
+        axes = torch.einsum("dc,ncp->ndp", rotation, vectors)
     else:
         axes = torch.einsum("jc,jmchw->jmhw", rotation[:concepts], whitened).flatten(0, 1)
         axes = axes.flatten(1).unsqueeze(1)
     window = (min(3, height), min(3, width)) if activation == "pool_max" else (height, width)
     maps = axes.unflatten(2, (height, width))
-    _, places = functional.max_pool2d(maps, window, window, return_indices=True)
-    chosen = cells.gather(2, places.flatten(2).expand(-1, units, -1))
-    return chosen.mean(2).unflatten(0, (concepts, images)).mean(1)
+    _, peaks = functional.max_pool2d(maps, window, window, return_indices=True)
+    at_peaks = vectors.gather(2, peaks.flatten(2).expand(-1, units, -1))
+    return at_peaks.mean(2).unflatten(0, (concepts, images)).mean(1)
 
 
 def cayley_step(
     rotation: Float[Tensor, "units units"], gradient: Float[Tensor, "units units"]
 ) -> Float[Tensor, "units units"]:
-    """One step down <gradient, R> along (I + t A / 2)^-1 (I - t A / 2) R, A = G R^T - R G^T.
+    """One descent step of <gradient, R> along (I + t A / 2)^-1 (I - t A / 2) R, A = G R^T - R G^T.
 
-    The curve stays orthogonal; t is found by bisection from 1000 until it meets Armijo's and
-    Wolfe's conditions, without asking the host.
+    The curve keeps R orthogonal. The step t is bisected, from 1000 on, until it meets the Armijo
+    and Wolfe conditions, without waiting for the device.
     """
     r, g = rotation.double(), gradient.double()
     a, eye = g @ r.T - r @ g.T, torch.eye(len(r)).to(r)
 
-    def reached(t: Tensor) -> tuple[Tensor, Tensor]:
+    def on_curve(t: Tensor) -> tuple[Tensor, Tensor]:
         inverse = torch.linalg.inv_ex(eye + t / 2 * a).inverse
         return inverse, inverse @ (eye - t / 2 * a) @ r
 
     start, slope = (g * r).sum(), -a.square().sum() / 2
-    t, low, high = (torch.tensor(v).to(r) for v in (LONGEST, 0.0, 1e8))
-    for _ in range(TRIES):
-        inverse, turned = reached(t)
-        too_far = (g * turned).sum() > start + ARMIJO * t * slope
-        here = -(g.T @ inverse @ a @ (r + turned) / 2).trace()
+    t, low, high = (torch.tensor(v).to(r) for v in (FIRST_STEP, 0.0, 1e8))
+    for _ in range(BISECTIONS):
+        inverse, candidate = on_curve(t)
+        too_far = (g * candidate).sum() > start + ARMIJO * t * slope
+        here = -(g.T @ inverse @ a @ (r + candidate) / 2).trace()
         too_near = ~too_far & (here < WOLFE * slope)
         high, low = torch.where(too_far, t, high), torch.where(too_near, t, low)
         t = torch.where(too_far | too_near, (low + high) / 2, t)
-    return reached(t)[1].to(rotation)
+    return on_curve(t)[1].to(rotation)
 
 
-def present(concepts: Concepts) -> Bool[Tensor, "images concepts"]:
-    """Which images show which concepts."""
+def presence(concepts: Concepts) -> Bool[Tensor, "images concepts"]:
+    """Whether each image shows each concept."""
     return (concepts.packed != 0).flatten(2).any(2)
 
 
-def chosen_concepts(
-    concepts: Concepts, wanted: float | list[str], most: int, generator: torch.Generator
+def select_concepts(
+    concepts: Concepts, choice: float | list[str], most: int, generator: torch.Generator
 ) -> list[int]:
-    """Indices of the concepts named, or of a random share of those that only some images show,
-    at most ``most``. Raises ValueError for an unknown name."""
-    if isinstance(wanted, list):
-        for name in wanted:
+    """The indices of the named concepts, or of a random share of the concepts, at most ``most``.
+
+    A random share is drawn from the concepts that some, but not all, images show. Raises
+    ValueError for an unknown name.
+    """
+    if isinstance(choice, list):
+        for name in choice:
             if name not in concepts.names:
                 raise ValueError(f"no concept '{name}'{nearest(name, concepts.names)}")
-        if len(wanted) > most:
-            raise ValueError(f"{len(wanted)} concepts for {most} units")
-        return [concepts.names.index(name) for name in wanted]
-    share = present(concepts).float().mean(0)
+        if len(choice) > most:
+            raise ValueError(f"{len(choice)} concepts for {most} units: choose at most {most}")
+        return [concepts.names.index(name) for name in choice]
+    share = presence(concepts).float().mean(0)
     usable = ((share > 0) & (share < 1)).nonzero()[:, 0].cpu()
-    count = min(max(round(wanted * len(usable)), 1), most, len(usable))
+    count = min(max(round(choice * len(usable)), 1), most, len(usable))
     order = torch.randperm(len(usable), generator=generator, device=generator.device)
     return sorted(usable[order[:count].cpu()].tolist())
 
@@ -104,27 +197,28 @@ def chosen_concepts(
 
 @register
 class ConceptWhitening(Method):
-    """Replaces a normalisation by whitening, and turns the first axes towards given concepts.
+    """Replaces a normalisation layer by whitening and rotates its axes towards concepts.
 
     Equation: y = R W (x - mean), W = (cov + eps I)^(-1/2) of the batch, R orthogonal. Every few
-    steps, for each concept j, v_j = mean whitened vector of some of its images, at the places
+    steps, for each concept j, v_j = mean whitened vector of some of its images, at the positions
     where axis j peaks; G_j <- .95 G_j - .05 v_j; two Cayley steps of R down <G, R>.
     a <- norm(x) + s (y - norm(x)). L = CE.
     Paper: Chen, Bei & Rudin, "Concept whitening for interpretable image recognition", Nature
     Machine Intelligence 2, 2020.
     Repository: github.com/zhiCHEN96/ConceptWhitening, commit 2517fc3.
-    Differences: a stable iteration in place of the code's (``iteration``), positions chosen by
-    the concept's own axis in place of each component's (``selection``). Concepts are those of the
+    Differences: a stable iteration instead of the code's (``iteration``); positions selected by
+    the concept's own axis instead of each component's (``selection``). Concepts are those of the
     data's masks, in whole, unaugmented training images that also show other things; the code has
-    image sets of single, often cropped, concepts. The line search has 40 tries, not 500. Trained
-    from scratch, not 3 epochs from a pretrained network. The original norm stays for s < 1; its
-    own parameters get no gradient at s = 1.
+    image sets of single, often cropped, concepts. The line search has 40 bisections, not 500.
+    Training is from scratch, not 3 epochs from a pretrained network. The original norm remains
+    for s < 1; its own parameters get no gradient at s = 1.
 
-    It sees concept labels, and must not be scored on the concepts it used: ``used_concepts``.
+    The method sees concept labels and must not be scored on the concepts it was trained on
+    (``used_concepts``).
 
     concepts: a share of the concepts, drawn by the run's seed, or a list of their names. 0 is
-        whitening alone, which needs no concepts.
-    images: of each concept, drawn anew in every epoch.
+        whitening only, which needs no concepts.
+    images: images per concept, drawn again in every epoch.
     every: steps between two rotations, from the first step of an epoch on (the code: 30).
     activation: how a map becomes a concept's activation, "pool_max", "max" or "mean".
     selection: "own", or the code's "official".
@@ -162,9 +256,9 @@ class ConceptWhitening(Method):
         self.concepts, self.images, self.every = concepts, images, every
         self.activation, self.selection = activation, selection
         self.iteration, self.iterations, self.momentum = iteration, iterations, momentum
-        self.used: list[int] = []
-        self.used_names: tuple[str, ...] = ()
-        self.steps = 0  # of this epoch: set anew by start_epoch
+        self.concept_indices: list[int] = []
+        self.concept_names: tuple[str, ...] = ()
+        self.steps = 0  # of this epoch: start_epoch resets it
         if not concepts:
             self.needs = frozenset({"norm"})  # type: ignore[misc]
 
@@ -174,7 +268,7 @@ class ConceptWhitening(Method):
             self.taps = select_taps(network, "spatial")
             self.taps = [t for t in self.taps if network.taps[t].norm is not None][-1:]
         if len(self.taps) != 1 or network.taps[self.taps[0]].norm is None:
-            raise ValueError("whitening needs exactly one Tap with a normalisation before it")
+            raise ValueError("taps must name exactly one Tap with a normalisation before it")
         tap, device = network.taps[self.taps[0]], data.labels.device
         norm = cast(nn.Module, tap.norm)
         layer = Whitening(
@@ -183,48 +277,52 @@ class ConceptWhitening(Method):
         cast(Any, network).replace(norm, layer.to(device))
         if self.concepts:
             if data.concepts is None:
-                raise ValueError("needs concept masks; concepts = 0 is whitening alone")
-            self.used = chosen_concepts(data.concepts, self.concepts, tap.units, self.generator)
-            self.used_names = tuple(data.concepts.names[k] for k in self.used)
+                raise ValueError("the data have no concept masks: set concepts=0 (whitening only)")
+            self.concept_indices = select_concepts(
+                data.concepts, self.concepts, tap.units, self.generator
+            )
+            self.concept_names = tuple(data.concepts.names[k] for k in self.concept_indices)
         self.register_buffer("gradient", torch.zeros(tap.units, tap.units, device=device))
-        images = torch.zeros(len(self.used), self.images, *data.images.shape[1:], device=device)
+        images = torch.zeros(
+            len(self.concept_indices), self.images, *data.images.shape[1:], device=device
+        )
         self.register_buffer("concept_images", images, persistent=False)
 
     def used_concepts(self) -> tuple[str, ...]:
-        return self.used_names
+        return self.concept_names
 
     @torch.no_grad()
     def start_epoch(self, network: NetworkLike, data: Data, epoch: int) -> None:
         """Draws images of each concept, with replacement."""
         self.steps = 0
-        if self.used and data.concepts is not None:
-            shown = present(data.concepts)[:, self.used].T.float()
-            rows = torch.multinomial(shown, self.images, True, generator=self.generator)
-            drawn = data.normalise(data.images[rows.flatten()])
-            self.concept_images.copy_(drawn.view_as(self.concept_images))
+        if self.concept_indices and data.concepts is not None:
+            weights = presence(data.concepts)[:, self.concept_indices].T.float()
+            rows = torch.multinomial(weights, self.images, True, generator=self.generator)
+            images = data.normalise(data.images[rows.flatten()])
+            self.concept_images.copy_(images.view_as(self.concept_images))
 
     def after_step(self, step: Step) -> None:
-        if self.used and self.steps % self.every == 0:
+        if self.concept_indices and self.steps % self.every == 0:
             self.rotate(step.network)
         self.steps += 1
 
     @torch.no_grad()
     def rotate(self, network: NetworkLike) -> None:
-        """Moves the concepts' gradient, then the rotation, by the concepts' images."""
+        """Updates the concepts' gradient from their images, then the rotation."""
         layer = cast(Whitening, network.taps[self.taps[0]].norm)
         inputs = self.inputs(cast(nn.Module, network), layer)
-        whitened = layer.whitened(inputs).unflatten(0, (len(self.used), self.images))
+        whitened = layer.whitened(inputs).unflatten(0, (len(self.concept_indices), self.images))
         direction = concept_direction(
             whitened, layer.rotation.to(whitened), self.activation, self.selection
         )
-        self.gradient[: len(self.used)].lerp_(-direction.to(self.gradient), 0.05)
+        self.gradient[: len(self.concept_indices)].lerp_(-direction.to(self.gradient), 0.05)
         for _ in range(2):
             layer.rotation.copy_(cayley_step(layer.rotation, self.gradient))
 
     def inputs(self, network: nn.Module, layer: nn.Module) -> Float[Tensor, "images units *map"]:
-        """What enters the layer when the network sees the concepts' images, at evaluation."""
-        kept: list[Tensor] = []
-        handle = layer.register_forward_pre_hook(lambda module, args: kept.append(args[0]))
+        """The layer's input when the network, in evaluation mode, sees the concepts' images."""
+        inputs: list[Tensor] = []
+        handle = layer.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
         training = network.training
         network.eval()
         try:
@@ -232,4 +330,4 @@ class ConceptWhitening(Method):
         finally:
             handle.remove()
             network.train(training)
-        return kept[0]
+        return inputs[0]

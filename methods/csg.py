@@ -1,4 +1,4 @@
-"""CSG: class-specific gates that differentiate the filters of the last layer by class."""
+"""CSG: class-specific gates, which differentiate the filters of the last layer by class."""
 
 from __future__ import annotations
 
@@ -15,52 +15,55 @@ from legible.metrics.network import NetworkLike
 TINY = 1e-6
 
 
-def gated(
+def apply_gate(
     activation: Float[Tensor, "batch units *map"],
     gate: Float[Tensor, "units classes"],
     labels: Int[Tensor, "batch"],
 ) -> Float[Tensor, "batch units *map"]:
-    """Each image's units times the gate column of its class."""
+    """Multiplies each image's units by the gate's column of the image's class."""
     column = gate.T[labels]
     return activation * column.view(*column.shape, *[1] * (activation.ndim - 2))
 
 
 def excess(gate: Float[Tensor, "units classes"], density: float) -> Float[Tensor, ""]:
-    """How far the gate's L1 norm is above ``density`` times the number of its entries."""
+    """How much the gate's L1 norm exceeds ``density`` times the number of entries; at least 0."""
     return (gate.abs().sum() - density * gate.numel()).relu()
 
 
-def projected(gate: Float[Tensor, "units classes"]) -> Float[Tensor, "units classes"]:
-    """Rows divided by their largest entry, then entries clipped to [0, 1].
+def project(gate: Float[Tensor, "units classes"]) -> Float[Tensor, "units classes"]:
+    """Divides each row by its largest entry and clips the entries to [0, 1].
 
-    A row without a positive entry becomes zero (the code divides by zero, or by a negative).
+    A row without a positive entry becomes zero (the code divides by zero, or by a negative value).
     """
     return (gate / gate.amax(1, keepdim=True).clamp(min=TINY)).clamp(0, 1)
 
 
 @register
 class CSG(Method):
-    """In some epochs the network must also classify through only its label's filters.
+    """Makes the last layer's filters specific to classes by a learned gate.
+
+    In some epochs the network must also classify each image with only the filters that the gate
+    opens for its label.
 
     Equation: with a gate G in [0, 1]^(units x classes), max_c G[k, c] = 1, in gate epochs
     L = CE + s (CE(head(a * G[:, y]), y) + lambda max(0, ||G||_1 - d K C)), else L = CE; after
-    each gate step G <- clip(G / max_c G, 0, 1). Nothing is gated at evaluation.
+    each gate step G <- clip(G / max_c G, 0, 1). The gate is not used at evaluation.
     Paper: Liang et al., "Training interpretable convolutional neural networks by
     differentiating class-specific filters", ECCV 2020.
     Repository: github.com/hyliang96/CSGCNN, commit 34c403b (its VOC-Part experiment).
     Differences: both paths are summed, as in the paper's objective; the code's gate epochs
     train the gated path alone, with an optimiser and learning rate (100 times larger) of their
     own and fewer frozen layers than its baseline. Here all rows share layers and schedule, and
-    only the gate has a learning rate of its own. Rows without a positive entry are guarded.
-    The gate carries the label, so a filter can become class-specific without seeing anything:
-    ``assignment="random"`` is the control for that.
+    only the gate has its own learning rate. Rows without a positive entry become zero.
+    The gate contains the label, so a filter can become class-specific without detecting anything
+    in the image: ``assignment="random"`` is the control for that.
 
     regulariser: lambda.
     density: d, above which the gate is penalised; hard-coded in the code.
     start, period, first: gate epochs are those (counted from 0) at or after ``start`` whose
         number modulo ``period`` is at least ``first`` (the code: 10, 3 and 1 or 2, of 150).
     gate_lr: the gate's learning rate (the code's whole gated path has 1e-3).
-    assignment: "learned", or "random": each unit fixed to a random class, as many to each.
+    assignment: "learned", or "random": each unit belongs to a random class, the classes balanced.
     """
 
     acts_on = "last"
@@ -94,39 +97,39 @@ class CSG(Method):
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)
         if self.taps != list(network.taps)[-1:]:
-            raise ValueError("the gate stands at the last Tap: the head alone is run again")
+            raise ValueError('csg acts at the last Tap only: set taps to "last"')
         device, units = data.labels.device, network.taps[self.taps[0]].units
         if self.assignment == "learned":
             self.gate = nn.Parameter(torch.full((units, data.classes), 0.5, device=device))
         else:
             order = torch.randperm(units, generator=self.generator, device=device)
-            fixed = functional.one_hot(order % data.classes, data.classes)
-            self.register_buffer("gate", fixed.float())
+            one_hot = functional.one_hot(order % data.classes, data.classes)
+            self.register_buffer("gate", one_hot.float())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         own = list(self.parameters())
         return [{"params": own, "lr": self.gate_lr, "weight_decay": 0.0}] if own else []
 
-    def gates(self, epoch: int) -> bool:
-        """Whether an epoch, counted from 0, trains the gated path too."""
+    def is_gate_epoch(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0, also trains the gated path."""
         return epoch >= self.start and epoch % self.period >= self.first
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
-        if not self.gates(step.epoch):
+        if not self.is_gate_epoch(step.epoch):
             return {}
         activation = step.activations[self.taps[0]]
-        logits = step.rerun(gated(activation, self.gate.float(), step.labels))
+        logits = step.rerun(apply_gate(activation, self.gate.float(), step.labels))
         return {
             "gated": self.strength * functional.cross_entropy(logits, step.labels),
             "gate": self.strength * self.regulariser * excess(self.gate, self.density),
         }
 
     def after_step(self, step: Step) -> None:
-        if self.gates(step.epoch) and self.assignment == "learned":
-            self.gate.copy_(projected(self.gate))
+        if self.is_gate_epoch(step.epoch) and self.assignment == "learned":
+            self.gate.copy_(project(self.gate))
 
     @torch.no_grad()
     def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
-        """Each unit's class by the gate; -1 for a unit whose gate is the same for all."""
+        """The class of each unit with the largest gate; -1 if its gate is equal for all classes."""
         low, high = self.gate.aminmax(dim=1)
         return {self.taps[0]: torch.where(high > low, self.gate.argmax(1), -1)}

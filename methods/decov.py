@@ -1,4 +1,4 @@
-"""DeCov: units of a layer are made to vary independently."""
+"""DeCov: a penalty on the covariance between units."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from legible.metrics.similarity import correlation
 
 
 def covariance(responses: Float[Tensor, "samples units"]) -> Float[Tensor, "units units"]:
-    """Covariance of the units over the samples, divided by N (biased), not N - 1."""
+    """The biased covariance of the units over the samples (divided by N, not N - 1)."""
     centred = responses - responses.mean(0)
     return centred.T @ centred / len(responses)
 
 
 def off_diagonal_energy(matrix: Float[Tensor, "units units"]) -> Float[Tensor, ""]:
-    """Half the sum of the squared entries off the diagonal."""
+    """Half the sum of the squared off-diagonal entries."""
     return (matrix - matrix.diagonal().diag()).square().sum() / 2
 
 
 @register
 class DeCov(Method):
-    """Pushes every covariance between two units of a layer towards zero.
+    """Penalises the covariance between the units of a layer.
 
     Equation: with h the units' responses to N samples and C = (h - mean)^T (h - mean) / N,
     L = CE + s sum over Taps of (||C||_F^2 - ||diag C||_2^2) / 2.
     Paper: Cogswell et al., "Reducing overfitting in deep networks by decorrelating
     representations", ICLR 2016.
     Repository: no official one was found; the biased 1 / N as in Chainer's ``decov`` function.
-    Differences: at a Tap with a map a sample is an image, the unit's mean over positions (the
-    paper's layers are dense), or every position of every image. With fewer samples than units
-    much of C is noise. Shrinking activations lowers the loss; ``scale="correlation"`` does not
-    allow that, and is this project's.
+    Differences: at a Tap with a map, a sample is an image (the unit's mean over positions), or
+    every position of every image; the paper's layers are dense. With fewer samples than units
+    much of C is noise. Smaller activations lower the loss; ``scale="correlation"``, an extension
+    of this project, prevents that.
 
     strength: the usual weight is said to be 0.1; it scales with the fourth power of the
         activations, so it does not carry over between layers.
-    samples: "pooled", an image each, or "positions".
+    samples: "pooled" (one sample per image) or "positions".
     scale: "covariance" as in the paper, or "correlation".
     """
 
@@ -62,7 +62,7 @@ class DeCov(Method):
         return {"decov": self.strength * sum(terms, step.logits.new_zeros(()))}
 
     def redundancy(self, activation: Float[Tensor, "batch units *map"]) -> Float[Tensor, ""]:
-        """Half the squared covariances (or correlations) off the diagonal, of one Tap."""
+        """Half the sum of the squared covariances (or correlations) between units of one Tap."""
         maps = activation.flatten(2) if activation.ndim > 2 else activation.unsqueeze(2)
         responses = maps.mean(2) if self.samples == "pooled" else maps.movedim(1, 2).flatten(0, 1)
         if self.scale == "correlation":

@@ -11,15 +11,15 @@ from legible.metrics.network import NetworkLike
 
 @register
 class Dropout(Method):
-    """Silences random units (whole channels where there is a map) while training.
+    """Silences random units during training; whole channels where the Tap has a map.
 
     Equation: a <- a + s (m a / (1 - p) - a), m ~ Bernoulli(1 - p) for each image and unit;
-    nothing at evaluation.
+    no change at evaluation.
     Paper: Srivastava et al., "Dropout: a simple way to prevent neural networks from
     overfitting", JMLR 2014; for channels Tompson et al., CVPR 2015.
     Repository: torch.nn.Dropout and torch.nn.Dropout2d.
     Differences: the mask comes from the method's own generator, so that batch order and
-    augmentation stay paired with plain training; ``strength`` s interpolates to no dropout.
+    augmentation stay equal to those of plain training; ``strength`` s interpolates to no dropout.
 
     p: probability that a unit is silenced.
     """
@@ -42,8 +42,9 @@ class Dropout(Method):
             self.install(network, tap, self.drop)
 
     def drop(self, x: Tensor) -> Tensor:
+        """Silences units with probability p and divides the others by 1 - p, in training only."""
         if not self.training:
             return x
         shape = (*x.shape[:2], *[1] * (x.ndim - 2))
-        kept = torch.rand(shape, generator=self.generator, device=x.device) >= self.p
-        return x * kept.to(x.dtype) / (1 - self.p)
+        mask = torch.rand(shape, generator=self.generator, device=x.device) >= self.p
+        return x * mask.to(x.dtype) / (1 - self.p)

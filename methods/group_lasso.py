@@ -1,4 +1,4 @@
-"""Structured sparsity: a group lasso on filters and on what they read."""
+"""Group lasso: structured sparsity of filters and of their inputs."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.methods._wiring import Link, chosen_links, effective_weight
+from legible.methods._wiring import Link, effective_weight, links_to
 from legible.methods.base import Method, Step, TapChoice, register
 
-#: Added under the root, for a gradient of zero at a group that is zero.
+#: Added under the root, so that the gradient at a zero group is zero.
 TINY = 1e-16
 
 
 def norms(groups: Float[Tensor, "groups members"]) -> Float[Tensor, "groups"]:
-    """Euclidean norm of each group; its gradient at a zero group is zero."""
+    """The Euclidean norm of each group; its gradient at a zero group is zero."""
     return (groups.square().sum(1) + TINY).sqrt()
 
 
 def row_norms(weight: Float[Tensor, "units *inputs"]) -> Float[Tensor, "units"]:
-    """One group a filter."""
+    """The norm of each filter."""
     return norms(weight.flatten(1))
 
 
 def column_norms(
-    weight: Float[Tensor, "units inputs *kernel"], columns: Literal["position", "channel"]
+    weight: Float[Tensor, "units inputs *kernel"], group: Literal["position", "channel"]
 ) -> Float[Tensor, "groups"]:
-    """One group an input: each kernel position of each channel, or each channel as a whole."""
-    if columns == "position":
+    """The norm of each input over all filters.
+
+    "position": an input is one kernel position of one channel; "channel": a whole channel.
+    """
+    if group == "position":
         return norms(weight.flatten(1).T)
     return norms(weight.transpose(0, 1).flatten(1))
 
 
 @register
 class GroupLasso(Method):
-    """Drives whole filters, and whole inputs of a layer, towards zero (SSL).
+    """Drives whole filters and whole inputs of a layer to zero (structured sparsity learning, SSL).
 
     Equation: L = CE + s * sum over layers of [rows * sum_j |w_j|_2 + columns * sum_c |w_:c|_2],
     w_j the weights of unit j, w_:c the weights of all units at one input c (a channel and
@@ -45,13 +48,13 @@ class GroupLasso(Method):
     NeurIPS 2016.
     Repository: github.com/wenwei202/caffe, branch scnn, commit d80a5e1; written from its
     formula.
-    Differences: behind BatchNorm a filter's norm means nothing, and the penalty on it changes
-    only the effective learning rate; there w is taken at unit norm times |gamma|, so a row's
-    norm is |gamma| (``batchnorm="raw"`` penalises the weight as it stands, as the repository
+    Differences: before BatchNorm a filter's norm has no effect on the function, and a penalty on
+    it only changes the effective learning rate. There w is taken at unit norm times |gamma|, so a
+    row's norm is |gamma| (``batchnorm="raw"`` penalises the weight as it is, as the repository
     does). The subgradient goes through the shared optimiser; the repository adds it to SGD,
     sets weights below 1e-4 to zero, starts from a trained network and fine-tunes with the zeros
-    frozen. Units are rows only where a layer makes units (not the head), inputs are columns
-    only where they are units (not the image). No groups of whole layers.
+    frozen. Filters of the head (classes) are no rows, and channels of the image are no columns.
+    There are no groups of whole layers.
 
     strength: the repository's decay, 0.003 for CIFAR-10 and 0.005 for MNIST.
     rows, columns: relative weight of the two kinds of groups.
@@ -79,7 +82,7 @@ class GroupLasso(Method):
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         rows = columns = step.logits.new_zeros((), dtype=torch.float32)
-        for link in chosen_links(step.network, self.taps):
+        for link in links_to(step.network, self.taps):
             weight = self.weight(link)
             if link.target is not None:
                 rows = rows + row_norms(weight).sum()
@@ -91,4 +94,5 @@ class GroupLasso(Method):
         }
 
     def weight(self, link: Link) -> Tensor:
+        """The weight that is penalised: effective (folded) or raw."""
         return effective_weight(link) if self.batchnorm == "folded" else link.weight.float()

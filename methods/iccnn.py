@@ -14,14 +14,14 @@ from legible.methods.base import Data, Method, Step, TapChoice, register
 from legible.metrics.modules import spectral_partition
 from legible.metrics.network import NetworkLike
 
-EPSILON = 1e-5  # the code's, in the denominators of both losses
+EPSILON = 1e-5  # in the denominators of both losses, as in the code
 TINY = 1e-12
 
 
 def directions(
-    activation: Float[Tensor, "batch units *map"], mean: Float[Tensor, "units cells"]
-) -> Float[Tensor, "batch units cells"]:
-    """Each image's maps minus their running mean, of unit norm; zero where nothing is left."""
+    activation: Float[Tensor, "batch units *map"], mean: Float[Tensor, "units positions"]
+) -> Float[Tensor, "batch units positions"]:
+    """Each image's maps minus their running mean, at unit norm; zero where nothing remains."""
     centred = activation.flatten(2) - mean
     power = centred.square().sum(2, keepdim=True)
     live = power > TINY
@@ -29,17 +29,18 @@ def directions(
 
 
 def within_share(
-    direction: Float[Tensor, "batch units cells"], member: Float[Tensor, "units groups"]
+    direction: Float[Tensor, "batch units positions"], member: Float[Tensor, "units groups"]
 ) -> Float[Tensor, ""]:
     """- sum_k (similarity within group k) / (similarity of group k to all units).
 
     The similarity of two units in an image is 1 + rho, rho the scalar product of their
-    directions, summed over images and pairs, a unit with itself included. From -groups (nothing
-    but the own group) to 0; -1 where all similarities are the same, whatever the groups.
+    directions. It is summed over images and pairs, including each unit with itself. The value
+    ranges from -groups (units are similar to their own group only) to 0; it is -1 where all
+    similarities are equal, for any groups.
     """
     images = len(direction)
     size = member.sum(0)
-    sums = member.T @ direction  # (batch, groups, cells): sum over a group's directions
+    sums = member.T @ direction  # (batch, groups, positions): sum over a group's directions
     everything = direction.sum(1, keepdim=True)
     within = sums.square().sum((0, 2)) / images + size.square()
     total = (sums * everything).sum((0, 2)) / images + size * len(member)
@@ -55,7 +56,7 @@ def class_share(
     """- sum_c (similarity within class c) / (similarity of class c to all images).
 
     An image is the vector of its groups' mean activations (over all units and positions, times
-    the group's size, as in the code), of unit norm; similarity is the scalar product.
+    the group's size, as in the code), scaled to unit norm; similarity is the scalar product.
     """
     pooled = activation.flatten(2).mean(2) if activation.ndim > 2 else activation
     groups = (pooled @ member) * (member.sum(0) / len(member))
@@ -70,7 +71,7 @@ def class_share(
 
 @register
 class ICCNN(Method):
-    """Filters of a group learn to be active together, those of other groups elsewhere.
+    """Clusters filters into groups and makes each group respond to the same image regions.
 
     Equation: in each image rho_ij is the correlation of two units' maps around their running
     means, s_ij = rho_ij + 1; with groups A_k from spectral clustering of the units,
@@ -79,17 +80,17 @@ class ICCNN(Method):
     L = CE + s (L_1 + c L_2).
     Paper: Shen et al., "Interpretable compositional convolutional neural networks", IJCAI 2021.
     Repository: github.com/ada-shen/icCNN, commit 6f6d7bd.
-    Differences: all images count in L_1 (the binary scripts take the object class alone); groups
-    are found anew at the start of an epoch besides training on it (the code clusters instead, so
-    half of its first 200 epochs do not train), from some training images and this project's
-    spectral clustering; from initialisation, not from a trained network; usual padding. Dead
-    units have no direction and no group.
+    Differences: L_1 uses all images (the binary scripts use the object class only). Units are
+    clustered at the start of an epoch that also trains (in the code such an epoch only clusters,
+    so half of its first 200 epochs do not train), on some training images, with this project's
+    spectral clustering. Training is from scratch, not from a trained network, with the
+    backbone's padding. Dead units have no direction and no group.
 
     strength: the code has 0.1 for both terms of the multi-class scripts, else 0.1 (VGG) or 1.
     groups: 16, or 5 (VGG), of 256 to 2,048 units in the code.
-    classes: c, the weight of L_2 against L_1.
+    classes: c, the weight of L_2 relative to L_1.
     every, until: cluster in every ``every``-th epoch before ``until`` (the code: 2 and 200).
-    images: training images that the clustering sees.
+    images: number of training images used for clustering.
     mean: "correct", a mean by unit and position, or the code's: "official_scrambled" reads the
         same numbers in the wrong order, so that a unit gets other units' and positions' means.
     decay: of the running mean.
@@ -129,8 +130,8 @@ class ICCNN(Method):
         device = data.labels.device
         self.register_buffer("steps", torch.zeros((), device=device))
         for i, tap in enumerate(self.taps):
-            units, *cells = network.taps[tap].shape
-            self.register_buffer(f"mean{i}", torch.zeros(units, prod(cells), device=device))
+            units, *positions = network.taps[tap].shape
+            self.register_buffer(f"mean{i}", torch.zeros(units, prod(positions), device=device))
             group = torch.full((units,), -1, dtype=torch.long, device=device)
             self.register_buffer(f"group{i}", group)
 
@@ -138,6 +139,7 @@ class ICCNN(Method):
 
     @torch.no_grad()
     def start_epoch(self, network: NetworkLike, data: Data, epoch: int) -> None:
+        """Clusters the units of each Tap, in the epochs of the schedule."""
         if epoch % self.every or epoch >= self.until:
             return
         for i, rho in enumerate(self.correlations(network, data)):
@@ -146,21 +148,21 @@ class ICCNN(Method):
             getattr(self, f"group{i}").copy_(spectral_partition(similarity, self.groups))
 
     def correlations(self, network: NetworkLike, data: Data) -> list[Float[Tensor, "units units"]]:
-        """By Tap, the units' correlation around the mean map, averaged over the first images."""
+        """For each Tap, the correlation of its units around the mean map, over the first images."""
         assert isinstance(network, torch.nn.Module)
         training = network.training
         network.eval()
-        seen: list[list[Tensor]] = [[] for _ in self.taps]
+        maps_by_tap: list[list[Tensor]] = [[] for _ in self.taps]
         for rows, images in data.batches(min(256, self.images)):
             out = network(images)
-            for maps, tap in zip(seen, self.taps, strict=True):
+            for maps, tap in zip(maps_by_tap, self.taps, strict=True):
                 maps.append(out.activations[tap].float().flatten(2))
             if int(rows[-1]) + 1 >= self.images:
                 break
         network.train(training)
-        return [map_correlation(torch.cat(maps)) for maps in seen]
+        return [map_correlation(torch.cat(maps)) for maps in maps_by_tap]
 
-    # ------------------------------------------------------------- loss
+    # ------------------------------------------------------------- losses
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         filters = images = step.logits.new_zeros((), dtype=torch.float32)
@@ -179,33 +181,33 @@ class ICCNN(Method):
         }
 
     def member(self, i: int) -> Float[Tensor, "units groups"]:
-        """One-hot groups of a Tap's units; zero for a unit in no group."""
+        """The groups of a Tap's units, one-hot; zero for a unit in no group."""
         group = getattr(self, f"group{i}")
         return (group[:, None] == torch.arange(self.groups, device=group.device)).float()
 
     @torch.no_grad()
     def running_mean(
         self, i: int, activation: Tensor, decay: Tensor
-    ) -> Float[Tensor, "units cells"]:
-        """The mean map of each unit, this batch included; or the code's reading of it."""
+    ) -> Float[Tensor, "units positions"]:
+        """The running mean map of each unit, this batch included, as ``self.mean`` reads it."""
         mean: Tensor = getattr(self, f"mean{i}")
         mean.lerp_(activation.flatten(2).mean(0).to(mean), 1 - decay)
-        return scrambled(mean) if self.mean == "official_scrambled" else mean.clone()
+        return scramble(mean) if self.mean == "official_scrambled" else mean.clone()
 
     def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
-        """The groups of the last clustering; -1 for units dead at the time."""
+        """The groups of the last clustering; -1 for units that were dead then."""
         return {tap: getattr(self, f"group{i}") for i, tap in enumerate(self.taps)}
 
 
-def scrambled(mean: Float[Tensor, "units cells"]) -> Float[Tensor, "units cells"]:
-    """A (cells, units) buffer read as (units, cells) without transposing it, as in the code."""
+def scramble(mean: Float[Tensor, "units positions"]) -> Float[Tensor, "units positions"]:
+    """Reads a (positions, units) buffer as (units, positions), untransposed, as in the code."""
     return mean.T.reshape(mean.shape)
 
 
-def map_correlation(maps: Float[Tensor, "images units cells"]) -> Float[Tensor, "units units"]:
-    """Correlation of units over images and positions, around the mean map of each.
+def map_correlation(maps: Float[Tensor, "images units positions"]) -> Float[Tensor, "units units"]:
+    """Correlation of units over images and positions, around each unit's mean map.
 
-    Zero, on the diagonal too, for units that are the same in all images.
+    Zero, also on the diagonal, for units that are equal in all images.
     """
     centred = (maps - maps.mean(0)).movedim(1, 0).flatten(1)
     power = centred.square().sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Interpretable CNN: each filter is masked around one place and told which class it serves."""
+"""Interpretable CNN: each filter is masked around one position and assigned to one class."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch.nn import functional
 from legible.methods.base import Data, Method, Step, TapChoice, register
 from legible.metrics.network import NetworkLike
 
-TINY = 1e-9  # the code's smallest mass
-ALPHA = 0.5  # temperature of the code's two log-mean-exps
-SMALLEST, LARGEST, REACH = 1.5, 3.0, 3.0  # beta = REACH / spread, between the other two
-DECAY = 0.9  # of a filter's mean peak by class
-LEAST_PEAK = 0.1  # at which that mean starts
+TINY = 1e-9  # smallest mass of a map, as in the code
+ALPHA = 0.5  # temperature of both log-mean-exps, as in the code
+SMALLEST, LARGEST, REACH = 1.5, 3.0, 3.0  # beta = REACH / spread, clipped to the other two
+DECAY = 0.9  # of the running mean of a filter's peaks by class
+LEAST_PEAK = 0.1  # the smallest value at which that mean starts
 
 
 class Template(NamedTuple):
-    """A filter's mask on an image, and how far its activation spreads around the centre."""
+    """A filter's mask on an image, and the spread of its activation around the centre."""
 
     mask: Float[Tensor, "batch units height width"]  # in [-1, 1], 1 at the centre
-    spread: Float[Tensor, "batch units"]  # in cells
+    spread: Float[Tensor, "batch units"]  # in positions of the map
 
 
 @torch.no_grad()
@@ -34,10 +34,11 @@ def template(
     beta: Float[Tensor, "units"],
     centre: Literal["centroid", "argmax"] = "centroid",
 ) -> Template:
-    """max(1 - beta (|y - mu_y| + |x - mu_x|), -1), y and x in [-1, 1], mu a cell's place.
+    """The mask max(1 - beta (|y - mu_y| + |x - mu_x|), -1) and the spread, y and x in [-1, 1].
 
-    mu is the activation's centroid, rounded to a cell, or its largest cell; the first cell for a
-    silent map. spread^2 is the activation's mean squared distance from mu, in cells.
+    The centre mu is a position: the activation's centroid, rounded, or its largest position; the
+    first position for a silent map. spread^2 is the mean squared distance from mu, weighted by
+    the activation, in positions.
     """
     height, width = activation.shape[-2:]
     y = torch.arange(height, device=activation.device, dtype=activation.dtype).view(-1, 1)
@@ -56,7 +57,7 @@ def template(
     return Template(mask, spread)
 
 
-def masked(
+def apply_mask(
     activation: Float[Tensor, "batch units height width"],
     mask: Float[Tensor, "batch units height width"],
 ) -> Float[Tensor, "batch units height width"]:
@@ -64,41 +65,44 @@ def masked(
     return activation * mask.clamp(min=0)
 
 
-# ----------------------------------------------------------------- which class a filter serves
+# ----------------------------------------------------------------- the class of a filter
 
 
 @torch.no_grad()
-def updated_peaks(
+def update_peaks(
     peaks: Float[Tensor, "units classes"],
     activation: Float[Tensor, "batch units height width"],
     labels: Int[Tensor, "batch"],
 ) -> Float[Tensor, "units classes"]:
-    """Running mean, by class, of a filter's largest activation; classes not there stay."""
+    """Updates the running mean of each filter's largest activation by class.
+
+    Classes that are not in the batch stay as they are.
+    """
     member = functional.one_hot(labels, peaks.shape[1]).to(peaks)
     count = member.sum(0)
     mean = activation.amax((2, 3)).to(peaks).T @ member / count.clamp(min=1)
-    known = peaks.sum(0) > 0
-    new = torch.where(known, DECAY * peaks + (1 - DECAY) * mean, mean.clamp(min=LEAST_PEAK))
+    has_peak = peaks.sum(0) > 0
+    new = torch.where(has_peak, DECAY * peaks + (1 - DECAY) * mean, mean.clamp(min=LEAST_PEAK))
     return torch.where(count > 0, new, peaks)
 
 
 # ----------------------------------------------------------------- the injected gradient
 
 
-def selected_weight(
+def image_weights(
     score: Float[Tensor, "batch units"],
     log_partition: Float[Tensor, "units"],
-    chosen: Bool[Tensor, "batch units"],
+    members: Bool[Tensor, "batch units"],
 ) -> Float[Tensor, "batch units"]:
-    """q = exp(S / alpha) (S - log Z + alpha) over its mean over the chosen images; 0 elsewhere.
+    """q = exp(S / alpha) (S - log Z + alpha), divided by its mean over the members; 0 for others.
 
-    The exponential's largest value is divided out first: it cancels, and would overflow.
+    The largest exponential is divided out first, since it cancels and could overflow.
     """
-    largest = torch.where(chosen, score, -torch.inf).amax(0)
+    largest = torch.where(members, score, -torch.inf).amax(0)
     largest = torch.where(largest.isfinite(), largest, 0.0)
-    shifted = torch.where(chosen, (score - largest) / ALPHA, 0.0)
-    q = torch.where(chosen, shifted.exp() * (score - log_partition + ALPHA), 0.0)
-    mean = q.sum(0) / chosen.sum(0).clamp(min=1)
+    shifted = torch.where(members, (score - largest) / ALPHA, 0.0)
+    q = torch.where(members, shifted.exp() * (score - log_partition + ALPHA), 0.0)
+    mean = q.sum(0) / members.sum(0).clamp(min=1)
     usable = mean.abs() > TINY
     return torch.where(usable, q / torch.where(usable, mean, 1.0), 0.0)
 
@@ -115,19 +119,18 @@ def filter_gradient(
     positive: Bool[Tensor, "batch units"],
     density: Float[Tensor, "units"],
 ) -> Float[Tensor, "batch units height width"]:
-    """What the filter loss adds to the gradient of each image's loss on the activation, up to
-    the factor 1e-5 mag / epoch.
+    """The gradient of the filter loss on the activation, up to the factor 1e-5 mag / epoch.
 
-    Images of the filter's class (``positive``) are pulled towards their template, weighed by
-    1 / (2 density), all others pushed down everywhere, by 1 / (2 (1 - density)); the class's
-    ``density`` is its share of the training images. "Other" templates in log Z+ are those of the
-    opposite filter and image in the batch, as in the code.
+    Images of the filter's class (``positive``) are pulled towards their template, with weight
+    1 / (2 density); all others are pushed down at every position, with weight
+    1 / (2 (1 - density)). ``density`` is the class's share of the training images. As in the
+    code, the "other" templates in log Z+ are those of the opposite filter and image in the batch.
     """
     score = (activation * mask).mean((2, 3))
     other = (activation * mask.flip(0, 1)).mean((2, 3))
-    fit = selected_weight(score, log_mean_exp(other), positive)
+    fit = image_weights(score, log_mean_exp(other), positive)
     absent = -activation.mean((2, 3))
-    off = selected_weight(absent, log_mean_exp(absent), ~positive)
+    off = image_weights(absent, log_mean_exp(absent), ~positive)
     pull = (fit * 0.5 / density)[..., None, None] * mask
     push = (off * 0.5 / (1 - density))[..., None, None]
     return (push - pull).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
@@ -140,9 +143,9 @@ def beta_target(
     positive: Bool[Tensor, "batch units"],
     beta: Float[Tensor, "units"],
 ) -> Float[Tensor, "units"]:
-    """clip(3 / mean spread, 1.5, 3), the mean over positive images weighed by S = mean x m.
+    """clip(3 / mean spread, 1.5, 3), the mean over positive images weighted by S = mean x m.
 
-    A filter with no positive image, or none with a score, keeps its beta.
+    A filter without a positive image, or without a score, keeps its beta.
     """
     score = (activation * shape.mask).mean((2, 3)) * positive
     total = score.sum(0)
@@ -157,7 +160,7 @@ def beta_target(
 
 @register
 class ICNN(Method):
-    """Filters of the last map, and of one added on top, learn to be a part of one class each.
+    """Makes each filter of the last map, and of a layer added after it, detect a part of one class.
 
     Equation: with a filter's map x and its template m = max(1 - beta |p - mu|_1, -1) around the
     map's centre mu, out = relu(conv(max(x m, 0))) and its own maps masked likewise;
@@ -170,20 +173,21 @@ class ICNN(Method):
     port github.com/ada-shen/ICNN, commit 1012f6c, for one class.
     Differences: written after the code, which differs from the paper: beta is learned, mu is the
     centroid, a class is assigned by running peaks. Softmax loss; class densities at any number
-    of classes; negatives are all images not of the filter's class (the port takes wrong ones for
-    several). From scratch, with BatchNorm below, the added convolution is 3x3 with He
-    initialisation (the code: N(0, 0.01) on a pretrained VGG, and also masks the input of its
-    first dense layer); beta moves towards its target at a rate instead of by a hand-made gradient
-    with a learning rate. exp cannot overflow. ``plain_deeper`` has the added layer alone.
+    of classes; negatives are all images that are not of the filter's class (the port takes wrong
+    ones for several classes). Trained from scratch with BatchNorm below, so the added convolution
+    is 3x3 with He initialisation (the code: N(0, 0.01) on a pretrained VGG; it also masks the
+    input of its first dense layer). beta moves towards its target by a fixed share per step,
+    instead of by a hand-made gradient with a learning rate. exp cannot overflow.
+    ``plain_deeper`` has the added layer alone.
 
-    The reported terms are sum g x for an injected gradient g: their value means nothing.
-    A step has one more convolution than plain's, computed twice: for the output, and for its loss.
+    The reported loss terms are sum g x for an injected gradient g: their values have no meaning.
+    A step has one more convolution than plain's, computed twice: for the output and for its loss.
 
     strength: 1 is the method; between 0 and 1 the masked path is mixed with the plain one.
     loss: c, per image. The code's 1e-5 x 0.1 is tied to VGG activations on 224 pixels (softmax
-        divides it by 5, or by 50 above ten classes); 0 is the ablation with masks alone.
-    beta: where it starts; the width of a mask is about 1 / beta of half a map.
-    beta_rate: share of the way to its target that beta goes in a step; 0 fixes it.
+        divides it by 5, or by 50 above ten classes); 0 is the ablation with masks only.
+    beta: its initial value; the width of a mask is about 1 / beta of half a map.
+    beta_rate: the share of the way to its target that beta moves in a step; 0 keeps it fixed.
     centre: "centroid" as in the code, "argmax" as in the paper.
     """
 
@@ -226,21 +230,22 @@ class ICNN(Method):
                 self.register_buffer(f"{layer}_beta{i}", start)
                 peaks = torch.zeros(units, data.classes, device=device)
                 self.register_buffer(f"{layer}_peaks{i}", peaks)
-            self.install(network, tap, partial(self.forward_masked, i=i))
+            self.install(network, tap, partial(self.forward_tap, i=i))
 
     def template(self, activation: Tensor, layer: str, i: int) -> Template:
+        """The template of a layer's maps with its current beta."""
         return template(activation.float(), getattr(self, f"{layer}_beta{i}").float(), self.centre)
 
     def upper(self, x: Tensor, mask: Tensor, i: int) -> Tensor:
-        """Maps of the added layer, from the masked maps below."""
+        """The maps of the added layer, from the masked maps below it."""
         kernel, bias = getattr(self, f"kernel{i}"), getattr(self, f"bias{i}")
-        below = masked(x, mask.to(x.dtype))
+        below = apply_mask(x, mask.to(x.dtype))
         return functional.conv2d(below, kernel.to(x.dtype), bias.to(x.dtype), padding=1).relu()
 
-    def forward_masked(self, x: Tensor, i: int) -> Tensor:
-        """What leaves the Tap: mask, convolution, ReLU, mask."""
+    def forward_tap(self, x: Tensor, i: int) -> Tensor:
+        """The Tap's output: mask, convolution, ReLU, mask."""
         above = self.upper(x, self.template(x, "lower", i).mask, i)
-        return masked(above, self.template(above, "upper", i).mask.to(above.dtype)).to(x.dtype)
+        return apply_mask(above, self.template(above, "upper", i).mask.to(above.dtype)).to(x.dtype)
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         lower = upper = step.logits.new_zeros((), dtype=torch.float32)
@@ -257,10 +262,13 @@ class ICNN(Method):
     def surrogate(
         self, step: Step, x: Tensor, shape: Template, layer: str, i: int
     ) -> Float[Tensor, ""]:
-        """A scalar whose gradient on x is the filter loss's; also updates classes and beta."""
+        """A scalar whose gradient on x is that of the filter loss.
+
+        Also updates the filters' classes and beta.
+        """
         peaks, beta = getattr(self, f"{layer}_peaks{i}"), getattr(self, f"{layer}_beta{i}")
         with torch.no_grad():
-            peaks.copy_(updated_peaks(peaks, x, step.labels))
+            peaks.copy_(update_peaks(peaks, x, step.labels))
             own = peaks.argmax(1)
             positive = step.labels[:, None] == own
             beta.lerp_(beta_target(x, shape, positive, beta).to(beta), self.beta_rate)
@@ -269,9 +277,9 @@ class ICNN(Method):
 
     @torch.no_grad()
     def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
-        """The class each filter was assigned to; -1 before any training."""
-        claimed = {}
+        """The class of each filter; -1 before any training."""
+        classes = {}
         for i, tap in enumerate(self.taps):
             peaks = getattr(self, f"lower_peaks{i}")
-            claimed[tap] = torch.where(peaks.sum(1) > 0, peaks.argmax(1), -1)
-        return claimed
+            classes[tap] = torch.where(peaks.sum(1) > 0, peaks.argmax(1), -1)
+        return classes

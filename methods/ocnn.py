@@ -1,4 +1,4 @@
-"""OCNN: convolutions whose kernels are orthogonal as operators, shifts included."""
+"""OCNN: convolutions that are orthogonal operators."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods._wiring import Link, chosen_links
+from legible.methods._wiring import Link, links_to
 from legible.methods.base import Method, Step, TapChoice, register
 
-#: Added under the root, for a gradient where the weight is orthogonal.
+#: Added under the root, so that the gradient is finite where the weight is orthogonal.
 TINY = 1e-12
 
 
@@ -21,10 +21,11 @@ def kernel_orthogonality(
     stride: tuple[int, int] = (1, 1),
     padding: tuple[int, int] | None = None,
 ) -> Float[Tensor, ""]:
-    """|conv(K, K) - I_0|_F: the scalar products of all kernels at all shifts by the stride,
-    against one for a kernel with itself unshifted and zero otherwise.
+    """|conv(K, K) - I_0|_F: how far the kernels are from orthonormal at every shift.
 
-    ``padding`` is the largest shift; by default all shifts at which kernels overlap.
+    Compares the scalar products of all kernels, at all shifts by multiples of the stride, with 1
+    for a kernel and itself without shift, and 0 otherwise. ``padding`` is the largest shift; by
+    default all shifts at which kernels overlap.
     """
     shifts = padding or [(k - 1) // s * s for k, s in zip(kernel.shape[2:], stride, strict=True)]
     product = functional.conv2d(kernel, kernel, stride=stride, padding=shifts)
@@ -35,7 +36,7 @@ def kernel_orthogonality(
 
 
 def matrix_orthogonality(weight: Float[Tensor, "units *inputs"]) -> Float[Tensor, ""]:
-    """|w w^T - I|_F or |w^T w - I|_F, whichever is the smaller matrix."""
+    """|w w^T - I|_F or |w^T w - I|_F, for the smaller of the two matrices."""
     w = weight.flatten(1)
     gram = w @ w.T if len(w) < w.shape[1] else w.T @ w
     target = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
@@ -54,10 +55,10 @@ class Ocnn(Method):
     written from its formula.
     Differences: the padding is the kernel's size - 1, rounded down to a multiple of the stride,
     so that every overlapping shift counts and shift zero is in the middle. The repository's is
-    1 (``padding="script"``): shifts beyond one are then not seen, and with stride 2 there is no
-    shift zero at all, so that a shifted product is compared with the identity. Every
-    convolution but the first (which destabilises, says its authors' note) and every dense layer
-    but the head, where the repository names the first convolution of each residual block.
+    1 (``padding="script"``): it ignores shifts beyond one, and with stride 2 it has no shift zero
+    at all, so that a shifted product is compared with the identity. Acts on every convolution but
+    the first (which destabilises, as the authors note) and every dense layer but the head; the
+    repository names the first convolution of each residual block.
 
     strength: 0.5 in the repository's command; that costs small networks accuracy.
     padding: "centred" or "script".
@@ -78,12 +79,13 @@ class Ocnn(Method):
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         total = step.logits.new_zeros((), dtype=torch.float32)
-        for link in chosen_links(step.network, self.taps):
+        for link in links_to(step.network, self.taps):
             if link.source is not None and link.target is not None:
                 total = total + self.measure(link)
         return {"orthogonality": self.strength * total}
 
     def measure(self, link: Link) -> Float[Tensor, ""]:
+        """How far one layer's weight is from orthogonal."""
         weight, layer = link.weight.float(), link.layer
         if isinstance(layer, nn.Linear) or layer.kernel_size == (1, 1):
             return matrix_orthogonality(weight)

@@ -1,4 +1,4 @@
-"""PICNN: a second, sampled pathway that classifies through the predicted class's filters."""
+"""PICNN: a second pathway that classifies with the filters of a sampled class only."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from legible.metrics.network import NetworkLike
 
 
 def straight_through(value: Tensor, slope: Tensor) -> Tensor:
-    """``value`` going forward, the gradient of ``slope`` going back."""
+    """``value`` in the forward pass, with the gradient of ``slope`` in the backward pass."""
     return slope + (value - slope).detach()
 
 
-def drawn_class(
+def draw_class(
     probabilities: Float[Tensor, "batch classes"], generator: torch.Generator
 ) -> Int[Tensor, "batch"]:
-    """A class for each image with the given probabilities (the largest of p / exponential)."""
+    """Draws a class for each image with the given probabilities (the argmax of p / exponential)."""
     noise = torch.empty_like(probabilities).exponential_(generator=generator)
     return (probabilities.detach() / noise.clamp(min=torch.finfo(noise.dtype).tiny)).argmax(1)
 
 
 def filter_mask(
     probabilities: Float[Tensor, "batch classes"],
-    drawn: Int[Tensor, "batch"],
+    classes: Int[Tensor, "batch"],
     share: Float[Tensor, "classes units"],
     uniform: Float[Tensor, "batch units"],
 ) -> Float[Tensor, "batch units"]:
-    """The drawn class's filters: 1 where ``uniform`` < share[drawn], else 0.
+    """The filters of each image's drawn class: 1 where ``uniform`` < share[class], else 0.
 
-    The gradient is that of (one-hot of the drawn class) @ share, with the softmax in place of the
-    one-hot for the gradient into the network.
+    The gradient is that of one_hot(class) @ share; the gradient into the network uses the softmax
+    in place of the one-hot vector.
     """
-    one_hot = functional.one_hot(drawn, len(share)).to(share)
+    one_hot = functional.one_hot(classes, len(share)).to(share)
     keep = straight_through(one_hot, probabilities) @ share
     return straight_through((uniform < keep.detach()).to(keep), keep)
 
 
 @register
 class PICNN(Method):
-    """Filters are dealt to classes, and the predicted class's own filters must suffice.
+    """Assigns filters to classes and trains the filters of the predicted class to classify alone.
 
     Equation: P = softmax over classes of Q (classes x units). For each image draw a class c from
     softmax(logits) and a mask m ~ Bernoulli(P[c]); both straight-through. L = CE + s times the
@@ -53,7 +53,7 @@ class PICNN(Method):
     AAAI 2024 (arXiv 2312.12068).
     Repository: github.com/spdj2271/PICNN, commit c76f1e1.
     Differences: acts on the last Tap as it is; the code first adds a 3x3 convolution (512 -> 64,
-    without ReLU). Q has a learning rate of its own, as training here is some 400 steps and not
+    without ReLU). Q has its own learning rate, since training here is some 400 steps and not
     80,000. The label only selects images; it never enters the network.
 
     strength: the code's lambda is 2, over 200 epochs; in 10 epochs that costs accuracy.
@@ -81,7 +81,7 @@ class PICNN(Method):
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)
         if self.taps != list(network.taps)[-1:]:
-            raise ValueError("the pathway starts at the last Tap: the head alone is run again")
+            raise ValueError('picnn acts at the last Tap only: set taps to "last"')
         shape = (data.classes, network.taps[self.taps[0]].units)
         start = torch.rand(shape, generator=self.generator, device=data.labels.device)
         self.matrix = nn.Parameter(start.softmax(0))
@@ -92,17 +92,17 @@ class PICNN(Method):
     def penalty(self, step: Step) -> dict[str, Tensor]:
         activation = step.activations[self.taps[0]]
         probabilities = step.logits.softmax(1)
-        drawn = drawn_class(probabilities, self.generator)
+        classes = draw_class(probabilities, self.generator)
         uniform = torch.rand(
             activation.shape[:2], generator=self.generator, device=activation.device
         )
-        mask = filter_mask(probabilities, drawn, self.matrix.float().softmax(0), uniform)
+        mask = filter_mask(probabilities, classes, self.matrix.float().softmax(0), uniform)
         logits = step.rerun(activation * mask.view(*mask.shape, *[1] * (activation.ndim - 2)))
         loss = functional.cross_entropy(logits, step.labels, reduction="none")
-        right = (drawn == step.labels).to(loss)
-        return {"pathway": self.strength * (loss * right).sum() / right.sum().clamp(min=1)}
+        correct = (classes == step.labels).to(loss)
+        return {"pathway": self.strength * (loss * correct).sum() / correct.sum().clamp(min=1)}
 
     @torch.no_grad()
     def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
-        """The class to which each unit most probably belongs."""
+        """The class to which each unit belongs with the highest probability."""
         return {self.taps[0]: self.matrix.argmax(0)}

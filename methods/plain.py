@@ -1,11 +1,11 @@
-"""Plain training: the baseline every other row is compared with."""
+"""Plain training: the baseline with which every other row is compared."""
 
 from legible.methods.base import Method, register
 
 
 @register
 class Plain(Method):
-    """Cross-entropy alone.
+    """Trains with the cross-entropy only: the baseline of every comparison.
 
     Equation: L = CE(logits, labels).
     Paper: none. Repository: none. Differences: none.

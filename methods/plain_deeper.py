@@ -1,4 +1,4 @@
-"""Null row: plain training of a network with one more convolution, icnn's capacity."""
+"""Null row: plain training with one more convolution, the capacity of icnn."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from legible.metrics.network import NetworkLike
 
 @register
 class PlainDeeper(Method):
-    """A 3x3 convolution and a ReLU behind the Tap, which keep the number of channels.
+    """Plain training with one more 3x3 convolution after the Tap, the layer that icnn adds.
 
     Equation: a <- a + s (relu(conv(a)) - a); L = CE.
-    Paper: none; it is what remains of ``icnn`` (Zhang et al. 2018) without masks and filter
-    loss, so that a gain can be told from that of an added layer.
+    Paper: none. This is ``icnn`` (Zhang et al. 2018) without masks and filter loss; it separates
+    what icnn gains from what the added layer gains.
     Repository: none.
-    Differences: none. Same added layer, initialised alike, as ``icnn``'s for the same seed. A
-    step has one more convolution than plain's.
+    Differences: none. The layer has as many channels as the Tap, and for the same seed the same
+    initial weights as ``icnn``'s. A step has one more convolution than plain's.
     """
 
     kind = "null"
@@ -42,6 +42,7 @@ class PlainDeeper(Method):
             self.install(network, tap, partial(self.convolve, i=i))
 
     def convolve(self, x: Tensor, i: int) -> Tensor:
+        """The added convolution and a ReLU."""
         kernel, bias = getattr(self, f"kernel{i}"), getattr(self, f"bias{i}")
         out = functional.conv2d(x, kernel.to(x.dtype), bias.to(x.dtype), padding=1)
         return out.relu().to(x.dtype)

@@ -1,4 +1,4 @@
-"""Null row: plain training, then the smallest weights set to zero."""
+"""Null row: plain training, then pruning of the smallest weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from legible.metrics.network import NetworkLike
 
 @register
 class PlainPruned(Method):
-    """The plain network without its smallest weights: sparsity that no method had to learn.
+    """The plain network with its smallest weights set to zero.
 
     Equation: w <- w [|w| > t], t such that a share s p of all weights of convolutions and dense
     layers falls below it (one threshold for the whole network).
@@ -20,12 +20,12 @@ class PlainPruned(Method):
     retraining; global magnitude as in Blalock et al., "What is the state of neural network
     pruning?", MLSys 2020.
     Repository: none.
-    Differences: weights are not retrained. BatchNorm's statistics are, which uses training
-    images without labels: at high sparsity the network is otherwise far from its best.
+    Differences: weights are not retrained. BatchNorm's statistics are recomputed on training
+    images without labels; at high sparsity the network is otherwise far from its best.
 
-    strength: s, times the sparsity.
+    strength: s, a factor of the sparsity.
     sparsity: the share p of weights that become zero.
-    recalibrate: whether BatchNorm's running statistics are taken anew after pruning.
+    recalibrate: whether BatchNorm's running statistics are recomputed after pruning.
     """
 
     kind = "null"
@@ -36,18 +36,20 @@ class PlainPruned(Method):
     ) -> None:
         super().__init__(strength)
         if not 0 <= sparsity < 1 or strength > 1:
-            raise ValueError(f"sparsity must be in [0, 1), not {sparsity}, strength at most 1")
+            raise ValueError(
+                f"sparsity ({sparsity}) must be in [0, 1), strength ({strength}) at most 1"
+            )
         self.sparsity, self.recalibrate = sparsity, recalibrate
 
     @torch.no_grad()
     def after_training(self, network: NetworkLike, data: Data) -> None:
         weights = [link.weight for link in links(network)]
-        kept = torch.cat([weight.flatten() for weight in weights])
-        pruned = round(self.strength * self.sparsity * len(kept))
-        if pruned == 0:
+        values = torch.cat([weight.flatten() for weight in weights])
+        count = round(self.strength * self.sparsity * len(values))
+        if count == 0:
             return
-        kept[kept.abs().argsort(stable=True)[:pruned]] = 0
-        parts = kept.split([weight.numel() for weight in weights])
+        values[values.abs().argsort(stable=True)[:count]] = 0
+        parts = values.split([weight.numel() for weight in weights])
         for weight, part in zip(weights, parts, strict=True):
             weight.copy_(part.view(weight.shape))
         if self.recalibrate:
@@ -56,7 +58,7 @@ class PlainPruned(Method):
 
 @torch.no_grad()
 def recalibrate(network: NetworkLike, data: Data) -> None:
-    """Sets BatchNorm's running statistics to the average over batches of the training images."""
+    """Sets BatchNorm's running statistics to their average over batches of training images."""
     assert isinstance(network, nn.Module)
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]

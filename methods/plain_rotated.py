@@ -1,4 +1,4 @@
-"""Null row: plain training, then the last layer's units mixed without changing the function."""
+"""Null row: plain training, then the last units are mixed without changing the function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from legible.metrics.network import NetworkLike
 
 
 def random_rotation(units: int, generator: torch.Generator) -> Tensor:
-    """A random orthogonal matrix (Haar), float32 on the CPU."""
+    """A random orthogonal matrix (Haar distribution), float32 on the CPU."""
     gaussian = torch.randn(units, units, generator=generator, device=generator.device)
     q, r = torch.linalg.qr(gaussian.cpu().double())
     return (q * r.diagonal().sign()).float()
@@ -20,13 +20,13 @@ def random_rotation(units: int, generator: torch.Generator) -> Tensor:
 class PlainRotated(Method):
     """The plain network with the units of its last Tap rotated, and the head rotated back.
 
-    Equation: a' = Q a, W' = W Q^T with a random orthogonal Q: the same function of the image,
-    but entangled units. What a unit metric does not lose here, it did not measure in units.
+    Equation: a' = Q a, W' = W Q^T with a random orthogonal Q. The network computes the same
+    function of the image, but with entangled units: a metric of single units must score lower here.
     Paper: after Morcos et al. 2018 and Bau et al. 2017 (NetDissect, section 4.2), who rotate
     a layer to ask whether its axes mean anything.
     Repository: none.
     Differences: needs a last Tap that is linear up to the head (pooling, flattening, one
-    dense layer), where undoing the rotation is exact.
+    dense layer), where the rotation back is exact.
     """
 
     kind = "null"
@@ -42,6 +42,7 @@ class PlainRotated(Method):
         tap.install(self.rotate, before=True)
 
     def rotate(self, x: Tensor) -> Tensor:
+        """Multiplies the units at every position by the rotation."""
         return torch.einsum("ij,bj...->bi...", self.rotation.to(x.dtype), x)
 
     @torch.no_grad()

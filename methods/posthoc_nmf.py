@@ -1,4 +1,4 @@
-"""Null row: the plain network's units factorised into non-negative atoms."""
+"""Null row: the plain network's activations factorised into non-negative atoms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def factorise(
 ) -> Float[Tensor, "atoms units"]:
     """Non-negative atoms D of unit norm that minimise |A - H D|_F^2 over H, D >= 0 (A >= 0).
 
-    Lee and Seung's multiplicative updates, from random positive factors: the loss never rises.
+    Uses Lee and Seung's multiplicative updates from random positive factors; the loss never rises.
     """
     target = samples.clamp(min=0)
     scale = (target.mean() / atoms).sqrt().clamp(min=TINY)
@@ -38,8 +38,11 @@ def factorise(
 def project(
     samples: Float[Tensor, "samples units"], parts: Float[Tensor, "atoms units"], steps: int
 ) -> Float[Tensor, "samples atoms"]:
-    """The code H >= 0 that minimises |A - H D|_F^2 for fixed D, by accelerated projected
-    gradient (Nesterov's steps, a fixed number of them, so the same for any batch)."""
+    """The code H >= 0 that minimises |A - H D|_F^2 for fixed D.
+
+    Uses Nesterov's accelerated projected gradient. The number of steps is fixed, so that the code
+    does not depend on the batch.
+    """
     gram, target = parts @ parts.T, samples @ parts.T
     rate = 1 / gram.abs().sum(1).max().clamp(min=TINY)  # at most 1 / largest eigenvalue
     code = previous = (rate * target).clamp(min=0)
@@ -51,7 +54,7 @@ def project(
 
 @register
 class PosthocNmf(Dictionary):
-    """Non-negative factors of the plain network's activation vectors, as its units.
+    """The plain network with non-negative matrix factors of its activations as units.
 
     Equation: A ~ H D with H, D >= 0 of least squared error; the rows of A are the activation
     vectors at positions of training images, the rows of D the atoms, H their code. New vectors
@@ -59,13 +62,13 @@ class PosthocNmf(Dictionary):
     Paper: Lee & Seung, "Learning the parts of objects by non-negative matrix factorization",
     Nature 1999; on activations Olah et al., "The building blocks of interpretability", 2018.
     Repository: none; multiplicative updates from the formula.
-    Differences: the network runs on the reconstruction H D, so what the atoms miss shows in the
-    accuracy. Coding takes ``steps`` projected gradient steps an image.
+    Differences: the network runs on the reconstruction H D, so an incomplete reconstruction
+    lowers the accuracy. Coding takes ``steps`` // 2 projected gradient steps per batch.
 
     atoms: number of atoms; by default half the units, since with as many atoms as units the
-        units themselves are an exact answer.
-    steps: updates of the factors, and half as many for coding.
-    taps: the one Tap where the dictionary stands.
+        units themselves are an exact solution.
+    steps: updates of the factors; half as many for coding.
+    taps: the one Tap whose units are replaced.
     """
 
     parts: Tensor

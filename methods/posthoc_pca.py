@@ -1,4 +1,4 @@
-"""Null row: the plain network's units rotated to principal components."""
+"""Null row: the plain network's activations rotated to principal components."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from legible.methods.base import TapChoice, register
 
 @register
 class PosthocPca(Dictionary):
-    """Principal components of the plain network's activation vectors, as its units.
+    """The plain network with principal components of its activations as units.
 
     Equation: code = C (a - m), a = C^T code + m: m the mean over positions of the training
     images, the rows of C the eigenvectors of the covariance, largest variance first.
     Paper: Hotelling 1933; on activations for example Raghu et al., "SVCCA", NeurIPS 2017.
     Repository: none.
-    Differences: a component's sign is free; here its longer tail (positive third moment) is its
-    positive side, since metrics read max(code, 0). All components are kept, so the network
-    computes what it did, up to rounding.
+    Differences: a component's sign is free; here its longer tail (positive third moment) is
+    positive, since metrics read max(code, 0). All components are kept, so the network computes
+    the same function, up to rounding.
 
-    taps: the one Tap where the dictionary stands.
+    taps: the one Tap whose units are replaced.
     """
 
     components: Tensor

@@ -13,22 +13,22 @@ TINY = 1e-8
 
 @register
 class PosthocSae(Dictionary):
-    """Latents of a sparse autoencoder of the plain network's activation vectors, as its units.
+    """The plain network with latents of a sparse autoencoder on its activations as units.
 
     Equation: h = relu(E (a - b) + c), a' = D h + b, with the columns of D of unit norm;
     loss = mean |a - a'|^2 + l1 mean |h|_1, on activations scaled to a mean squared norm of one.
     Paper: Bricken et al., "Towards monosemanticity", 2023; Cunningham et al., "Sparse
     autoencoders find highly interpretable features in language models", ICLR 2024.
     Repository: none; from the formula.
-    Differences: small and short, one layer, Adam, no resampling of dead latents (metrics count
-    them at their null). The network runs on the reconstruction a', so what the latents miss
-    shows in the accuracy.
+    Differences: small and short, one layer, Adam, dead latents are not resampled (metrics give
+    them their null value). The network runs on the reconstruction a', so an incomplete
+    reconstruction lowers the accuracy.
 
     atoms: number of latents; by default as many as units.
     l1: weight of sparsity.
     steps: Adam's steps, each on 512 of at most 50,000 activation vectors (1000 are ten passes).
     lr: Adam's learning rate.
-    taps: the one Tap where the dictionary stands.
+    taps: the one Tap whose units are replaced.
     """
 
     encoder: Tensor
@@ -47,7 +47,7 @@ class PosthocSae(Dictionary):
     ) -> None:
         super().__init__(atoms, taps)
         if l1 < 0 or steps < 0 or lr <= 0:
-            raise ValueError(f"l1 {l1}, steps {steps} must be at least 0, lr {lr} above 0")
+            raise ValueError(f"l1 ({l1}) and steps ({steps}) must be at least 0, lr ({lr}) above 0")
         self.l1, self.steps, self.lr = l1, steps, lr
 
     def create(self, atoms: int, units: int) -> None:
@@ -78,7 +78,7 @@ class PosthocSae(Dictionary):
         self.centre.mul_(scale)
 
     def descend(self, samples: Tensor, batch: int = 512) -> None:
-        """Trains the buffers in place; the learning rate falls to zero over the last third."""
+        """Trains the buffers in place; the learning rate falls to zero in the last third."""
         tensors = [self.encoder, self.threshold, self.decoder, self.centre]
         optimizer = torch.optim.Adam([t.requires_grad_() for t in tensors], lr=self.lr)
         for step in range(self.steps):
@@ -95,6 +95,7 @@ class PosthocSae(Dictionary):
             tensor.requires_grad_(False)
 
     def loss(self, samples: Tensor) -> Tensor:
+        """Mean squared reconstruction error plus l1 times the mean L1 norm of the code."""
         code = self.encode(samples)
         error = (samples - self.decode(code)).square().sum(1).mean()
         return error + self.l1 * code.sum(1).mean()

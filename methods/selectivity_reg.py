@@ -11,22 +11,22 @@ from torch.nn import functional
 
 from legible.methods.base import Method, Step, TapChoice, register
 
-TINY = 1e-7  # Leavitt and Morcos' constant in the denominator
+TINY = 1e-7  # in the denominator, as in Leavitt and Morcos
 
 
 def selectivity(
     activation: Float[Tensor, "batch units *map"], labels: Int[Tensor, "batch"], classes: int
 ) -> Float[Tensor, "units"]:
-    """(mu_max - mu_rest) / (mu_max + mu_rest + 1e-7) by unit, from the batch's class means.
+    """(mu_max - mu_rest) / (mu_max + mu_rest + 1e-7) of each unit, from the batch's class means.
 
-    mu is the mean over a class's images and over positions of max(a, 0), mu_max the largest of
-    the classes in the batch, mu_rest the mean of the others. A dead unit has 0.
+    mu is the mean of max(a, 0) over a class's images and positions, mu_max the largest mu of the
+    classes in the batch, mu_rest the mean of the others. A dead unit has 0.
     """
     pooled = activation.clamp(min=0)
     pooled = pooled.flatten(2).mean(2) if pooled.ndim > 2 else pooled
     member = functional.one_hot(labels, classes).to(pooled)
     count = member.sum(0)
-    means = member.T @ pooled / count.clamp(min=1)[:, None]  # absent classes: 0, never the largest
+    means = member.T @ pooled / count.clamp(min=1)[:, None]  # 0 for absent classes
     top = means.amax(0)
     rest = (means.sum(0) - top) / ((count > 0).sum() - 1).clamp(min=1)
     return (top - rest) / (top + rest + TINY)
@@ -34,15 +34,16 @@ def selectivity(
 
 @register
 class SelectivityReg(Method):
-    """Rewards (or punishes) each unit's class selectivity index: what a metric alone can buy.
+    """Rewards (or penalises) each unit's class selectivity index, which is itself a metric here.
 
     Equation: L = CE - s * mean over Taps of mean over units of SI,
     SI = (mu_max - mu_rest) / (mu_max + mu_rest + eps) of class-mean activations.
     Paper: Leavitt & Morcos, "Selectivity considered harmful: evaluating the causal impact of
     class selectivity in DNNs", 2020 (arXiv 2003.01262).
-    Repository: none was read; the formula is the paper's as remembered (methods.md, section 5).
-    Differences: at the last Tap by default, where the benchmark looks, and not at every layer.
-    Class means are of the batch: with few images a class they are noisy, and SI biased upwards.
+    Repository: none was read; the formula is the paper's, from memory.
+    Differences: acts at the last Tap by default, which the benchmark scores, and not at every
+    layer. Class means are of the batch: with few images per class they are noisy, and SI is biased
+    upwards.
 
     direction: "more" selectivity, or "less" (the paper's main experiment).
     """

@@ -1,4 +1,4 @@
-"""Null row: plain training on labels that say nothing of the images."""
+"""Null row: plain training on labels that carry no information about the images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from legible.metrics.network import NetworkLike
 
 @register
 class ShuffledLabels(Method):
-    """Plain training after the training labels were permuted: what memorising alone gives.
+    """Plain training on permuted training labels: the scores that memorising alone reaches.
 
     Equation: y_i <- y_pi(i), pi a random permutation of a share s of the training images, the
-    same in every epoch; validation and test keep their labels.
+    same in every epoch; validation and test images keep their labels.
     Paper: Zhang et al., "Understanding deep learning requires rethinking generalization",
     ICLR 2017 (their permuted labels).
     Repository: none. Differences: none.
@@ -36,14 +36,14 @@ class ShuffledLabels(Method):
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)
         device = data.labels.device
-        # the permutation is asked for again at every resume: keep its seed, not the permutation
-        drawn = torch.randint(2**62, (), generator=self.generator, device=device)
-        self.register_buffer("seed", drawn)
+        # training_data runs again at every resume: store the seed, not the permutation
+        seed = torch.randint(2**62, (), generator=self.generator, device=device)
+        self.register_buffer("seed", seed)
 
     def training_data(self, data: Any) -> Any:
         generator = torch.Generator().manual_seed(int(self.seed))
         order = torch.randperm(len(data.labels), generator=generator)
-        chosen = order[: round(self.strength * len(order))].to(data.labels.device)
+        rows = order[: round(self.strength * len(order))].to(data.labels.device)
         labels = data.labels.clone()
-        labels[chosen.sort().values] = data.labels[chosen]
+        labels[rows.sort().values] = data.labels[rows]
         return replace(data, labels=labels)

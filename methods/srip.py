@@ -1,4 +1,4 @@
-"""SRIP: weights near-orthogonal, by the spectral norm of their restricted isometry."""
+"""SRIP: near-orthogonal weights by the spectral norm of their restricted isometry."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from legible.methods._wiring import chosen_links
+from legible.methods._wiring import links_to
 from legible.methods.base import Method, Step, TapChoice, register
 
-#: Squarings of M^2 in the power iteration: its 4096th power.
+#: Squarings of M^2 in the power iteration, which give its 4096th power.
 SQUARINGS = 12
-#: The repository's decay: the factor after a share of the training (epochs of 200).
+#: The repository's schedule: the factor after a share of the training (of 200 epochs).
 DECAY = ((0.6, 0.0), (0.35, 1e-6), (0.25, 1e-4), (0.1, 1e-3))
 
 
 def deviation(weight: Float[Tensor, "units *inputs"]) -> Float[Tensor, "side side"]:
-    """w w^T - I or w^T w - I, whichever is the smaller, w the weight as units x inputs."""
+    """w w^T - I or w^T w - I, whichever is smaller, with w the weight as units x inputs."""
     w = weight.flatten(1)
     gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
     return gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
@@ -28,8 +28,8 @@ def deviation(weight: Float[Tensor, "units *inputs"]) -> Float[Tensor, "side sid
 def spectral(matrix: Float[Tensor, "side side"]) -> Float[Tensor, ""]:
     """The largest squared eigenvalue of a symmetric matrix, with its exact gradient.
 
-    Power iteration by repeated squaring, without gradient: the derivative of |M v|^2 at the top
-    eigenvector v is that of the eigenvalue. Unlike an eigensolver it does not wait for the GPU.
+    Finds the top eigenvector v by repeated squaring, without gradient; the derivative of |M v|^2 at
+    v is that of the eigenvalue. Unlike an eigensolver it does not wait for the GPU.
     """
     with torch.no_grad():
         power = matrix @ matrix
@@ -44,13 +44,13 @@ def spectral(matrix: Float[Tensor, "side side"]) -> Float[Tensor, ""]:
 def one_step(
     matrix: Float[Tensor, "side side"], start: Float[Tensor, "side 1"]
 ) -> Float[Tensor, ""]:
-    """The repository's estimate of it: one power step from a random start; biased low."""
+    """The repository's estimate of `spectral`: one power step from a random start; biased low."""
     return (matrix @ functional.normalize(matrix @ start, dim=0)).square().sum()
 
 
 @register
 class Srip(Method):
-    """Holds every weight matrix close to orthogonal.
+    """Keeps every weight matrix close to orthogonal (spectral restricted isometry).
 
     Equation: for each layer's weight w (units x inputs), M = w w^T - I if units <= inputs, else
     w^T w - I; L = CE + s * sum over layers of |M|_2^2 (SRIP) or of |M|_F^2 (soft
@@ -60,10 +60,10 @@ class Srip(Method):
     Repository: github.com/VITA-Group/Orthogonality-in-CNNs, commit 99897ee; written from its
     formula.
     Differences: the spectral norm is exact. The repository takes one power step from a random
-    vector, 28.6 instead of 50.6 on a random 16 x 27 weight (``form="one_step"``). It lowers the
-    weight of the penalty a thousandfold after a tenth of the training and weight decay with it
-    (``schedule="official"`` for the first; the second is the recipe's). Its ImageNet script
-    takes w^T w for wide layers too, which cannot be I; that is left out.
+    vector, which gives 28.6 instead of 50.6 on a random 16 x 27 weight (``form="one_step"``). It
+    divides the weight of the penalty by 1000 after a tenth of the training, and schedules weight
+    decay too (``schedule="official"`` for the first; the second is the recipe's). Its ImageNet
+    script also takes w^T w for wide layers, which cannot be I; that is left out.
 
     strength: 0.01 in the CIFAR scripts, 1e-6 in the ImageNet one.
     form: "spectral", "soft" (Frobenius) or "one_step".
@@ -86,11 +86,12 @@ class Srip(Method):
         self.form, self.schedule = form, schedule
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
-        weights = [link.weight.float() for link in chosen_links(step.network, self.taps)]
+        weights = [link.weight.float() for link in links_to(step.network, self.taps)]
         terms = torch.stack([self.measure(deviation(weight)) for weight in weights])
         return {"orthogonality": self.strength * self.decay(step.progress) * terms.sum()}
 
     def measure(self, matrix: Tensor) -> Float[Tensor, ""]:
+        """The norm of one layer's deviation, by ``form``."""
         if self.form == "soft":
             return matrix.square().sum()
         if self.form == "spectral":
@@ -99,7 +100,7 @@ class Srip(Method):
         return one_step(matrix, start.to(matrix))
 
     def decay(self, progress: float) -> float:
-        """The official schedule's factor; 1 where it is constant."""
+        """The schedule's factor at a share of the training."""
         if self.schedule == "constant":
             return 1.0
         return next((factor for share, factor in DECAY if progress > share), 1.0)

@@ -1,4 +1,4 @@
-"""The synchronization-inspired network, as a reconstruction from its abstract."""
+"""sync: the synchronization-inspired network, reconstructed from its abstract."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def focus_penalty(
 ) -> Float[Tensor, ""]:
     """Mean over live (image, unit) of sum_p a_p |p - p*|^2 / sum_p a_p, p in [-1, 1]^2.
 
-    p* is the unit's strongest position in that image, or its centre of mass. Written with the
-    map's moments, so that one matrix product reads the activation. Dead maps weigh nothing.
+    p* is the unit's strongest position in that image ("argmax") or its centre of mass
+    ("centroid"). Computed from the map's moments, so that one matrix product reads the activation.
+    Dead maps do not count.
     """
     height, width = activation.shape[-2:]
     rows = torch.linspace(-1, 1, height, device=activation.device)
     columns = torch.linspace(-1, 1, width, device=activation.device)
     y, x = (grid.flatten() for grid in torch.meshgrid(rows, columns, indexing="ij"))
     moments = torch.stack([torch.ones_like(x), y, x, y.square() + x.square()])
-    maps = activation.flatten(2).mT  # positions before units: how channels_last lies in memory
+    maps = activation.flatten(2).mT  # positions before units, the memory order of channels_last
     mass, along_y, along_x, spread = (moments @ maps).unbind(1)
     live = (mass > TINY).detach()
     mass = torch.where(live, mass, 1.0)
@@ -61,8 +62,8 @@ def unit_correlation(
 ) -> tuple[Float[Tensor, "units units"], Bool[Tensor, "units"]]:
     """Pearson's correlation of units over batch and positions, and which units vary at all.
 
-    The same numbers as `metrics.similarity.correlation`, from moments and so in fewer passes;
-    units whose spread is below 1e-3 of their mean count as constant here.
+    The same values as `legible.metrics.similarity.correlation`, computed from moments in fewer
+    passes. Units whose spread is below 1e-3 of their mean count as constant here.
     """
     mean, gram = _Moments.apply(activation.movedim(1, -1).flatten(0, -2))
     covariance = gram - mean[:, None] * mean
@@ -80,11 +81,12 @@ def neighbourhood(
     epsilon: float | None = None,
     priority: Float[Tensor, "units units"] | None = None,
 ) -> Float[Tensor, "units units"]:
-    """Row i holds 1 / |N_i| on unit i's neighbours, 0 elsewhere (and where it has none).
+    """A matrix whose row i holds 1 / |N_i| at the neighbours of unit i, and 0 elsewhere.
 
-    "local": units within the radius epsilon of it, as signatures (rho >= 1 - epsilon^2 / 2);
-    without an epsilon it is the mean distance of a live unit to its k nearest. "global": all
-    live units. "random": the k of highest ``priority``, whatever they do.
+    "local": units whose signatures are within the radius epsilon (rho >= 1 - epsilon^2 / 2);
+    without an epsilon, it is the mean distance of a live unit to its k nearest. "global": all live
+    units. "random": the k units with the highest ``priority``. A unit without neighbours has a
+    row of zeros.
     """
     units = len(similarity)
     pairs = live[:, None] & live & ~torch.eye(units, dtype=torch.bool, device=live.device)
@@ -110,7 +112,7 @@ def neighbourhood(
 def coupling(
     rho: Float[Tensor, "units units"], kind: Literal["sine", "linear"] = "sine"
 ) -> Float[Tensor, "units units"]:
-    """The potential of two units at phase gap theta = arccos(rho).
+    """The potential of two units at the phase difference theta = arccos(rho).
 
     "sine": 1 - cos(theta), whose force is Kuramoto's sin(theta). "linear": theta^2 / 2.
     """
@@ -121,7 +123,7 @@ def coupling(
 
 @register
 class Sync(Method):
-    """Focuses each unit on one place and lets similar units synchronise while they learn.
+    """Focuses each unit on one image position and synchronises similar units during training.
 
     Equation: L = CE + s (f L_focus + g L_sync). With a the activation map of a unit,
     L_focus = mean over images and units of sum_p a_p |p - p*|^2 / sum_p a_p. With rho the
@@ -135,10 +137,10 @@ class Sync(Method):
     adaptively during training. Every formula and default is this project's choice. A Tap
     without a map (a dense layer) is synchronised and has no focus term.
 
-    focus: f. Self-normalised, so it is not met by shrinking. On a narrow batch-normalised VGG
-        (shapes, 8 epochs, seed 0) training accuracy was .86 without it, .84 at 0.03, .75 at 0.1
-        and .15 at 0.3, where the features collapse before they are learnt.
-    synchronization: g. At 0.1 modules agreed better between data halves; more merges units.
+    focus: f. Each map is normalised by its mass, so smaller activations do not lower it. On a
+        narrow batch-normalised VGG (shapes, 8 epochs, seed 0) training accuracy was .86 without it,
+        .84 at 0.03, .75 at 0.1 and .15 at 0.3, where the features collapse before they are learned.
+    synchronization: g. At 0.1 modules agreed better between data halves; larger values merge units.
     centre: "argmax" reads "focus position" literally; "centroid" is the ICNN code's choice.
     neighbours: "local" as the abstract says; "global" and "random" test that claim.
     k: size of the neighbourhood whose mean radius is epsilon; Sync's choices use about 3.
@@ -191,7 +193,9 @@ class Sync(Method):
             priority = torch.rand(units, units, generator=self.generator, device=data.labels.device)
             self.register_buffer(f"priority{i}", priority)
             if self.state == "weight" and network.taps[tap].incoming is None:
-                raise ValueError(f"state='weight' needs a weight layer before Tap '{tap}'")
+                raise ValueError(
+                    f"Tap '{tap}' has no weight layer of its own: use state='activation'"
+                )
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         focus = synchronization = step.logits.new_zeros((), dtype=torch.float32)
@@ -206,6 +210,7 @@ class Sync(Method):
         }
 
     def synchronize(self, step: Step, i: int, activation: Tensor) -> Float[Tensor, ""]:
+        """The synchronization term of one Tap; also updates the running similarity."""
         rho, live = unit_correlation(self.signature_source(step, i, activation))
         with torch.no_grad():
             count = getattr(self, f"steps{i}")
@@ -224,6 +229,7 @@ class Sync(Method):
         return (near * coupling(rho, self.coupling)).sum() / live.sum().clamp(min=1)
 
     def signature_source(self, step: Step, i: int, activation: Tensor) -> Tensor:
+        """The samples by which units are compared: responses, or incoming weights."""
         if self.state == "activation":
             return activation
         incoming = step.network.taps[self.taps[i]].incoming

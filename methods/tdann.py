@@ -1,4 +1,4 @@
-"""TDANN's spatial loss: units near each other on a sheet respond alike."""
+"""TDANN's spatial loss: units that are close on a sheet respond alike."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from legible.methods._wiring import sheet
 from legible.methods.base import Method, Step, TapChoice, register
 from legible.metrics.similarity import correlation, live_units
 
-#: Variance over pairs below which there is nothing to align.
+#: Variance over pairs below which similarities count as constant.
 TINY = 1e-10
 
 
 def distances(units: int, device: torch.device | str = "cpu") -> Float[Tensor, "units units"]:
-    """Distances of units row by row on the most nearly square grid, in grid steps."""
+    """Distances between units in grid steps, row by row on the most nearly square grid."""
     height, width = sheet(units)
     rows = torch.arange(height, dtype=torch.float32, device=device)
     columns = torch.arange(width, dtype=torch.float32, device=device)
@@ -32,7 +32,7 @@ def alignment(
 ) -> Float[Tensor, ""]:
     """Pearson's correlation of two similarities over all pairs of different live units.
 
-    0, without gradient, where one of them does not vary.
+    0, without gradient, where one of them is constant.
     """
     pairs = (live[:, None] & live).float().tril(-1)
     count = pairs.sum().clamp(min=1)
@@ -45,7 +45,7 @@ def alignment(
 
 @register
 class Tdann(Method):
-    """Correlates how alike two units respond with how near they lie on a sheet.
+    """Makes units that are close on a two-dimensional sheet respond alike.
 
     Equation: L = CE + s * sum over layers of (1 - r) / 2, r Pearson's correlation over pairs
     (i, j) of a neighbourhood between rho_ij, the correlation of their responses, and
@@ -53,12 +53,12 @@ class Tdann(Method):
     Paper: Margalit et al., "A unifying framework for functional organization in early and higher
     ventral visual cortex", Neuron 2024.
     Repository: github.com/neuroailab/TDANN, commit 80c585d; written from its formula.
-    Differences: one place for each channel, on a square grid, where the original gives every
-    cell of every channel its own (retinotopic, in millimetres, rearranged after pretraining);
-    so the sheet orders channels only. Its random neighbourhoods of the tissue become the
-    channels nearest to a random one, or, by default, the whole small sheet. Pairs with a unit
-    that does not respond are left out (they count as uncorrelated there). Cross-entropy is the
-    task's, not the paper's contrastive loss. Acts on the last map by default, where the original
+    Differences: each channel has one place, on a square grid. The original gives every position of
+    every channel its own place (retinotopic, in millimetres, rearranged after pretraining), so the
+    sheet here orders channels only. Its random neighbourhoods of the tissue become the channels
+    nearest to a random one or, by default, the whole small sheet. Pairs with a unit that does not
+    respond are left out (the original counts them as uncorrelated). The cross-entropy is the
+    task's loss, not the paper's contrastive loss. Acts on the last map by default; the original
     has several layers (``taps="spatial"``: three times plain's step, for large first maps).
 
     strength: the same for every layer; the original sets it by layer, in its configuration.
@@ -94,16 +94,16 @@ class Tdann(Method):
         """(1 - r) / 2 for one layer, in [0, 1]."""
         distance = self.spacing * distances(activation.shape[1], activation.device)
         if self.neighbourhood is not None and self.neighbourhood < len(distance):
-            chosen = self.around(distance, self.neighbourhood)
-            activation = activation.index_select(1, chosen)
-            distance = distance.index_select(0, chosen).index_select(1, chosen)
+            units = self.around(distance, self.neighbourhood)
+            activation = activation.index_select(1, units)
+            distance = distance.index_select(0, units).index_select(1, units)
         if self.responses == "pooled" and activation.ndim > 2:
             activation = activation.flatten(2).mean(2)
         rho = correlation(activation)
         return (1 - alignment(rho, 1 / (distance + 1), live_units(rho))) / 2
 
-    def around(self, distance: Tensor, size: int) -> Int[Tensor, "chosen"]:
-        """The units nearest to a random one, itself included."""
+    def around(self, distance: Tensor, size: int) -> Int[Tensor, "units"]:
+        """The units nearest to a random unit, which is included."""
         centre = torch.randint(
             len(distance), (1,), generator=self.generator, device=distance.device
         )

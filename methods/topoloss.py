@@ -6,16 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.methods._wiring import TINY, chosen_links, sheet
+from legible.methods._wiring import TINY, links_to, sheet
 from legible.methods.base import Method, Step, TapChoice, register
 
 
 def resampling(
     size: int, new: int, step: float, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "new size"]:
-    """Linear interpolation of ``size`` values at ``new`` places ``step`` apart, as a matrix.
+    """The matrix of linear interpolation of ``size`` values at ``new`` places, ``step`` apart.
 
-    Cells have their centres at half integers, edges are repeated.
+    Values are at half integers; edges are repeated.
     """
     index = torch.arange(max(size, new), dtype=torch.float64, device=device)
     places = ((index[:new] + 0.5) * step - 0.5).clamp(0, size - 1)
@@ -25,7 +25,7 @@ def resampling(
 def blurring(
     size: int, factor: float, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "size size"]:
-    """Shrinking by ``factor`` (at most to one value) and growing back, along one side."""
+    """The matrix that shrinks a side by ``factor`` (to one value at least) and grows it back."""
     factor = min(factor, float(size))
     small = int(size / factor)
     grow = resampling(small, size, small / size, device)
@@ -33,7 +33,7 @@ def blurring(
 
 
 def topo_loss(weight: Float[Tensor, "units *inputs"], factor: float) -> Float[Tensor, ""]:
-    """1 - mean cosine between each unit's weights and those of the blurred sheet: in [0, 2].
+    """1 - mean cosine between each unit's weights and those of the blurred sheet, in [0, 2].
 
     Units stand row by row on the most nearly square grid; blurring is bilinear. A zero filter
     counts as cosine 0, without gradient through its own direction.
@@ -46,7 +46,7 @@ def topo_loss(weight: Float[Tensor, "units *inputs"], factor: float) -> Float[Te
 
 
 def cosine(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-    """Cosine of corresponding rows; 0, without gradient, where one of them is zero."""
+    """The cosine of corresponding rows; 0, without gradient, where one of them is zero."""
     powers = a.square().sum(1), b.square().sum(1)
     live = (powers[0].detach() > TINY) & (powers[1].detach() > TINY)
     first, second = (torch.where(live, power, 1.0).rsqrt() for power in powers)
@@ -55,18 +55,18 @@ def cosine(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, "n
 
 @register
 class Topoloss(Method):
-    """Makes the incoming weights of units smooth over a two-dimensional sheet of units.
+    """Makes incoming weights vary smoothly over a two-dimensional sheet of units.
 
     Equation: L = CE + s * mean over layers of [1 - mean_i cos(w_i, blur(w)_i)], w_i the weights
     of unit i, flattened; blur: bilinear shrinking of the sheet by a factor, and growing back.
     Paper: Deb, Deb & Murty, "TopoNets: high performing vision and language models with
     brain-like topography", ICLR 2025.
     Repository: github.com/toponets/topoloss, commit 9220f46; written from its formula.
-    Differences: a filter that is zero is left alone (the cosine's epsilon gives it gradients of
+    Differences: a zero filter gets no gradient (the cosine's epsilon gives it gradients of
     order 1e6); a side shorter than the factor shrinks to 1, where the code fails; one factor for
-    both sides of the sheet; every layer that makes units at the chosen Taps, not named ones.
-    A filter's norm does not matter to the cosine at its own place but does to its neighbours',
-    as in the code.
+    both sides of the sheet; every layer that makes units at the chosen Taps, not layers by name.
+    As in the code, a filter's norm does not matter at its own place, but it does for its
+    neighbours.
 
     strength: the code's scale (1 in its example).
     factor: how much the sheet shrinks, at least 1. The example's 8 is for sheets of some 30 x 30;
@@ -85,6 +85,6 @@ class Topoloss(Method):
         self.factor = factor
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
-        layers = [link for link in chosen_links(step.network, self.taps) if link.target]
+        layers = [link for link in links_to(step.network, self.taps) if link.target]
         losses = [topo_loss(link.weight.float(), self.factor) for link in layers]
         return {"topography": self.strength * torch.stack(losses).mean()}

@@ -5,7 +5,7 @@ from legible.methods.base import Method, register
 
 @register
 class Untrained(Method):
-    """No training at all: what an architecture scores by itself.
+    """The network as initialised, without training: the scores of the architecture itself.
 
     Equation: none. Paper: none. Repository: none. Differences: none.
     """

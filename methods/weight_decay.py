@@ -10,16 +10,16 @@ from legible.methods.base import Method, Step, TapChoice, register
 
 @register
 class WeightDecay(Method):
-    """Small weights, on top of what the recipe decays.
+    """Penalises squared weights, in addition to the recipe's own weight decay.
 
     Equation: L = CE + (s / 2) * sum over the network's weights (not biases, not normalisation)
     of ||W||_F^2.
     Paper: standard; for example Krogh & Hertz, "A simple weight decay can improve
     generalization", NIPS 1991.
     Repository: none.
-    Differences: it enters the loss, so an adaptive optimiser scales its gradient, unlike the
-    recipe's own (decoupled) decay. Behind BatchNorm a weight's size has no effect on the
-    function: there decay changes the effective learning rate only.
+    Differences: it is part of the loss, so an adaptive optimiser scales its gradient, unlike the
+    recipe's own (decoupled) decay. Before BatchNorm a weight's size has no effect on the
+    function; there decay changes the effective learning rate only.
     """
 
     kind = "null"

@@ -10,7 +10,7 @@ from legible.methods.base import Method, Step, TapChoice, register
 
 @register
 class WeightL1(Method):
-    """Small dense weights, many of them near zero.
+    """Penalises the absolute weights of dense layers, which makes them sparse.
 
     Equation: L = CE + s * sum over dense layers of (sum |W| + sum |b|).
     Paper: standard; Tibshirani, "Regression shrinkage and selection via the lasso", 1996.

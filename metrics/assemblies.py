@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from legible.metrics.agreement import adjusted_rand, contingency
+from legible.metrics.partition_agreement import adjusted_rand, contingency
 from legible.metrics.base import Layer, Probe, metric, remember
 from legible.metrics.lesion import lesioned, rerun
 from legible.metrics.modules import membership, modules, numbered, spectral_modules

@@ -26,7 +26,7 @@ from jaxtyping import Float
 
 from legible.metrics.laws import LAWS
 from legible.metrics.network import Concepts
-from legible.metrics.probed import Layer, Probe, remember
+from legible.metrics.probe import Layer, Probe, remember
 
 __all__ = [
     "ASPECTS", "METRICS", "NEEDS", "Concepts", "Layer", "Metric", "Probe", "Scope", "Score",

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from legible.metrics.agreement import NAN, SEED, agreement
+from legible.metrics.partition_agreement import NAN, SEED, agreement
 from legible.metrics.base import Layer, metric, remember
 from legible.metrics.modules import modules
 from legible.metrics.similarity import layer_correlation, live_units

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from legible.metrics.base import Layer, Probe, metric, remember
 from legible.metrics.modules import membership, modules
-from legible.metrics.parts import best_concepts
+from legible.metrics.semantics import best_concepts
 from legible.metrics.selectivity import (
     best_information,
     class_entropy,

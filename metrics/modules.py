@@ -17,7 +17,7 @@ from scipy.sparse import coo_array, csgraph
 from sklearn.cluster import SpectralClustering
 from torch import Tensor
 
-from legible.metrics.probed import Layer, remember
+from legible.metrics.probe import Layer, remember
 from legible.metrics.similarity import layer_correlation, live_units
 
 DIMENSIONS = 10  # of the space in which the units synchronise: balls in more hold all or nothing

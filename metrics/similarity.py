@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from legible.metrics.probed import Layer, remember
+from legible.metrics.probe import Layer, remember
 
 #: A unit that peaks below this is silent: its direction would be rounding noise, and the
 #: derivative of its signature, which grows as 1 / norm, would overflow.

@@ -1,4 +1,4 @@
-"""What a dataset is: three splits of uint8 images with labels and, where there are, concepts."""
+"""Datasets: three splits of uint8 images with labels and, for some datasets, concept masks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ from legible.metrics.network import Concepts
 
 
 class DataMissing(Exception):
-    """The data is not on this machine; the message says how to get it, in one line."""
+    """The data is not on this machine. The message, one line, says how to get it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images (uint8, channels first), labels and concepts, all on one device."""
+    """Images of one split with their labels and concept masks, all on one device.
+
+    Labels are class numbers from 0 to ``classes`` - 1. ``mean`` and ``std`` are those of the
+    training images by channel, on pixels from 0 to 1; the same in all splits of a dataset.
+    ``concepts`` is None for a dataset without concepts.
+    """
 
     images: UInt8[Tensor, "images channels height width"]
     labels: Int[Tensor, "images"]
@@ -37,7 +42,7 @@ class Split:
         return len(self.labels)
 
     def normalise(self, images: Tensor) -> Float[Tensor, "batch channels height width"]:
-        """uint8 images as the network gets them: (x / 255 - mean) / std by channel."""
+        """Images as the network gets them, from uint8: (x / 255 - mean) / std by channel."""
         scale = (1 / (255 * self.std)).view(-1, 1, 1)
         shift = (self.mean / self.std).view(-1, 1, 1)
         return images.to(torch.float32) * scale - shift
@@ -45,12 +50,12 @@ class Split:
     def batches(
         self, size: int = 256
     ) -> Iterator[tuple[Int[Tensor, "batch"], Float[Tensor, "batch channels height width"]]]:
-        """Indices and normalised images in order, without augmentation."""
+        """Yields indices and normalised images in the split's order, without augmentation."""
         for rows in torch.arange(len(self), device=self.labels.device).split(size):
             yield rows, self.normalise(self.images[rows])
 
     def subset(self, rows: Tensor) -> Split:
-        """Some of the images, in the order of ``rows``."""
+        """A split of the images with these indices, in the order of ``rows``."""
         concepts = self.concepts.images(rows) if self.concepts else None
         return replace(self, images=self.images[rows], labels=self.labels[rows], concepts=concepts)
 
@@ -68,7 +73,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three disjoint splits and what the benchmark has to know of them."""
+    """A dataset: three disjoint splits, and the properties that training and reports need."""
 
     name: str
     class_names: tuple[str, ...]
@@ -77,8 +82,8 @@ class Dataset:
     test: Split
     shift: int = 0  # augmentation: random translation by up to this many pixels
     flip: bool = False  # augmentation: random horizontal flip
-    attribution: str = ""  # who must be credited where images are shown
-    drawn: bool = True  # drawn or generated images, not photographs
+    attribution: str = ""  # the credit that must stand beside published images
+    drawn: bool = True  # False for photographs
 
     @property
     def image(self) -> tuple[int, int, int]:
@@ -91,10 +96,10 @@ class Dataset:
         return replace(self, **splits)
 
     def few(self, shots: int, seed: int) -> Dataset:
-        """The same data with only ``shots`` training images a class, drawn by the seed.
+        """The same data with ``shots`` random training images of each class.
 
-        More shots of the same seed contain fewer; images stay normalised as in the whole dataset.
-        Raises ValueError where a class has not as many images.
+        With one seed, a smaller number of shots gives a subset of a larger one. Images are
+        normalised as in the whole dataset. Raises ValueError if a class has too few images.
         """
         labels = self.train.labels.cpu()
         counts = torch.bincount(labels, minlength=len(self.class_names))
@@ -102,7 +107,7 @@ class Dataset:
         if counts[least] < shots:
             raise ValueError(
                 f"class '{self.class_names[least]}' has {counts[least]} training images, "
-                f"fewer than {shots} shots"
+                f"fewer than {shots} shots: choose at most {counts[least]} shots"
             )
         generator = torch.Generator().manual_seed(stream(seed, "shots"))
         order = torch.randperm(len(labels), generator=generator)
@@ -112,7 +117,7 @@ class Dataset:
         return replace(self, train=self.train.subset(rows.to(self.train.labels.device)))
 
     def fingerprint(self) -> str:
-        """A hash of every image, label and mask: the same data, the same fingerprint."""
+        """A hash of every image, label and mask, and of the settings of augmentation."""
         digest = hashlib.sha256()
         for split in (self.train, self.validation, self.test):
             parts = [split.images, split.labels]
@@ -129,7 +134,10 @@ class Dataset:
 def make_splits(
     parts: Mapping[str, tuple[Tensor, Tensor, Concepts | None]], classes: int
 ) -> dict[str, Split]:
-    """Splits normalised by the training images' mean and standard deviation by channel."""
+    """Splits by name, from images, labels and concepts by name; "train" must be among them.
+
+    All are normalised by the mean and standard deviation, by channel, of the training images.
+    """
     mean, std = _moments(parts["train"][0])
     return {
         name: Split(images, labels.long(), classes, mean, std, concepts)
@@ -140,8 +148,11 @@ def make_splits(
 def _moments(
     images: UInt8[Tensor, "images channels height width"],
 ) -> tuple[Float[Tensor, "channels"], Float[Tensor, "channels"]]:
-    """Mean and standard deviation of x / 255 by channel, from counts of the 256 values: exact,
-    and without a copy of all images in floating point."""
+    """Mean and standard deviation of x / 255 by channel.
+
+    Computed from counts of the 256 values, which is exact and needs no copy of all images in
+    floating point.
+    """
     counts = torch.stack(
         [channel.reshape(-1).bincount(minlength=256) for channel in images.unbind(1)]
     )
@@ -153,23 +164,26 @@ def _moments(
 
 
 def data_root(root: Path | str | None = None) -> Path:
-    """Where data lies: the argument, else LEGIBLE_DATA, else ~/.cache/legible."""
-    chosen = root or os.environ.get("LEGIBLE_DATA") or Path.home() / ".cache" / "legible"
-    return Path(chosen).expanduser()
+    """The folder of all data: the argument, else LEGIBLE_DATA, else ~/.cache/legible."""
+    folder = root or os.environ.get("LEGIBLE_DATA") or Path.home() / ".cache" / "legible"
+    return Path(folder).expanduser()
 
 
 DATASETS: dict[str, Callable[..., Dataset]] = {}
 
 
 def dataset(load: Callable[..., Dataset]) -> Callable[..., Dataset]:
-    """Registers a loader ``name(root: Path, **params) -> Dataset`` under its function's name.
+    """Registers a function ``name(root: Path, **params) -> Dataset`` as the dataset ``name``.
 
-    It raises DataMissing, with one line that says how to get the data, where there is none.
+    The function raises DataMissing if the data is not on this machine, with one line that says
+    how to get it. Raises ValueError if another file has registered the name.
     """
     origin = inspect.getsourcefile(load) or load.__module__
-    known: Any = DATASETS.get(load.__name__)
-    if known is not None and inspect.getsourcefile(known) != origin:
-        first = inspect.getsourcefile(known)
-        raise ValueError(f"dataset '{load.__name__}' is defined in {first} and in {origin}")
+    registered: Any = DATASETS.get(load.__name__)
+    if registered is not None and inspect.getsourcefile(registered) != origin:
+        first = inspect.getsourcefile(registered)
+        raise ValueError(
+            f"dataset '{load.__name__}' is defined in {first} and in {origin}: rename one"
+        )
     DATASETS[load.__name__] = load
     return load

@@ -1,4 +1,4 @@
-"""Tensors that are expensive to make, made once and kept as safetensors beside their JSON."""
+"""A cache on disk of tensors that are expensive to compute, as safetensors files."""
 
 from __future__ import annotations
 
@@ -6,52 +6,58 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from legible.bench.content_key import content_key
+from legible.bench.source_keys import content_key
 from legible.bench.data.base import Split, make_splits
 from legible.metrics.network import Concepts
 
-Made = tuple[dict[str, Tensor], dict[str, Any]]
+class CacheEntry(NamedTuple):
+    """What one file of the cache holds: tensors by name, and notes that JSON can hold."""
+
+    tensors: dict[str, Tensor]
+    notes: dict[str, Any]
 
 
 def cached(
     root: Path,
     name: str,
     key: Mapping[str, Any],
-    sources: Sequence[ModuleType],
-    make: Callable[[], Made],
-) -> Made:
-    """What ``make`` returns, tensors and JSON-able notes, from ``root/cache`` when it is there.
+    source: str,
+    compute: Callable[[], CacheEntry],
+) -> CacheEntry:
+    """The result of ``compute``, read from a file in ``root/cache`` if there is one.
 
-    The file is keyed by ``key`` and the code of ``sources``, and carries a checksum: one that is
-    damaged is made anew. Only one process makes it at a time. Where the folder cannot be written
-    to, nothing is kept.
+    The file's name holds a hash of ``key`` and of the code of the file ``source`` with all code
+    that it imports. A checksum guards its content: a damaged file is computed again. Only one
+    process computes an entry at a time. If the folder cannot be written to, nothing is stored.
     """
-    file = root / "cache" / f"{name}-{_digest(key, sources)}.safetensors"
-    if made := _read(file):
-        return made
+    file = root / "cache" / f"{name}-{_digest(key, source)}.safetensors"
+    if entry := _read(file):
+        return entry
     with _lock(file):
-        if made := _read(file):  # another process was faster
-            return made
-        tensors, notes = make()
-        _write(file, tensors, notes)
-    return tensors, notes
+        if entry := _read(file):  # another process was faster
+            return entry
+        entry = compute()
+        _write(file, entry)
+    return entry
 
 
-def restore(made: Made, size: int, classes: int) -> tuple[Split, Split, Split]:
-    """Train, validation and test from tensors "SPLIT.images", "SPLIT.labels" and "SPLIT.packed"
-    and the notes "names", "categories", "landmark" and "of_class" of their concepts."""
-    tensors, notes = made
+def restore_splits(entry: CacheEntry, size: int, classes: int) -> tuple[Split, Split, Split]:
+    """Train, validation and test split of images with ``size`` pixels a side.
+
+    Reads the tensors "SPLIT.images", "SPLIT.labels" and "SPLIT.packed" (concept masks), and the
+    notes "names", "categories", "landmark" and "of_class" of the concepts.
+    """
+    tensors, notes = entry
     names, categories = tuple(notes["names"]), tuple(notes["categories"])
     landmark, of_class = tuple(notes["landmark"]), tuple(notes["of_class"])
     parts: dict[str, tuple[Tensor, Tensor, Concepts | None]] = {}
@@ -63,12 +69,9 @@ def restore(made: Made, size: int, classes: int) -> tuple[Split, Split, Split]:
     return splits["train"], splits["validation"], splits["test"]
 
 
-def _digest(key: Mapping[str, Any], sources: Sequence[ModuleType]) -> str:
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
-    for module in sources:
-        assert module.__file__ is not None
-        digest.update(content_key(module.__file__).encode())
-    return digest.hexdigest()[:16]
+def _digest(key: Mapping[str, Any], source: str) -> str:
+    text = json.dumps(key, sort_keys=True) + content_key(source)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -79,15 +82,15 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     return str(total)
 
 
-def _read(file: Path) -> Made | None:
-    """The file's tensors and notes; None when it is absent or damaged."""
+def _read(file: Path) -> CacheEntry | None:
+    """The file's content; None if it does not exist or is damaged."""
     try:
         with safe_open(file, framework="pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             metadata = stored.metadata() or {}
         if metadata.get("checksum") != _checksum(tensors):
             return None
-        return tensors, json.loads(metadata["notes"])
+        return CacheEntry(tensors, json.loads(metadata["notes"]))
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
 
@@ -106,14 +109,14 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def _write(file: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
-    """Writes beside and renames, so that a reader never sees half a file."""
+def _write(file: Path, entry: CacheEntry) -> None:
+    """Writes a temporary file and renames it, so that a reader never sees half a file."""
     if not _writable(file.parent):
         return
-    metadata = {"notes": json.dumps(notes), "checksum": _checksum(tensors)}
-    beside = file.with_suffix(f".{os.getpid()}.tmp")
+    metadata = {"notes": json.dumps(entry.notes), "checksum": _checksum(entry.tensors)}
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, beside, metadata)
-        beside.replace(file)
+        save_file({k: v.contiguous() for k, v in entry.tensors.items()}, temporary, metadata)
+        temporary.replace(file)
     except OSError:  # the disk is full: go on without a cache
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: photographs of clothes at the size of MNIST."""
+"""Fashion-MNIST: photographs of clothes, as large as the digits of MNIST."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from legible.bench.data.base import Dataset, dataset
-from legible.bench.data.published import check_counts, explained, pictures, published, read
+from legible.bench.data.image_sets import (
+    as_data_missing,
+    check_counts,
+    image_dataset,
+    read_torchvision,
+    to_tensors,
+)
 
 CREDIT = "Fashion-MNIST, (c) Zalando SE, MIT"
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
 HINT = ", or install Debian's package dataset-fashion-mnist"
 FOLDER = "FashionMNIST/raw"
 CLASSES = (
@@ -30,18 +36,19 @@ def fashion_mnist(
     standardise: bool = True,
     download: bool = False,
 ) -> Dataset:
-    """Clothes, 28 x 28, 60,000 + 10,000 (Xiao, Rasul and Vollgraf 2017), without concepts.
+    """Fashion-MNIST: clothes, 28 x 28, without concepts (Xiao, Rasul and Vollgraf 2017).
 
-    Read by torchvision from ``root/FashionMNIST/raw``, else from Debian's package
-    dataset-fashion-mnist where it is installed. ``validation`` images (None: a tenth) are split
-    off the training images, of which ``limit`` are used; without ``standardise`` pixels stay in
-    [0, 1]. Raises DataMissing where the data is not there, ValueError for a parameter out of range.
+    60,000 training and 10,000 test images, read by torchvision from ``root/FashionMNIST/raw`` or,
+    if that folder does not exist, from Debian's package dataset-fashion-mnist. ``validation``
+    training images (None: a tenth) are used for validation; ``limit`` of the rest (None: all) for
+    training. With ``standardise=False`` a network gets pixels in [0, 1]. Raises DataMissing if the
+    data is not there, ValueError for a parameter out of range.
     """
     check_counts(validation, limit, seed)
     first, second = _read(root, download)
-    with explained("fashion_mnist", root / FOLDER):
-        train, test = (pictures(part.data, part.targets) for part in (first, second))
-    return published(
+    with as_data_missing("fashion_mnist", root / FOLDER):
+        train, test = (to_tensors(part.data, part.targets) for part in (first, second))
+    return image_dataset(
         "fashion_mnist", CLASSES, train, test, validation=validation, limit=limit, seed=seed,
         standardise=standardise, shift=shift, flip=flip, attribution=CREDIT, drawn=False,
     )  # fmt: skip
@@ -53,9 +60,9 @@ def _read(root: Path, download: bool) -> tuple[Any, Any]:
 
     archives = sorted(DEBIAN.glob("*-ubyte.gz"))
     if (root / FOLDER).is_dir() or not archives:
-        return read("fashion_mnist", FashionMNIST, root, FOLDER, download, HINT)
-    with TemporaryDirectory() as unpacked, explained("fashion_mnist", DEBIAN):
-        (Path(unpacked) / FOLDER).mkdir(parents=True)
+        return read_torchvision("fashion_mnist", FashionMNIST, root, FOLDER, download, HINT)
+    with TemporaryDirectory() as folder, as_data_missing("fashion_mnist", DEBIAN):
+        (Path(folder) / FOLDER).mkdir(parents=True)
         for archive in archives:
-            extract_archive(archive, Path(unpacked) / FOLDER)
-        return read("fashion_mnist", FashionMNIST, Path(unpacked), FOLDER, download=False)
+            extract_archive(archive, Path(folder) / FOLDER)
+        return read_torchvision("fashion_mnist", FashionMNIST, Path(folder), FOLDER, download=False)

@@ -15,10 +15,10 @@ from legible.bench.data import strokes as drawing
 from legible.bench.data import texture as backgrounds
 from legible.bench.data.base import Dataset, dataset
 from legible.bench.data.cache import Made, cached, restore
-from legible.bench.data.characters import CLASSES, SPLITS, Plan, plan_characters
-from legible.bench.data.checks import at_least, between
+from legible.bench.data.kanji_plan import CLASSES, SPLITS, Plan, plan_characters
+from legible.bench.data.parameter_checks import at_least, between
 from legible.bench.data.strokes import distance, kanjivg_files, read_characters
-from legible.bench.data.texture import texture as textured
+from legible.bench.data.backgrounds import textured_background
 from legible.metrics.network import Concepts
 
 ATTRIBUTION = "KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0"
@@ -45,7 +45,7 @@ def kanji(
     A class is a component that a character holds exactly once, with none of the other classes'
     components, and that stands left, right, top, bottom, in the middle or around. Train,
     validation and test hold different characters, drawn so that its place says as little as can be
-    about the class (see `bench.data.characters`). Concepts, with exact masks: components,
+    about the class (see `bench/data/kanji_plan.py`). Concepts, with exact masks: components,
     stroke types and the position of the class's component.
 
     ``warp`` scales the range of the affine map (0: none), ``clutter`` is the number of foreign
@@ -221,6 +221,6 @@ def _compose(
     draw = torch.rand(3, count, channels, 1, 1, generator=generator)
     sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < inverted, -1.0, 1.0)
     level = 0.5 - sign * (0.05 + 0.15 * draw[0])
-    ground = texture * (0.016 + 0.024 * draw[1]) * textured(count, size, generator)
+    ground = texture * (0.016 + 0.024 * draw[1]) * textured_background(count, size, generator)
     image = level + ground + sign * (0.25 + 0.2 * draw[2]) * paint[:, None]
     return (255 * image.clamp(0.02, 1)).round().to(torch.uint8)

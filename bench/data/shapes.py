@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from legible.bench.data import forms, scenes
 from legible.bench.data import texture as backgrounds
 from legible.bench.data.base import Dataset, dataset
 from legible.bench.data.cache import Made, cached, restore
-from legible.bench.data.checks import at_least, between, one_of
-from legible.bench.data.forms import DISTRACTORS, INFORMATIVE, SHAPES
-from legible.bench.data.scenes import COLOURS, PLACES, TEXTURES, Scenes, draw_scenes, kinds
-from legible.bench.data.texture import texture as textured
+from legible.bench.data.parameter_checks import at_least, between, one_of
+from legible.bench.data.backgrounds import textured_background
 from legible.metrics.network import Concepts
+
 
 SPLITS = ("train", "validation", "test")
 PIXELS = 2**18  # drawn at once
@@ -129,6 +129,157 @@ def _make(**options: Any) -> Made:
     return tensors, notes
 
 
+# ----------------------------------------------------------------- forms
+
+# A function of (right, down), in radii from the centre: about the distance to the edge, positive
+# inside.
+Shape = Callable[[Tensor, Tensor], Tensor]
+
+
+def _least(*terms: Tensor) -> Tensor:
+    return torch.stack(terms).amin(0)
+
+
+def _most(*terms: Tensor) -> Tensor:
+    return torch.stack(terms).amax(0)
+
+
+def _box(x: Tensor, y: Tensor, wide: float, high: float) -> Tensor:
+    return _least(wide - x.abs(), high - y.abs())
+
+
+def _plus(x: Tensor, y: Tensor) -> Tensor:
+    return _most(_box(x, y, 1.0, 0.33), _box(x, y, 0.33, 1.0))
+
+
+SHAPES: dict[str, Shape] = {
+    "disc": lambda x, y: 0.95 - x.hypot(y),
+    "square": lambda x, y: _box(x, y, 0.82, 0.82),
+    "triangle": lambda x, y: _least(0.8 - y, 0.45 * (y + 1.1) - 0.87 * x.abs()),
+    "plus": _plus,
+    "diamond": lambda x, y: 0.75 * (1.05 - x.abs() - y.abs()),
+    "bar": lambda x, y: _box(x, y, 1.0, 0.42),
+    "crescent": lambda x, y: _least(1 - x.hypot(y), (x - 0.5).hypot(y + 0.25) - 0.75),
+    "cross": lambda x, y: _plus(0.71 * (x + y), 0.71 * (x - y)),
+    "pillar": lambda x, y: _box(x, y, 0.42, 1.0),
+    "tee": lambda x, y: _most(_box(x, y + 0.6, 0.9, 0.35), _box(x, y, 0.35, 0.95)),
+    "ring": lambda x, y: 0.32 - (x.hypot(y) - 0.68).abs(),
+    "frame": lambda x, y: 0.27 - (_most(x.abs(), y.abs()) - 0.63).abs(),
+    "hourglass": lambda x, y: _least(0.9 - y.abs(), 0.75 * (y.abs() - x.abs() + 0.25)),
+    "corner": lambda x, y: _most(_box(x + 0.55, y, 0.37, 0.9), _box(x, y - 0.55, 0.9, 0.37)),
+    "chevron": lambda x, y: _least(0.9 - x.abs(), 0.32 - 0.75 * (y - x.abs() + 0.45).abs()),
+    "arch": lambda x, y: _least(0.32 - (x.hypot(y - 0.3) - 0.7).abs(), 0.6 - y),
+}
+INFORMATIVE = tuple(SHAPES)[:10]
+DISTRACTORS = tuple(SHAPES)[10:]
+
+# ----------------------------------------------------------------- scenes
+
+COLOURS = {
+    "white": (0.95, 0.95, 0.95),
+    "red": (0.95, 0.2, 0.2),
+    "green": (0.2, 0.8, 0.25),
+    "blue": (0.25, 0.4, 1.0),
+    "yellow": (0.95, 0.85, 0.15),
+    "cyan": (0.2, 0.85, 0.9),
+    "magenta": (0.9, 0.3, 0.85),
+}
+TEXTURES = ("plain", "striped", "checked")
+# How many parts are white, and how many plain: the other colours and textures must be rare enough
+# to be told by the 0.5 % of positions that metrics threshold at.
+WHITE, PLAIN = 0.6, 0.88
+PLACES = (
+    "top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom",
+    "bottom right",
+)  # fmt: skip
+RADIUS = 0.115  # of a part, in image sides
+
+# An object's parts lie in two neighbouring places of the 3 x 3, in either order ...
+_BESIDE = [(a, b) for a in range(9) for b in (a + 1, a + 3) if b < 9 and (b == a + 3 or b % 3)]
+NEIGHBOURS = torch.tensor(_BESIDE + [(b, a) for a, b in _BESIDE])
+# ... and distractors in any of the other seven.
+ELSEWHERE = torch.tensor([[p for p in range(9) if p not in pair] for pair in NEIGHBOURS.tolist()])
+
+
+class Scenes(NamedTuple):
+    """The factors of scenes, by part; an object's two parts come first."""
+
+    labels: Int[Tensor, "scenes"]
+    kind: Int[Tensor, "scenes parts"]  # index into `kinds`
+    colour: Int[Tensor, "scenes parts"]  # index into COLOURS
+    texture: Int[Tensor, "scenes parts"]  # index into TEXTURES
+    centre: Float[Tensor, "scenes parts xy"]  # in image sides
+    radius: Float[Tensor, "scenes parts"]  # in image sides
+    angle: Float[Tensor, "scenes parts"]
+
+    def rows(self, rows: Tensor) -> Scenes:
+        """Some of the scenes."""
+        return Scenes(*(field[rows] for field in self))
+
+    @property
+    def place(self) -> Int[Tensor, "scenes"]:
+        """The one of nine PLACES in which the object's middle lies."""
+        column, row = (self.centre[:, :2].mean(1) * 3).long().clamp(0, 2).unbind(1)
+        return column + 3 * row
+
+
+def kinds(classes: int) -> tuple[str, ...]:
+    """The shapes in use: each class's first part, then the distractors."""
+    return INFORMATIVE[:classes] + DISTRACTORS
+
+
+def draw_scenes(
+    count: int,
+    generator: torch.Generator,
+    *,
+    classes: int,
+    distractors: int,
+    correlation: float,
+    position: str,
+    colour: str,
+    texture: str,
+) -> Scenes:
+    """Draws ``count`` scenes; classes are equally frequent (see `shapes` for the options)."""
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    labels = (torch.arange(count) % classes)[torch.randperm(count, generator=generator)]
+    order = uniform(count, len(DISTRACTORS))
+    own = torch.arange(count), labels % len(DISTRACTORS)
+    order[own] = torch.where(uniform(count) < correlation, -1.0, order[own])
+    others = order.argsort(1)[:, :distractors] + classes
+    kind = torch.cat([labels[:, None], (labels[:, None] + 1) % classes, others], 1)
+    pair = labels if position == "fixed" else (uniform(count) * len(NEIGHBOURS)).long()
+    free = ELSEWHERE[pair].gather(1, uniform(count, 7).argsort(1)[:, :distractors])
+    place = torch.cat([NEIGHBOURS[pair], free], 1)
+    colours = _choose(colour, len(COLOURS), WHITE, kind, labels, uniform(2, *kind.shape))
+    textures = _choose(texture, len(TEXTURES), PLAIN, kind, labels, uniform(2, *kind.shape))
+    centre = torch.stack([place % 3, place // 3], -1) / 3 + 1 / 6
+    middle = centre[:, :2].mean(1, keepdim=True)
+    centre[:, :2] = middle + 0.75 * (centre[:, :2] - middle)  # so that the parts touch
+    centre[:, :2] += 0.08 * (uniform(count, 1, 2) - 0.5)
+    centre += 0.03 * (uniform(*centre.shape) - 0.5)
+    radius = RADIUS * (0.88 + 0.24 * uniform(*kind.shape))
+    angle = 0.5 * (uniform(*kind.shape) - 0.5)
+    return Scenes(labels, kind, colours, textures, centre, radius, angle)
+
+
+def _choose(
+    how: str, many: int, common: float, kind: Tensor, labels: Tensor, draw: Tensor
+) -> Tensor:
+    """An option for every part: the common one (0) most often, or tied to shape or class."""
+    chosen = torch.where(draw[0] < common, 0, 1 + (draw[1] * (many - 1)).long())
+    if how == "part":
+        return kind % many
+    if how == "class":
+        chosen[:, :2] = (labels % many)[:, None]
+    return chosen
+
+
+# ----------------------------------------------------------------- images
+
+
 def _draw(
     drawn: Scenes,
     generator: torch.Generator,
@@ -182,7 +333,7 @@ def _shade(texture: Tensor, right: Tensor, down: Tensor) -> Tensor:
 def _ground(count: int, size: int, background: float, generator: torch.Generator) -> Tensor:
     draw = torch.rand(2, count, 1, 1, 1, generator=generator)
     tint = 0.06 * torch.randn(count, 3, 1, 1, generator=generator)
-    grain = (0.04 + 0.06 * draw[0]) * textured(count, size, generator)
+    grain = (0.04 + 0.06 * draw[0]) * textured_background(count, size, generator)
     return 0.25 + 0.2 * draw[1] + tint + background * grain
 
 

@@ -1,4 +1,4 @@
-"""What changed between a stored run and what the code would make now."""
+"""What changed between a stored run and the run that the present code would make."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from legible.bench.suites.run_spec import RunSpec
 
 
 def changes(workspace: Workspace, name: str) -> list[str]:
-    """A line for each difference between a stored run and the run that its spec would make now;
-    empty where the next `legible run` would reuse it. Raises UserError."""
+    """A line for each difference between a stored run and the run that its spec would make now.
+
+    Changed code is named by module. No lines: the next `legible run` would reuse the run. Raises
+    UserError."""
     _, spec, manifest = stored_run(workspace, name)
     old = {**manifest.identity, "code": manifest.sources}
     new = {**workspace.identity(spec), "code": source_hashes(spec)}
-    if "parent" in old and "parent" in new:  # its sources are those of this run
+    if "parent" in old and "parent" in new:  # the parent's modules are among this run's own
         old["parent"], new["parent"] = ({**p, "code": ""} for p in (old["parent"], new["parent"]))
     lines = [f"{path}: {before} -> {after}" for path, before, after in differences(old, new)]
     if not lines and manifest.identity["code"] != workspace.identity(spec)["code"]:
@@ -27,7 +29,8 @@ def changes(workspace: Workspace, name: str) -> list[str]:
 
 
 def stored_run(workspace: Workspace, name: str) -> tuple[Run, RunSpec, Manifest]:
-    """A run by name, its run spec as the code is now, and its record. Raises UserError."""
+    """A run by name, its run spec as the present code reads it, and its manifest. Raises
+    UserError."""
     run = workspace.store.find(name)
     try:
         manifest = run.require_manifest()
@@ -37,7 +40,7 @@ def stored_run(workspace: Workspace, name: str) -> tuple[Run, RunSpec, Manifest]
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two JSON-like values differ, as (path, old, new)."""
+    """Where two JSON values differ: (path, old value, new value)."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             inner = f"{path}.{key}" if path else key

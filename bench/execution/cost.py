@@ -1,18 +1,19 @@
-"""What a method costs, as ratios to plain training measured in the same run."""
+"""What training with a method costs, compared with plain training on the same machine."""
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from legible.bench.content_key import content_key
+from legible.bench.source_keys import content_key
 from legible.bench.execution.environment import read_environment
 from legible.bench.execution.store import Corrupt, digest, read_json, write_json
 from legible.bench.execution.workspace import Workspace, with_method
@@ -20,21 +21,51 @@ from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.training.loop import Loop, make_optimizer
 
-COLUMNS = (
-    "dataset", "backbone", "method", "params", "seed", "device", "step_ms", "step_ratio",
-    "memory_mb", "memory_ratio", "parameters", "parameter_ratio", "train_seconds",
-    "score_seconds",
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training step of a method costs; ratios are to plain training on the same machine.
+
+    NaN for a method that takes no training steps.
+    """
+
+    step_ms: float = math.nan
+    step_ratio: float = math.nan
+    memory_mb: float = math.nan
+    memory_ratio: float = math.nan
+    parameters: float = math.nan
+    parameter_ratio: float = math.nan
 
 
-def measure(
-    workspace: Workspace, spec: RunSpec, plain: RunSpec, repeats: int = 12
-) -> dict[str, Any]:
-    """Step time, memory and parameters of a cell's method beside plain training's.
+@dataclass(frozen=True)
+class CostRow:
+    """A row of cost.csv: the cost of a method on one block."""
 
-    Steps of the two alternate, so that a drift of the machine's speed hits both; the ratio is
-    the median of ratios pair by pair. Memory is the peak of the device on a GPU, and what is
-    kept for the backward pass on a CPU. Nothing else may run on the machine meanwhile.
+    dataset: str
+    backbone: str
+    method: str
+    params: str
+    seed: int
+    device: str
+    cost: Cost
+    train_seconds: float
+    score_seconds: float
+
+
+#: Columns of cost.csv; those of the step's cost stand in the place of ``cost``.
+COST_COLUMNS = [
+    name
+    for row_field in fields(CostRow)
+    for name in ([f.name for f in fields(Cost)] if row_field.name == "cost" else [row_field.name])
+]
+
+
+def measure(workspace: Workspace, spec: RunSpec, plain: RunSpec, repeats: int = 12) -> Cost:
+    """Step time, memory and parameters of a run spec's method, compared with plain training.
+
+    Steps of the two alternate, so that a change in the machine's speed affects both; the ratio of
+    times is the median over pairs of steps. Memory is the device's peak on a GPU, and what is kept
+    for the backward pass on a CPU. Nothing else should run on the machine meanwhile.
     """
     torch.set_num_threads(1)
     loops = [prepare(workspace, plain), prepare(workspace, spec)]
@@ -48,18 +79,18 @@ def measure(
         sum(p.numel() for part in (loop.network, loop.method) for p in part.parameters())
         for loop in loops
     ]
-    return {
-        "step_ms": 1000 * statistics.median(t[1] for t in times),
-        "step_ratio": statistics.median(t[1] / t[0] for t in times),
-        "memory_mb": memory[1] / 2**20,
-        "memory_ratio": memory[1] / memory[0],
-        "parameters": sizes[1],
-        "parameter_ratio": sizes[1] / sizes[0],
-    }
+    return Cost(
+        step_ms=1000 * statistics.median(t[1] for t in times),
+        step_ratio=statistics.median(t[1] / t[0] for t in times),
+        memory_mb=memory[1] / 2**20,
+        memory_ratio=memory[1] / memory[0],
+        parameters=sizes[1],
+        parameter_ratio=sizes[1] / sizes[0],
+    )
 
 
 def prepare(workspace: Workspace, spec: RunSpec) -> Loop:
-    """A loop ready to take steps, the method past its first epoch start."""
+    """A training loop that is ready for its first step."""
     network, method, data = workspace.build(spec)
     split = method.training_data(data.train)
     if spec.recipe.channels_last:
@@ -80,7 +111,7 @@ def stepper(loop: Loop) -> Callable[[], None]:
 
 
 def timed(step: Callable[[], None], device: str) -> float:
-    """Seconds of one step, waiting for the device."""
+    """Seconds of one step, until the device has finished it."""
     synchronise(device)
     start = time.perf_counter()
     step()
@@ -89,81 +120,86 @@ def timed(step: Callable[[], None], device: str) -> float:
 
 
 def synchronise(device: str) -> None:
+    """Waits until a GPU has finished its work."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
 
 def peak_memory(step: Callable[[], None], device: str) -> float:
-    """Bytes: the device's peak on a GPU, what autograd keeps for the backward pass on a CPU."""
+    """Bytes of one step: on a GPU the peak of the device, on a CPU what autograd keeps for the
+    backward pass."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         step()
         return float(torch.cuda.max_memory_allocated())
-    kept: dict[int, int] = {}
+    storages: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        storages[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         step()
-    return float(sum(kept.values()))
+    return float(sum(storages.values()))
 
 
 def cost_table(
     workspace: Workspace,
     specs: Sequence[RunSpec],
-    remeasure: bool = True,
+    measure_missing: bool = True,
     say: Callable[[str], None] = print,
 ) -> pd.DataFrame:
-    """One row a block and method, measured once on a machine and kept beside the runs."""
+    """The costs of each method on each block, one row each.
+
+    A cost is measured once on a machine and stored beside the runs.
+    """
     rows = []
     first = {(*spec.block, *spec.row): spec for spec in reversed(specs)}
     for (dataset, backbone, method, params), spec in sorted(first.items()):
         if workspace.obstacle(spec):
             continue
-        row = measured_cost(workspace, spec, remeasure, say)
+        cost = stored_cost(workspace, spec, measure_missing, say)
         seconds = [times(workspace, other) for other in specs
                    if (other.block, other.row) == (spec.block, spec.row)]  # fmt: skip
         train, score = (statistics.mean(values) for values in zip(*seconds, strict=True))
-        rows.append(
-            {
-                "dataset": dataset, "backbone": backbone, "method": method, "params": params,
-                "seed": spec.seed, "device": read_environment(workspace.device).device, **row,
-                "train_seconds": train, "score_seconds": score,
-            }
+        row = CostRow(
+            dataset=dataset, backbone=backbone, method=method, params=params, seed=spec.seed,
+            device=read_environment(workspace.device).device, cost=cost, train_seconds=train,
+            score_seconds=score,
         )  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        rows.append(row)
+    flat = [asdict(row) | asdict(row.cost) for row in rows]
+    return pd.DataFrame(flat, columns=COST_COLUMNS)
 
 
-def measured_cost(
-    workspace: Workspace, spec: RunSpec, remeasure: bool, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """An earlier measurement of the same code on this machine, or a new one; empty for a method
-    that takes no training steps."""
+def stored_cost(
+    workspace: Workspace, spec: RunSpec, measure_missing: bool, say: Callable[[str], None]
+) -> Cost:
+    """The cost of a method, measured earlier with the same code on this machine, or now.
+
+    All NaN for a method that takes no training steps, and for a cost that was not measured yet
+    if ``measure_missing`` is False.
+    """
     cls = registry.get("methods", spec.method)
     if not cls.trains or cls.parent:
-        return {}
-    plain = with_method(spec, "plain")
+        return Cost()
     key = digest(
         {**workspace.identity(spec), "host": platform.node(), "cost": content_key(__file__)}
     )
     path = workspace.store.root / "costs" / f"{key}.json"
     try:
-        cost = read_json(path)
-    except Corrupt:
-        cost = None
-    if cost is None:
-        if not remeasure:
-            return {}
-        say(f"measuring the cost of {spec.method} on {spec.dataset_label}, {spec.backbone_label}")
-        cost = measure(workspace, spec, plain)
-        write_json(path, cost)
+        return Cost(**read_json(path))
+    except (Corrupt, TypeError):  # TypeError: there is no such file, or it holds something else
+        if not measure_missing:
+            return Cost()
+    say(f"measuring the cost of {spec.method} on {spec.dataset_label}, {spec.backbone_label}")
+    cost = measure(workspace, spec, with_method(spec, "plain"))
+    write_json(path, asdict(cost))
     return cost
 
 
 def times(workspace: Workspace, spec: RunSpec) -> tuple[float, float]:
-    """Seconds of training and of scoring as recorded (under whatever else ran)."""
+    """Seconds of training and of scoring, as the manifest has them."""
     manifest = workspace.run_of(spec).readable_manifest()
     return (0.0, 0.0) if manifest is None else (sum(manifest.seconds), manifest.score_seconds)

@@ -1,4 +1,4 @@
-"""The versions, the commit and the hardware that a result was made with."""
+"""The environment of a result: versions, commit and hardware."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("legible-bench", "torch", "torchvision", "numpy", "scipy", "pandas",
 
 
 class Environment(BaseModel):
-    """What a result was made with. ``packages`` maps distributions to versions."""
+    """Versions, commit and hardware of one process. ``packages`` maps distributions to versions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,7 +25,7 @@ class Environment(BaseModel):
     device: str
 
     def facts(self) -> dict[str, str]:
-        """All of it by name, for a table."""
+        """All values by name, for a table."""
         return {
             **self.packages, "python": self.python, "commit": self.commit, "device": self.device,
         }  # fmt: skip
@@ -50,19 +50,18 @@ def _version(name: str) -> str:
 
 
 def _commit() -> str:
-    """Legible's own commit: "unknown" where its folder is in no repository of its own, or there is
-    no git."""
+    """Legible's commit; "unknown" if it does not lie in its own repository, or without git."""
     folder = Path(__file__).resolve().parents[2]  # the repository's root, if it is one
     if not (folder / ".git").exists():
         return "unknown"
     try:
-        described = subprocess.run(
+        result = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
     except OSError:
         return "unknown"
-    return described.stdout.strip() or "unknown"
+    return result.stdout.strip() or "unknown"
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""What is recorded of a run that has ended: manifest.json in its folder."""
+"""The manifest of a run that has ended: manifest.json in its folder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Manifest(BaseModel):
     """The record of one run.
 
     ``final`` is False for a failure that the next call tries again. ``spec`` is the run spec as
-    JSON, ``identity`` all that the run's name is a hash of, ``sources`` the hash of each source
-    file by module name (for `legible why` alone). ``history`` holds a line an epoch, ``seconds``
-    the duration of each epoch.
+    JSON. The run's name is a hash of ``identity``. ``sources`` maps module names to hashes of their
+    code; only `legible why` reads it. ``history`` holds one entry for each epoch, ``seconds`` the
+    duration of each epoch.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,7 +38,7 @@ class Manifest(BaseModel):
 
     @property
     def ended(self) -> bool:
-        """Whether the run needs no more training: it is done, or failed for good."""
+        """Whether the run needs no more training: it is done, or its failure is final."""
         return self.status == "done" or self.final
 
     def to_json(self) -> dict[str, Any]:
@@ -57,5 +57,5 @@ class Manifest(BaseModel):
 
 
 def now() -> str:
-    """The time, in UTC, to the second."""
+    """The time in UTC, to the second, in ISO format."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

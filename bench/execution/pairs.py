@@ -1,4 +1,4 @@
-"""The other networks that comparisons look at: the run's training images, and the next seed."""
+"""Pairs of probes for metrics that compare: test with training images, a seed with the next."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from legible.metrics.base import METRICS, Probe, scope
 
 
 @dataclass(frozen=True)
-class Due:
-    """What can be scored of a run now: metrics, and the name of the run of another seed that some
-    of them look at ("": none)."""
+class Scorable:
+    """The metrics that a run can be scored with now. ``partner`` is the name of the other seed's
+    run that some of them compare with ("" if there is none)."""
 
     metrics: list[str]
     partner: str
@@ -26,32 +26,34 @@ def between_seeds(name: str) -> bool:
     return scope(METRICS[name].function) == "seeds"
 
 
-def due(workspace: Workspace, spec: RunSpec) -> Due:
-    """What can be scored of a trained run; comparisons of seeds wait for the next seed's run."""
+def scorable(workspace: Workspace, spec: RunSpec) -> Scorable:
+    """The metrics that a trained run can be scored with now; metrics that compare seeds have to
+    wait until the next seed's run has ended."""
     partner = partner_of(spec)
     if partner is None:
-        return Due(spec.metrics, "")
+        return Scorable(spec.metrics, "")
     run = workspace.run_of(partner)
-    # a corrupt partner counts as not there: it is redone when its own turn comes
+    # a corrupt partner counts as missing: it is made again when its own turn comes
     manifest = run.readable_manifest()
     ended = manifest is not None and manifest.ended
-    return Due([n for n in spec.metrics if ended or not between_seeds(n)], run.name)
+    return Scorable([n for n in spec.metrics if ended or not between_seeds(n)], run.name)
 
 
 def unscored(workspace: Workspace, spec: RunSpec, run: Run | None = None) -> list[str]:
-    """Metrics that can be scored now and are not, or were with other code or another partner."""
+    """The scorable metrics that have no score of the present code and partner."""
     run = run or workspace.run_of(spec)
-    now = due(workspace, spec)
-    return stale_metrics(run.scores(probe_key(workspace, spec)), now.metrics, now.partner)
+    possible = scorable(workspace, spec)
+    scores = run.scores(probe_key(workspace, spec))
+    return stale_metrics(scores, possible.metrics, possible.partner)
 
 
 def partner_of(spec: RunSpec) -> RunSpec | None:
-    """The same run spec with the suite's next seed; None where the suite has one seed."""
+    """The same run spec with the suite's next seed; None if the suite has one seed."""
     return None if spec.partner is None else replace(spec, seed=spec.partner)
 
 
 def others(workspace: Workspace, spec: RunSpec) -> Others:
-    """The other probes of a run, each made when a metric first asks for it."""
+    """The probes that a run is compared with, each made when a metric first needs it."""
     partner = partner_of(spec)
 
     @functools.cache

@@ -1,4 +1,4 @@
-"""Several worker processes on this machine; the store is their queue."""
+"""A pool of worker processes on this machine; the store is their queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from legible.bench.suites.run_spec import RunSpec
 
 
 class Start(NamedTuple):
-    """What a fresh process needs to open the same workspace."""
+    """What a new process needs to open the same workspace."""
 
     runs: Path
     device: str
@@ -34,12 +34,12 @@ def run_parallel(
     plugins: Sequence[Path],
     report: Report,
 ) -> None:
-    """Does runs in ``jobs`` processes. On Ctrl-C the processes are ended; every finished epoch is
-    on disk, so that the next call continues."""
+    """Does runs in ``jobs`` processes. Ctrl-C ends them; the next call continues from their last
+    checkpoints. Raises UserError if a process dies."""
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
     start = Start(workspace.store.root, workspace.device, workspace.root, list(plugins))
-    # each worker starts elsewhere in the list, so that they do not queue for the same locks
+    # each worker starts at another run, so that they rarely wait for the same lock
     orders = [[*specs[i::jobs], *(s for j in range(jobs) if j != i for s in specs[j::jobs])]
               for i in range(jobs)]  # fmt: skip
     processes = [
@@ -57,13 +57,15 @@ def run_parallel(
         for process in processes:
             process.terminate()
             process.join()
-    crashed = [p.exitcode for p in processes if p.exitcode]
-    if crashed:
-        raise UserError(f"a worker process died with exit code {crashed[0]}; run again to continue")
+    exit_codes = [process.exitcode for process in processes if process.exitcode]
+    if exit_codes:
+        raise UserError(
+            f"a worker process died with exit code {exit_codes[0]}; run again to continue"
+        )
 
 
 def _work(start: Start, specs: Sequence[RunSpec], events: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent process
     workspace = open_in_process(start)
     parent = multiprocessing.parent_process()
 
@@ -76,6 +78,6 @@ def _work(start: Start, specs: Sequence[RunSpec], events: Any) -> None:
 
 
 def open_in_process(start: Start) -> Workspace:
-    """The workspace in a fresh process, everything registered."""
+    """The same workspace in a new process, with all plugins registered."""
     registry.load(plugins=start.plugins)
     return Workspace(Store(start.runs), start.device, start.root)

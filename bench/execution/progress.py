@@ -1,10 +1,9 @@
-"""Progress of long work: what workers report, live bars, and the time left."""
+"""Progress of runs: the events that workers report, a live bar, and the time left."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,9 +18,9 @@ CONSOLE = Console(highlight=False, soft_wrap=True)
 
 @dataclass(frozen=True)
 class Event:
-    """Something a worker reports of a run: it started, ended an epoch, is done, failed, or a note.
+    """What a worker reports about a run: its start, the end of an epoch, its end, or a note.
 
-    ``run`` is the run spec's name; ``epochs`` is how many epochs are done.
+    ``run`` is the run spec's name, ``epochs`` the number of epochs that are done.
     """
 
     kind: Literal["start", "epoch", "done", "failed", "note"]
@@ -33,50 +32,55 @@ class Event:
 Report = Callable[[Event], None]
 
 
-@contextmanager
-def progress(specs: Sequence[RunSpec], failures: list[str]) -> Iterator[Report]:
-    """A report function that draws live progress, or prints lines where there is no terminal.
+class Monitor:
+    """Shows the progress of runs, and collects the names of those that failed.
 
-    Names of failed runs are added to ``failures``.
+    Call it with each event inside ``with monitor.bar``. In a terminal it draws a live bar;
+    elsewhere it prints a line for each run that ends.
     """
-    weight = {spec.name: work(spec) for spec in specs}
-    total = max(1, sum(weight.values()))
-    reached = dict.fromkeys(weight, 0)
-    ended: set[str] = set()
-    start = time.monotonic()
-    bar = Progress(
-        TextColumn("{task.fields[ended]}/" + str(len(specs)) + " runs"), BarColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[last]}"),
-        console=CONSOLE, disable=not CONSOLE.is_terminal,
-    )  # fmt: skip
 
-    def report(event: Event) -> None:
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
+        self.failures: list[str] = []
+        self.ended: set[str] = set()
+        self.runs = len(specs)
+        self.weights = {spec.name: work(spec) for spec in specs}
+        self.total = max(1, sum(self.weights.values()))
+        self.done = dict.fromkeys(self.weights, 0)
+        self.start = time.monotonic()
+        self.bar = Progress(
+            TextColumn("{task.fields[ended]}/" + str(self.runs) + " runs"), BarColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[last]}"),
+            console=CONSOLE, disable=not CONSOLE.is_terminal,
+        )  # fmt: skip
+        self.task = self.bar.add_task("", total=self.total, ended=0, last="")
+
+    def __call__(self, event: Event) -> None:
+        """Takes in what a worker reports."""
         if event.kind == "epoch":
-            reached[event.run] = max(reached.get(event.run, 0), event.epochs)
+            self.done[event.run] = max(self.done.get(event.run, 0), event.epochs)
         if event.kind in ("done", "failed"):
-            if event.run in ended:
-                return
-            ended.add(event.run)
-            reached[event.run] = weight.get(event.run, 0)
+            if event.run in self.ended:
+                return  # two workers saw the same run end
+            self.ended.add(event.run)
+            self.done[event.run] = self.weights.get(event.run, 0)
             if event.kind == "failed":
-                failures.append(event.run)
-        share = sum(reached.values()) / total
-        bar.update(task, completed=sum(reached.values()), ended=len(ended),
-                   last=f"{event.run} {event.text}")  # fmt: skip
+                self.failures.append(event.run)
+        self.bar.update(self.task, completed=sum(self.done.values()), ended=len(self.ended),
+                        last=f"{event.run} {event.text}")  # fmt: skip
+        self._print(event)
+
+    def _print(self, event: Event) -> None:
         if event.kind in ("failed", "note"):
             CONSOLE.print(f"{event.kind}: {event.run}: {event.text}", markup=False)
         elif event.kind == "done" and not CONSOLE.is_terminal:
-            left = time_left(time.monotonic() - start, share)
-            line = f"[{len(ended)}/{len(specs)}] {event.run}  {event.text}  (left {left})"
+            share = sum(self.done.values()) / self.total
+            left = time_left(time.monotonic() - self.start, share)
+            line = f"[{len(self.ended)}/{self.runs}] {event.run}  {event.text}  (left {left})"
             CONSOLE.print(line, markup=False)
-
-    with bar:
-        task = bar.add_task("", total=total, ended=0, last="")
-        yield report
 
 
 def time_left(elapsed: float, share: float) -> str:
-    """Minutes and seconds left, as ``m:ss``, after ``elapsed`` seconds for a share of the work."""
+    """The estimated time left as ``m:ss``, if a share of the work took ``elapsed`` seconds."""
     if not share:
         return "?"
     seconds = int(elapsed * (1 - share) / share)
@@ -84,6 +88,6 @@ def time_left(elapsed: float, share: float) -> str:
 
 
 def work(spec: RunSpec) -> int:
-    """How much a run counts in the progress: its epochs, and one for scoring."""
+    """The weight of a run in the progress: its number of epochs, plus one for scoring."""
     method = registry.get("methods", spec.method)
     return 1 + (spec.recipe.epochs if method.trains and not method.parent else 0)

@@ -1,4 +1,4 @@
-"""Runs as a job array on Slurm, one task a run."""
+"""Runs on a Slurm cluster, as a job array with one task for each run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from legible.bench.errors import UserError
 from legible.bench.execution.pool import Start, open_in_process
 from legible.bench.execution.progress import CONSOLE, Event
-from legible.bench.execution.schedule import plan
+from legible.bench.execution.schedule import plan_runs
 from legible.bench.execution.worker import work_through
 from legible.bench.execution.workspace import Workspace
 from legible.bench.suites.run_spec import RunSpec
@@ -18,11 +18,13 @@ from legible.bench.suites.run_spec import RunSpec
 def submit(
     workspace: Workspace, specs: Sequence[RunSpec], plugins: Sequence[Path], options: str
 ) -> None:
-    """Submits the runs that are not done and prints the jobs' names. Raises UserError."""
+    """Submits the runs that are not done and prints the names of the jobs. Raises UserError."""
     pairs = [part.partition("=") for part in options.split(",") if part]
-    if bad := [key for key, equals, _ in pairs if not equals]:
-        raise UserError(f"--slurm takes KEY=VALUE pairs, like partition=gpu, not '{bad[0]}'")
-    todo = [item.spec for item in plan(workspace, specs) if item.waiting]
+    if without_value := [key for key, equals, _ in pairs if not equals]:
+        raise UserError(
+            f"--slurm takes KEY=VALUE pairs, like partition=gpu, not '{without_value[0]}'"
+        )
+    todo = [item.spec for item in plan_runs(workspace, specs) if item.waiting]
     if not todo:
         CONSOLE.print("nothing to run")
         return
@@ -38,9 +40,9 @@ def submit_array(
 ) -> list[str]:
     """Submits runs as a job array and returns the jobs' names.
 
-    ``options`` are submitit's (partition=gpu, timeout_min=60, ...); ``cluster=local`` starts a
-    process a run on this machine instead, all at once. Raises UserError where there is no Slurm,
-    or submitit is missing or refuses the options.
+    ``options`` are those of submitit (partition=gpu, timeout_min=60, ...); ``cluster=local`` starts
+    one process for each run on this machine, all at once. Raises UserError if there is no Slurm,
+    if submitit is missing, or if it refuses the options.
     """
     try:
         import submitit
@@ -48,7 +50,7 @@ def submit_array(
         raise UserError("Slurm needs submitit: pip install 'legible-bench[slurm]'") from error
     settings = {k: int(v) if v.isdigit() else v for k, v in options.items() if k != "cluster"}
     cluster = options.get("cluster")
-    if cluster is None and shutil.which("srun") is None:  # submitit would do all runs here
+    if cluster is None and shutil.which("srun") is None:  # submitit would start all runs here
         raise UserError("--slurm: no Slurm on this machine (no srun); use --jobs N instead")
     executor = submitit.AutoExecutor(workspace.store.root / "slurm", cluster=cluster)
     try:

@@ -1,4 +1,4 @@
-"""Runs on disk: one folder a run, named by a hash of all that determines it."""
+"""The store: runs on disk, one folder for each, named by a hash of all that determines it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from legible.bench.errors import UserError, nearest
 from legible.bench.execution.manifest import Manifest
+from legible.bench.scoring.score import MetricScores
 from legible.bench.training.checkpoint import State
 
 WEIGHTS = "network.safetensors"
@@ -26,17 +27,17 @@ ASIDE = ".corrupt-"  # in the name of a folder that was set aside
 
 
 class Corrupt(Exception):
-    """A run folder holds something that cannot be read."""
+    """A file in a run's folder cannot be read."""
 
 
 def digest(identity: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that stand for an identity."""
+    """Twelve hexadecimal digits: a hash of JSON values."""
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes beside and renames, so that no reader ever sees half a file."""
+    """Writes a temporary file and renames it, so that no reader sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_bytes(data)
@@ -44,13 +45,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON with sorted keys, written whole or not at all."""
+    """Writes JSON with sorted keys, like `write_bytes`."""
     text = json.dumps(value, sort_keys=True, indent=1, default=str) + "\n"
     write_bytes(path, text.encode())
 
 
 def read_json(path: Path) -> Any:
-    """The parsed file, or None where there is none. Raises Corrupt for anything unreadable."""
+    """The content of a JSON file, or None if it does not exist. Raises Corrupt."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -60,7 +61,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: str = "") -> None:
-    """A safetensors file, written whole or not at all."""
+    """Writes a safetensors file, like `write_bytes`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(dict(tensors), beside, metadata={"note": note})
@@ -75,13 +76,6 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], st
         return load_file(path, device), note
     except (SafetensorError, OSError, RuntimeError) as error:
         raise Corrupt(f"{path.name}: {error}") from error
-
-
-def _is_score(entry: Any) -> bool:
-    """Whether this is what `scoring.score` keeps of one metric."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("layers"), list):
-        return False
-    return all(isinstance(line, dict) for line in entry["layers"])
 
 
 class Run:
@@ -104,26 +98,26 @@ class Run:
             raise Corrupt(f"{MANIFEST}: {error}") from error
 
     def require_manifest(self) -> Manifest:
-        """Like `manifest`, but raises Corrupt where there is none."""
+        """Like `manifest`, but raises Corrupt if there is none."""
         manifest = self.manifest()
         if manifest is None:
             raise Corrupt(f"no {MANIFEST}")
         return manifest
 
     def readable_manifest(self) -> Manifest | None:
-        """Like `manifest`, but None where it cannot be read; for tables and reports."""
+        """Like `manifest`, but None if it cannot be read; used by tables and reports."""
         try:
             return self.manifest()
         except Corrupt:
             return None
 
     def finish(self, manifest: Manifest) -> None:
-        """Records the end of the run, and drops the checkpoint that resume needed."""
+        """Writes the manifest and deletes the checkpoint, which is no longer needed."""
         write_json(self.folder / MANIFEST, manifest.to_json())
         (self.folder / TRAINING).unlink(missing_ok=True)
 
     def done(self) -> bool:
-        """Whether the run ended well and its weights are there and readable. Raises Corrupt."""
+        """Whether the run ended without failure. Raises Corrupt if its weights cannot be read."""
         manifest = self.manifest()
         if manifest is None or manifest.status != "done":
             return False
@@ -134,22 +128,22 @@ class Run:
             raise Corrupt(f"{WEIGHTS}: {error}") from error
 
     def save_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Writes the finished network and method."""
+        """Writes the weights of the trained network and method."""
         write_tensors(self.folder / WEIGHTS, tensors)
 
     def weights(self, device: str) -> dict[str, Tensor]:
-        """The finished network and method. Raises Corrupt."""
+        """The weights of the trained network and method. Raises Corrupt."""
         return read_tensors(self.folder / WEIGHTS, device)[0]
 
     def save_state(self, state: State) -> None:
-        """Writes a resumable checkpoint: one file, so that tensors and history agree."""
+        """Writes a checkpoint to resume from; a single file, so that tensors and history agree."""
         note = json.dumps(
             {"epoch": state.epoch, "history": state.history, "seconds": state.seconds}
         )
         write_tensors(self.folder / TRAINING, state.tensors, note)
 
     def state(self, device: str) -> State | None:
-        """The last checkpoint, if there is one. Raises Corrupt."""
+        """The last checkpoint, or None. Raises Corrupt."""
         path = self.folder / TRAINING
         if not path.exists():
             return None
@@ -160,23 +154,27 @@ class Run:
         except (ValueError, KeyError) as error:
             raise Corrupt(f"{path.name}: {error}") from error
 
-    def scores(self, key: str) -> dict[str, Any]:
-        """Scores of one probe, by metric; empty where there are none or they are unreadable
-        (they can always be made again)."""
+    def scores(self, key: str) -> dict[str, MetricScores]:
+        """Scores of one probe, by metric; without those that are missing or unreadable, which
+        are computed again."""
         try:
             value = read_json(self.folder / f"scores-{key}.json")
         except Corrupt:
             return {}
-        entries = value.items() if isinstance(value, dict) else ()
-        return {name: entry for name, entry in entries if _is_score(entry)}
+        scores: dict[str, MetricScores] = {}
+        for name, entry in value.items() if isinstance(value, dict) else ():
+            with contextlib.suppress(ValueError):
+                scores[name] = MetricScores.from_json(name, entry)
+        return scores
 
-    def save_scores(self, key: str, scores: Mapping[str, Any]) -> None:
+    def save_scores(self, key: str, scores: Mapping[str, MetricScores]) -> None:
         """Writes the scores of one probe."""
-        write_json(self.folder / f"scores-{key}.json", scores)
+        value = {name: entry.to_json() for name, entry in scores.items()}
+        write_json(self.folder / f"scores-{key}.json", value)
 
 
 class Store:
-    """All runs below one folder."""
+    """A folder that holds all runs."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -186,11 +184,12 @@ class Store:
             raise UserError(f"cannot write runs to {root}: {error.strerror}") from error
 
     def run(self, name: str, identity: Mapping[str, Any]) -> Run:
-        """The folder for an identity, whether it exists or not."""
+        """The run of an identity; its folder may not exist yet."""
         return Run(self.root / f"{name}-{digest(identity)}")
 
     def find(self, name: str) -> Run:
-        """A run by its folder's name, path or unique beginning or hash. Raises UserError."""
+        """A run by the path or name of its folder, or by the beginning or the end of its name if no
+        other run has the same. Raises UserError."""
         path = Path(name)
         if (path / MANIFEST).is_file():
             return Run(path)
@@ -201,25 +200,27 @@ class Store:
         if len(hits) == 1:
             return Run(self.root / hits[0])
         if hits:
-            raise UserError(f"'{name}' fits {len(hits)} runs: {', '.join(sorted(hits)[:3])}, ...")
+            raise UserError(
+                f"'{name}' stands for {len(hits)} runs: {', '.join(sorted(hits)[:3])}, ..."
+            )
         raise UserError(f"no run '{name}' in {self.root}{nearest(name, names)}")
 
     @contextlib.contextmanager
     def lock(self, run: Run, wait: bool = False) -> Iterator[bool]:
-        """Holds a run's lock; yields False where another worker has it and ``wait`` is off."""
-        held = FileLock(self.root / ".locks" / f"{run.name}.lock")
+        """Holds a run's lock; yields False if another worker holds it and ``wait`` is False."""
+        file_lock = FileLock(self.root / ".locks" / f"{run.name}.lock")
         try:
-            held.acquire(timeout=-1 if wait else 0)
+            file_lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
             yield False
             return
         try:
             yield True
         finally:
-            held.release()
+            file_lock.release()
 
     def set_aside(self, run: Run) -> Path:
-        """Moves a corrupt run folder out of the way and returns where it went."""
+        """Renames the folder of a corrupt run and returns its new path."""
         number = 1
         while (aside := run.folder.with_name(f"{run.name}{ASIDE}{number}")).exists():
             number += 1

@@ -1,4 +1,4 @@
-"""Training and scoring runs, one after the other, as far as they are not done yet."""
+"""A worker: trains and scores runs one after the other, and leaves out what is done."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from legible.bench.backbones.taps import Network
 from legible.bench.errors import UserError, one_line
 from legible.bench.execution.environment import read_environment
 from legible.bench.execution.manifest import Manifest, now
-from legible.bench.execution.pairs import due, others, unscored
+from legible.bench.execution.pairs import others, scorable, unscored
 from legible.bench.execution.progress import Event, Report
 from legible.bench.execution.store import Corrupt, Run
 from legible.bench.execution.workspace import (
@@ -35,11 +36,11 @@ from legible.bench.training.fit import fit
 from legible.bench.training.loop import Diverged, accuracy
 from legible.methods.base import Method
 
-CHECKPOINT = 3.0  # seconds between checkpoints, where epochs are shorter
+CHECKPOINT = 3.0  # seconds between two checkpoints, at least
 
 
 def work_through(workspace: Workspace, specs: Sequence[RunSpec], report: Report) -> None:
-    """Takes runs that no other worker holds until all are done."""
+    """Does all runs; a run that another worker holds is looked at again later."""
     torch.set_num_threads(1)
     pending = list(specs)
     while pending:
@@ -56,9 +57,9 @@ def work_through(workspace: Workspace, specs: Sequence[RunSpec], report: Report)
 
 
 def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
-    """Trains and scores one run, as far as that is not done yet; the caller holds its lock.
+    """Trains and scores one run, unless that is done; the caller holds its lock.
 
-    A failure is recorded in the run's manifest and reported, not raised.
+    A failure is written to the run's manifest and reported, not raised.
     """
     run = workspace.run_of(spec)
     try:
@@ -78,14 +79,14 @@ def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
         reason = one_line(error)
         ended = run.readable_manifest()
         if ended is None or ended.status != "done":
-            record(workspace, spec, run, failure(reason, final=False))
+            record(workspace, spec, run, "failed", reason, final=False)
         report(Event("failed", spec.name, f"{reason} (see {run.folder / 'error.txt'})"))
         return
     report(Event("done", spec.name, summary(workspace, run, spec)))
 
 
 def is_trained(workspace: Workspace, run: Run, spec: RunSpec, report: Report) -> bool:
-    """Whether a run needs no more training; a corrupt folder is set aside and named."""
+    """Whether a run needs no more training. A corrupt folder is set aside and reported."""
     try:
         manifest = run.manifest()
         if manifest is None:
@@ -99,7 +100,7 @@ def is_trained(workspace: Workspace, run: Run, spec: RunSpec, report: Report) ->
 
 
 def train_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> None:
-    """Trains (or edits the parent's network), keeps the weights, and records the run."""
+    """Trains a network, or edits the parent's; saves the weights and the manifest."""
     network, method, data = workspace.build(spec)
     try:
         state = fit(
@@ -109,15 +110,15 @@ def train_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
             after_epoch=AfterEpoch(workspace, spec, run, report, network, method),
         )  # fmt: skip
     except Diverged as error:
-        record(workspace, spec, run, failure(str(error)))
+        record(workspace, spec, run, "failed", str(error))
         return
     run.save_weights(snapshot(network, method))
     validation = accuracy(network, method, data.validation)
-    record(workspace, spec, run, Result("done", state=state, validation_accuracy=validation))
+    record(workspace, spec, run, "done", state=state, validation_accuracy=validation)
 
 
 def parent_weights(workspace: Workspace, spec: RunSpec, report: Report) -> Mapping[str, Tensor]:
-    """The finished weights of the run that this one edits, which is trained where it is missing."""
+    """The weights of the run that this run edits; that run is trained first if necessary."""
     parent = parent_of(spec)
     run = workspace.run_of(parent)
     with workspace.store.lock(run, wait=True):
@@ -128,8 +129,8 @@ def parent_weights(workspace: Workspace, spec: RunSpec, report: Report) -> Mappi
 
 @dataclass
 class AfterEpoch:
-    """Called after each epoch: adds watched metrics to the history, reports, and writes a
-    checkpoint where the last one is some seconds old."""
+    """Called after each epoch: adds watched metrics to the history, reports the epoch, and writes
+    a checkpoint if the last one is at least `CHECKPOINT` seconds old."""
 
     workspace: Workspace
     spec: RunSpec
@@ -152,8 +153,8 @@ class AfterEpoch:
 def watched_metrics(
     workspace: Workspace, spec: RunSpec, network: Network, method: Method
 ) -> dict[str, float]:
-    """The metrics that the recipe watches, of the network as it is now, on validation images:
-    ``watch.METRIC@LAYER`` -> value, undefined ones left out."""
+    """The recipe's watched metrics of the network as it is now, on validation images:
+    ``watch.METRIC@LAYER`` -> value. Undefined values are left out."""
     if not spec.recipe.watch:
         return {}
     images = workspace.dataset(spec).validation
@@ -164,69 +165,53 @@ def watched_metrics(
     return {f"watch.{s.metric}@{s.layer}": s.value for s in scores if math.isfinite(s.value)}
 
 
-@dataclass(frozen=True)
-class Result:
-    """How training ended, for the manifest."""
+def record(
+    workspace: Workspace,
+    spec: RunSpec,
+    run: Run,
+    status: Literal["done", "failed"],
+    reason: str = "",
+    final: bool = True,
+    state: State | None = None,
+    validation_accuracy: float | None = None,
+) -> None:
+    """Writes the manifest of a run that has ended, and copies its plugins' sources.
 
-    status: str
-    reason: str = ""
-    final: bool = True
-    state: State | None = None
-    validation_accuracy: float | None = None
-
-
-def failure(reason: str, final: bool = True) -> Result:
-    """A failed training; unless ``final``, the next call tries again."""
-    return Result("failed", reason, final)
-
-
-def record(workspace: Workspace, spec: RunSpec, run: Run, result: Result) -> None:
-    """Writes the manifest and keeps the plugins' sources."""
+    A failure that is not ``final`` is tried again by the next call.
+    """
     keep_sources(parts_of(spec), run.folder / "plugins")
-    state = result.state or State(0, {}, [])
-    run.finish(
-        Manifest.model_validate(
-            {
-                "status": result.status,
-                "reason": result.reason,
-                "final": result.final,
-                "spec": spec.to_json(),
-                "identity": workspace.identity(spec),
-                "sources": source_hashes(spec),
-                "history": state.history,
-                "seconds": state.seconds,
-                "validation_accuracy": result.validation_accuracy,
-                "plugins": plugin_records(parts_of(spec)),
-                "environment": read_environment(workspace.device),
-                "finished": now(),
-            }
-        )
-    )
+    state = state or State(0, {}, [])
+    manifest = Manifest(
+        status=status, reason=reason, final=final, spec=spec.to_json(),
+        identity=workspace.identity(spec), sources=source_hashes(spec), history=state.history,
+        seconds=state.seconds, validation_accuracy=validation_accuracy,
+        plugins=plugin_records(parts_of(spec)),
+        environment=read_environment(workspace.device), finished=now(),
+    )  # fmt: skip
+    run.finish(manifest)
 
 
 def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> None:
-    """Scores what is not scored yet, or was by metrics whose code has changed since."""
+    """Scores a trained run with each metric that has no score of the present code."""
     if not unscored(workspace, spec, run):
         return
     key, start = probe_key(workspace, spec), time.perf_counter()
-    earlier, now_due = run.scores(key), due(workspace, spec)
+    earlier, possible = run.scores(key), scorable(workspace, spec)
     probe = workspace.probe(spec)
-    new = score_all(probe, now_due.metrics, earlier, others(workspace, spec), now_due.partner)
+    new = score_all(probe, possible.metrics, earlier, others(workspace, spec), possible.partner)
     scores = {**earlier, **new}
     run.save_scores(key, scores)
     parts = [*parts_of(spec), *(("metrics", name) for name in spec.metrics)]
     keep_sources(parts, run.folder / "plugins")
-    changes = {
-        "score_seconds": time.perf_counter() - start, "plugins": plugin_records(parts),
-    }  # fmt: skip
-    run.finish(run.require_manifest().model_copy(update=changes))
+    seconds = time.perf_counter() - start
+    update = {"score_seconds": seconds, "plugins": plugin_records(parts)}
+    run.finish(run.require_manifest().model_copy(update=update))
     for name, reason in errors(scores).items():
         report(Event("note", spec.name, f"metric {name}: {reason}"))
 
 
 def summary(workspace: Workspace, run: Run, spec: RunSpec) -> str:
-    """One line on a finished run."""
-    entry = run.scores(probe_key(workspace, spec)).get("accuracy", {})
-    values = entry.get("layers", [{}])[0].get("values") or [math.nan]
-    accuracy = math.nan if values[0] is None else values[0]
+    """One line about a finished run: its accuracy and training time."""
+    scores = run.scores(probe_key(workspace, spec)).get("accuracy")
+    accuracy = scores.layers[0].value if scores else math.nan
     return f"accuracy {accuracy:.3f}  {sum(run.require_manifest().seconds):.1f} s"

@@ -1,4 +1,4 @@
-"""Where runs, data and the device are, and what a run spec stands for there."""
+"""A workspace: where runs, data and the device are, and what a run spec becomes there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from legible.bench.backbones.taps import Network
-from legible.bench.content_key import content_hashes, content_key
+from legible.bench.source_keys import content_hashes, content_key
 from legible.bench.data.base import DataMissing, Dataset, data_root
 from legible.bench.errors import UserError, one_line
 from legible.bench.execution.store import Run, Store
@@ -20,7 +20,7 @@ from legible.bench.plugins.provenance import Part
 from legible.bench.scoring import probe as probe_file
 from legible.bench.scoring import splits as splits_file
 from legible.bench.scoring.probe import probe_network, resolve
-from legible.bench.scoring.score import stream_hash
+from legible.bench.scoring.score import short_hash
 from legible.bench.scoring.splits import judging_images
 from legible.bench.suites.run_spec import RunSpec, canonical
 from legible.bench.training import fit as fit_file
@@ -30,32 +30,58 @@ from legible.methods.base import Method, unmet
 from legible.metrics.base import Probe
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a run spec cannot run: its data is "missing", or it is "skipped" for another reason."""
+
+    status: Literal["missing", "skipped"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class LoadedDataset:
+    """A dataset on the device, and the fingerprint of its content."""
+
+    data: Dataset
+    fingerprint: str
+
+
 @dataclass
 class Workspace:
-    """Where runs, data and the device are. Datasets are loaded once, source files hashed once, so
-    that editing a file while a suite runs does not change what its runs are called."""
+    """Where runs, data and the device are.
+
+    Each dataset is loaded once and each source file is hashed once: editing a file while a suite
+    runs does not change the names of its runs.
+    """
 
     store: Store
     device: str = "cpu"
     root: Path = field(default_factory=data_root)
-    datasets: dict[str, tuple[Dataset, str]] = field(default_factory=dict)
+    datasets: dict[str, LoadedDataset] = field(default_factory=dict)
     identities: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[Path, str] = field(default_factory=dict)
 
-    def dataset(self, name: str, params: dict[str, Any]) -> tuple[Dataset, str]:
-        """A dataset on the device, with its fingerprint. Raises DataMissing, and UserError for
-        parameters that it refuses."""
-        key = f"{name} {canonical(params)}"
+    def dataset(self, spec: RunSpec) -> Dataset:
+        """The whole dataset of a run spec, on the device. Raises DataMissing, and UserError for
+        parameters that the dataset refuses."""
+        return self._load_dataset(spec).data
+
+    def fingerprint(self, spec: RunSpec) -> str:
+        """The hash of a run spec's data. Raises what `dataset` raises."""
+        return self._load_dataset(spec).fingerprint
+
+    def _load_dataset(self, spec: RunSpec) -> LoadedDataset:
+        key = f"{spec.dataset} {canonical(spec.data)}"
         if key not in self.datasets:
             try:
-                data = registry.get("datasets", name)(self.root, **params)
+                data = registry.get("datasets", spec.dataset)(self.root, **spec.data)
             except ValueError as error:
-                raise UserError(f"dataset '{name}': {error}") from error
-            self.datasets[key] = (data.to(self.device), data.fingerprint())
+                raise UserError(f"dataset '{spec.dataset}': {error}") from error
+            self.datasets[key] = LoadedDataset(data.to(self.device), data.fingerprint())
         return self.datasets[key]
 
     def identity(self, spec: RunSpec) -> dict[str, Any]:
-        """All that determines a run's weights, JSON-ready: its name is a hash of it."""
+        """All that determines a run's weights, as JSON values; the run's name is a hash of it."""
         key = canonical(spec.to_json())
         if key not in self.identities:
             self.identities[key] = self._identity(spec)
@@ -66,7 +92,7 @@ class Workspace:
         training, method_file, backbone = map(self.key, source_files(spec))
         identity = {
             "dataset": {"name": spec.dataset, "params": spec.data, "shots": spec.shots},
-            "fingerprint": self.dataset(spec.dataset, spec.data)[1],
+            "fingerprint": self.fingerprint(spec),
             "backbone": {"name": spec.backbone, "params": spec.net},
             "method": {"name": spec.method, "params": spec.params},
             "recipe": spec.recipe.model_dump(),
@@ -79,23 +105,23 @@ class Workspace:
         return json.loads(json.dumps(identity, default=str))
 
     def key(self, file: Path) -> str:
-        """A source file's content key, as it was when it was first asked for."""
+        """A source file's content key, computed at the first call."""
         if file not in self.keys:
             self.keys[file] = content_key(file)
         return self.keys[file]
 
     def data_of(self, spec: RunSpec) -> Dataset:
-        """What a run is trained and scored on: the dataset, or its few shots. Raises ValueError
-        where a class has too few images."""
-        data, _ = self.dataset(spec.dataset, spec.data)
+        """The data that a run is trained and scored on: the dataset, with few training images
+        where the run spec has ``shots``. Raises ValueError if a class has too few images."""
+        data = self.dataset(spec)
         return data.few(spec.shots, spec.seed) if spec.shots else data
 
     def run_of(self, spec: RunSpec) -> Run:
-        """The folder of a run spec's run, whether it exists or not."""
+        """The run of a run spec; its folder may not exist yet."""
         return self.store.run(spec.name, self.identity(spec))
 
     def build(self, spec: RunSpec) -> tuple[Network, Method, Dataset]:
-        """A fresh network with the method attached, and the data."""
+        """A new, untrained network with the method attached, the method, and the data."""
         data = self.data_of(spec)
         builder = registry.get("backbones", spec.backbone)
         method = registry.get("methods", spec.method)(**spec.params)
@@ -106,7 +132,7 @@ class Workspace:
         return network, method, data
 
     def load(self, spec: RunSpec) -> tuple[Network, Method, Dataset]:
-        """A finished run's network, method and data. Raises Corrupt."""
+        """A finished run's trained network, its method and its data. Raises Corrupt."""
         network, method, data = self.build(spec)
         restore(self.run_of(spec).weights(self.device), network, method)
         network.eval()
@@ -114,19 +140,19 @@ class Workspace:
         return network, method, data
 
     def probe(self, spec: RunSpec, split: str = "test") -> Probe:
-        """A finished run probed on the first images of a split; "test" means the images that the
-        run's stage is judged on."""
+        """The probe of a finished run on the first images of a split; "test" stands for the images
+        that the run's stage is judged on."""
         network, method, data = self.load(spec)
         images = judging_images(data, split, spec.stage, spec.probe)
         probe = probe_network(network, method, images, spec.layers, seed=spec.seed)
         return replace(probe, history=self.run_of(spec).require_manifest().history)
 
-    def why_not(self, spec: RunSpec) -> tuple[str, str]:
-        """("missing" | "skipped", reason) where a run spec cannot run, else ("", "")."""
+    def obstacle(self, spec: RunSpec) -> Obstacle | None:
+        """Why a run spec cannot run; None if it can."""
         try:
-            self.dataset(spec.dataset, spec.data)
+            self.dataset(spec)
         except DataMissing as error:
-            return "missing", str(error)
+            return Obstacle("missing", str(error))
         builder = registry.get("backbones", spec.backbone)
         method = registry.make_method(spec.method, spec.params)
         try:
@@ -135,23 +161,24 @@ class Workspace:
                 network = builder(data.image, len(data.class_names), **spec.net)
             resolve(network, spec.layers)
         except ValueError as error:
-            return "skipped", str(error)
+            return Obstacle("skipped", str(error))
         except Exception as error:  # a third party's backbone may refuse in its own way
-            return "skipped", f"'{spec.backbone}' cannot be built: {one_line(error)}"
+            return Obstacle("skipped", f"'{spec.backbone}' cannot be built: {one_line(error)}")
         reason = unmet(method, network, data.train)
-        return ("skipped", reason) if reason else ("", "")
+        return Obstacle("skipped", reason) if reason else None
 
 
 def open_workspace(
     device: str, plugins: Sequence[Path], runs: Path, root: Path | None
 ) -> Workspace:
-    """Registers everything and opens the store. Raises UserError."""
+    """Registers all plugins and opens the folder of runs. Raises UserError."""
     registry.load(plugins=plugins)
     return Workspace(Store(runs), resolve_device(device), data_root(root))
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" is cuda where there is one. UserError for an unknown or absent device."""
+    """The device to use: "auto" is cuda if this machine has a GPU, else cpu. Raises UserError for
+    an unknown device, and for cuda without a GPU."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device not in ("cpu", "cuda"):
@@ -162,7 +189,7 @@ def resolve_device(device: str) -> str:
 
 
 def parent_of(spec: RunSpec) -> RunSpec:
-    """The run spec whose finished network this one edits."""
+    """The run spec of the finished network that this run spec's method edits."""
     return with_method(spec, registry.get("methods", spec.method).parent)
 
 
@@ -173,7 +200,7 @@ def with_method(spec: RunSpec, name: str) -> RunSpec:
 
 
 def parts_of(spec: RunSpec) -> list[Part]:
-    """What a run is made of, each of which may be a plugin."""
+    """Kind and name of all that a run is made of: method, parent method, dataset, backbone."""
     parent = registry.get("methods", spec.method).parent
     methods = [("methods", name) for name in (spec.method, parent) if name]
     return [*methods, ("datasets", spec.dataset), ("backbones", spec.backbone)]
@@ -194,12 +221,12 @@ def source_hashes(spec: RunSpec) -> dict[str, str]:
 
 
 def probe_key(workspace: Workspace, spec: RunSpec) -> str:
-    """What scores depend on besides the run and the metrics: layers, images, and the probe's code.
+    """A hash of all that scores depend on besides the run and the metrics: layers, images, the
+    probe's code, and the seed to compare with.
 
-    The last seed of a suite is compared with its first: as other suites go on to another seed,
-    such scores are kept apart.
+    The next seed in a suite is usually the seed plus one; only another partner changes the key.
     """
     files = [probe_file.__file__, *([splits_file.__file__] if spec.stage else [])]
     code = [workspace.key(Path(file)) for file in files]
     partner = [] if spec.partner in (None, spec.seed + 1) else [spec.partner]
-    return stream_hash((spec.layers, spec.probe, code, spec.stage, partner))
+    return short_hash((spec.layers, spec.probe, code, spec.stage, partner))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from legible.bench.content_key import content_key, followed, is_ours, module_name
+from legible.bench.source_keys import content_key, followed, is_ours, module_name
 from legible.bench.plugins import registry
 
 #: A kind and a registered name.

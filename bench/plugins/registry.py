@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, create_model
 
 from legible.bench.backbones.base import BACKBONES
-from legible.bench.content_key import followed, import_root, is_ours, module_name, packages_of
+from legible.bench.source_keys import followed, import_root, is_ours, module_name, packages_of
 from legible.bench.data.base import DATASETS
 from legible.bench.errors import UserError, nearest, one_line
 from legible.methods.base import METHODS
@@ -139,14 +139,13 @@ def _import(name: str, path: Path) -> None:
 
 
 def _refuse_mixed_helpers(path: Path) -> None:
-    """ImportError where a helper beside the plugin was hidden by another module of its name."""
+    """ImportError where another module of its name hides a helper beside the plugin."""
+    root = import_root(path)
     for file in followed([path]):
-        if file.parent != path.parent or packages_of(path) or file == path:
-            continue
-        module = sys.modules.get(file.stem)
-        used = getattr(module, "__file__", None)
-        if used and Path(used).resolve() != file:
-            raise ImportError(f"'{file.stem}' is {used} here, not {file}: rename one of them")
+        top = module_name(file).partition(".")[0]
+        beside = [root / f"{top}.py", root / top / "__init__.py"]
+        if import_root(file) != root and any(helper.is_file() for helper in beside):
+            raise ImportError(f"'{top}' is {file} here, not the one in {root}: rename one of them")
 
 
 def _import_problem(error: BaseException) -> str:

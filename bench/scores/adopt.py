@@ -1,9 +1,10 @@
-"""Published rows under new code: one seed of each is rerun, and equal rows take the new names."""
+"""Adopting published rows under new code: one seed of each is rerun, equal rows take new names."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,19 @@ from legible.metrics.base import METRICS, scope
 NAMING_RUNS = ("scores.csv", "leaderboard.json")
 
 
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row of a leaderboard on one block, with the run specs of its published seeds."""
+
+    block: Block
+    row: RowKey
+    specs: list[RunSpec]
+
+    def __str__(self) -> str:
+        params = "" if self.row.params == "{}" else f" {self.row.params}"
+        return f"{self.row.method}{params} on {' · '.join(self.block)}"
+
+
 def adopt_published(
     workspace: Workspace,
     suite: Suite,
@@ -31,32 +45,30 @@ def adopt_published(
     jobs: int = 0,
     plugins: Sequence[Path] = (),
 ) -> list[str]:
-    """Reruns one seed of each published row and block, and renames what is equal to the last digit.
+    """Reruns one seed of each published row; rows that are equal to the last digit take the names
+    that the present code gives their runs.
 
-    Returns a line for each row that is stale: its rerun failed or gave other numbers. Metrics that
-    compare seeds need a second run, so they are not rerun; they keep their values with the row.
-    Raises UserError where nothing is published.
+    Returns a line for each stale row: its rerun failed or gave other numbers. Rows that have the
+    present names already are not rerun. Metrics that compare seeds are not rerun either, because
+    they need a second run; their values stay as they are. Raises UserError if nothing is published.
     """
     folder = results / suite.name
     table = read_published(folder)
-    groups = published_groups(table, specs)
-    first = [group[0] for group in groups.values()]
-    named = [_is_named(table, workspace, spec) for group in groups.values() for spec in group]
-    if all(named):
-        CONSOLE.print(f"{folder}: every row already has the names of the present code")
+    rows = [row for row in published_rows(table, specs) if renamings(table, workspace, row)]
+    if not rows:
+        CONSOLE.print(f"{folder}: every row has the run names of the present code")
         return []
+    first = [row.specs[0] for row in rows]
     schedule.attempt(workspace, first, jobs, plugins)
     rerun = tidy(score_table(workspace, first))
     stale: list[str] = []
     names: dict[str, str] = {}
-    for (block, row), group in groups.items():
-        problem = disagreement(table, rerun, group[0])
-        where = f"{row.method} {row.params} on {' · '.join(block)}"
-        if problem:
-            stale.append(f"{where}: {problem}")
+    for row in rows:
+        if problem := disagreement(table, rerun, row.specs[0]):
+            stale.append(f"{row}: {problem}")
         else:
-            names |= new_names(table, workspace, group)
-            CONSOLE.print(f"adopted: {where} ({len(group)} seeds)", markup=False)
+            names |= renamings(table, workspace, row)
+            CONSOLE.print(f"adopted: {row} ({len(row.specs)} seeds)", markup=False)
     rename_runs(folder, names)
     for line in stale:
         CONSOLE.print(f"stale: {line}", markup=False)
@@ -64,7 +76,7 @@ def adopt_published(
 
 
 def read_published(folder: Path) -> pd.DataFrame:
-    """The published score table of a suite. UserError where there is none."""
+    """The published score table of a suite. Raises UserError if there is none."""
     path = folder / "scores.csv"
     if not path.is_file():
         raise UserError(f"nothing to adopt: no {path}")
@@ -74,49 +86,51 @@ def read_published(folder: Path) -> pd.DataFrame:
         raise UserError(str(error)) from error
 
 
-def published_groups(
-    table: pd.DataFrame, specs: Sequence[RunSpec]
-) -> dict[tuple[Block, RowKey], list[RunSpec]]:
-    """The run specs of each row and block that the table has scores of, by seed."""
+def published_rows(table: pd.DataFrame, specs: Sequence[RunSpec]) -> list[PublishedRow]:
+    """The rows on each block that the table has scores of, with the run specs of these scores."""
     scored = table[(table["status"] == "ok") & (table["metric"] != "")]
     columns = [scored[name] for name in ("dataset", "backbone", "method", "params", "seed")]
-    present = set(zip(*columns, strict=True))
-    groups: dict[tuple[Block, RowKey], list[RunSpec]] = {}
+    published = set(zip(*columns, strict=True))
+    rows: dict[tuple[Block, RowKey], PublishedRow] = {}
     for spec in specs:
-        if (*spec.block, *spec.row, spec.seed) in present:
-            groups.setdefault((spec.block, spec.row), []).append(spec)
-    return groups
+        if (*spec.block, *spec.row, spec.seed) in published:
+            row = rows.setdefault((spec.block, spec.row), PublishedRow(spec.block, spec.row, []))
+            row.specs.append(spec)
+    return list(rows.values())
 
 
-def disagreement(table: pd.DataFrame, rerun: pd.DataFrame, spec: RunSpec) -> str:
-    """The first number of a rerun that differs from the published one; empty where all agree."""
-    published, again = (_own(t, spec).set_index(KEY) for t in (table, rerun))
-    if "ok" not in set(again["status"]):
-        return f"the rerun of seed {spec.seed} gave no scores ({again['reason'].iloc[0]})"
-    shared = [key for key in published.index if not _compares_seeds(key[-1])]
-    for key in shared:
-        if key not in again.index:
-            return f"{key[-1]} is not measured any more"
-        for name in ("value", "live", "undefined", "count"):
-            old, new = float(published.at[key, name]), float(again.at[key, name])  # type: ignore
-            if not (old == new or (math.isnan(old) and math.isnan(new))):
-                return f"{key[-1]} of seed {spec.seed} was {old:.9g}, is {new:.9g}"
-    return ""
-
-
-def new_names(
-    table: pd.DataFrame, workspace: Workspace, specs: Sequence[RunSpec]
-) -> dict[str, str]:
-    """Published run name -> the name that the run has under the present code."""
+def renamings(table: pd.DataFrame, workspace: Workspace, row: PublishedRow) -> dict[str, str]:
+    """Published run name -> name under the present code, for each run of a row that has another."""
     names: dict[str, str] = {}
-    for spec in specs:
-        for old in _own(table, spec)["run"].unique():
-            names[str(old)] = workspace.run_of(spec).name
+    for spec in row.specs:
+        new = workspace.run_of(spec).name
+        names |= {str(old): new for old in _rows_of(table, spec)["run"].unique() if old != new}
     return names
 
 
+def disagreement(table: pd.DataFrame, rerun: pd.DataFrame, spec: RunSpec) -> str:
+    """The first number of a rerun that differs from the published one; empty if all agree."""
+    published, again = (_rows_of(scores, spec).set_index(KEY) for scores in (table, rerun))
+    if "ok" not in set(again["status"]):
+        reasons = "; ".join(again["reason"]) or "no metric applies"
+        return f"the rerun of seed {spec.seed} gave no scores ({reasons})"
+    for key in published.index:
+        metric = key[-1]
+        if _compares_seeds(metric):
+            continue
+        if key not in again.index:
+            return f"{metric} is not measured any more"
+        for column in ("value", "live", "undefined", "count"):
+            old, new = (float(scores.loc[[key], column].iloc[0]) for scores in (published, again))
+            if old != new and not (math.isnan(old) and math.isnan(new)):
+                what = metric if column == "value" else f"{column} of {metric}"
+                return f"{what} of seed {spec.seed} was {old:.9g} and is {new:.9g}"
+    return ""
+
+
 def rename_runs(folder: Path, names: Mapping[str, str]) -> None:
-    """Replaces run names in the files of a publication. UserError where one cannot be written."""
+    """Replaces run names in the files of a publication. Raises UserError if one cannot be
+    written."""
     for file in (folder / name for name in NAMING_RUNS):
         if not names or not file.is_file():
             continue
@@ -129,14 +143,10 @@ def rename_runs(folder: Path, names: Mapping[str, str]) -> None:
             raise UserError(f"cannot write {file}: {error.strerror}") from error
 
 
-def _own(table: pd.DataFrame, spec: RunSpec) -> pd.DataFrame:
-    own = (table["seed"] == spec.seed) & (table["method"] == spec.row.method)
-    own &= (table["params"] == spec.row.params) & (table["dataset"] == spec.block.dataset)
-    return table[own & (table["backbone"] == spec.block.backbone)]
-
-
-def _is_named(table: pd.DataFrame, workspace: Workspace, spec: RunSpec) -> bool:
-    return set(_own(table, spec)["run"]) == {workspace.run_of(spec).name}
+def _rows_of(table: pd.DataFrame, spec: RunSpec) -> pd.DataFrame:
+    """The rows of a score table that belong to a run spec."""
+    identity = dict(zip(KEY, (*spec.block, *spec.row, spec.seed), strict=False))
+    return table[(table[list(identity)] == pd.Series(identity)).all(axis="columns")]
 
 
 def _compares_seeds(metric: str) -> bool:

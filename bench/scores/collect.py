@@ -1,21 +1,23 @@
-"""Runs -> the tidy score table: one row for each run, layer and metric."""
+"""Collecting scores: from runs to the score table, one row for each run, layer and metric."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
 from legible.bench.execution.store import Corrupt, Run
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.plugins import registry
-from legible.bench.scores.score_table import COLUMNS
+from legible.bench.scores.score_table import ScoreRow, to_table
 from legible.bench.scoring.oracle import common, oracle_layer
 from legible.bench.scoring.probe import resolve
-from legible.bench.scoring.score import from_json, score_metric
+from legible.bench.scoring.score import score_metric
 from legible.bench.scoring.splits import judging_images
 from legible.bench.suites.run_spec import RunSpec
 from legible.metrics.base import METRICS, Probe, Score, scope
@@ -27,124 +29,149 @@ UNSCORED = (
 )
 
 
+NO_SCORE = Score(metric="", layer="", values=np.empty(0))
+
+
+class Gap(NamedTuple):
+    """Why there are no scores of a run spec."""
+
+    status: Literal["skipped", "failed", "missing"]
+    reason: str
+
+
 def score_table(workspace: Workspace, specs: Sequence[RunSpec]) -> pd.DataFrame:
-    """The scores of all runs; a run that could not run is one row with its status and reason."""
-    rows: list[dict[str, Any]] = []
+    """The scores of all runs and of the oracle. A run without scores is one row that says why."""
+    rows: list[ScoreRow] = []
     for spec in specs:
         rows += run_rows(workspace, spec)
     rows += oracle_rows(workspace, specs)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return to_table(rows)
 
 
-def base_row(spec: RunSpec) -> dict[str, Any]:
-    """A row of a cell before anything is known of its scores."""
+def score_row(spec: RunSpec, run: str, score: Score = NO_SCORE, gap: Gap | None = None) -> ScoreRow:
+    """A row of the score table: a score of a run, or the reason why there is none."""
     cls = registry.get("methods", spec.method)
-    return {
-        "dataset": spec.dataset_label, "backbone": spec.backbone_label, "method": spec.method,
-        "label": cls.label, "kind": cls.kind, "params": spec.row.params, "seed": spec.seed,
-        "layer": "", "metric": "", "aspect": "", "value": float("nan"), "live": float("nan"),
-        "undefined": 0, "count": 0, "status": "ok", "reason": "", "run": "",
-    }  # fmt: skip
+    return ScoreRow(
+        dataset=spec.dataset_label, backbone=spec.backbone_label, method=spec.method,
+        label=cls.label, kind=cls.kind, params=spec.row.params, seed=spec.seed, layer=score.layer,
+        metric=score.metric, aspect=METRICS[score.metric].aspect if score.metric else "",
+        value=_defined(score.value), live=_defined(score.live), undefined=score.undefined,
+        count=len(score.values), status=gap.status if gap else "ok",
+        reason=gap.reason if gap else score.reason, run=run,
+    )  # fmt: skip
 
 
-def score_columns(item: Score) -> dict[str, Any]:
-    """The columns that say what a metric gave."""
-    return {
-        "layer": item.layer, "metric": item.metric, "aspect": METRICS[item.metric].aspect,
-        "value": item.value, "live": item.live, "undefined": item.undefined,
-        "count": len(item.values), "reason": item.reason,
-    }  # fmt: skip
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
-def run_rows(workspace: Workspace, spec: RunSpec) -> list[dict[str, Any]]:
-    """A cell's rows of the table."""
-    base = base_row(spec)
-    status, reason = workspace.why_not(spec)
-    if status:
-        return [{**base, "status": status, "reason": reason}]
+def run_rows(workspace: Workspace, spec: RunSpec) -> list[ScoreRow]:
+    """The rows of one run: its scores, or one row that says why there are none."""
+    if obstacle := workspace.obstacle(spec):
+        return [score_row(spec, "", gap=Gap(obstacle.status, obstacle.reason))]
     run = workspace.run_of(spec)
-    base["run"] = run.name
     scores = run.scores(probe_key(workspace, spec))
-    status, reason = _lack(run, bool(scores))
-    if status:
-        return [{**base, "status": status, "reason": reason}]
+    if gap := _gap(run, bool(scores)):
+        return [score_row(spec, run.name, gap=gap)]
     return [
-        {**base, **score_columns(from_json(name, line))}
+        score_row(spec, run.name, score)
         for name, entry in scores.items()
         if name in METRICS and METRICS[name].aspect in spec.aspects
-        for line in entry["layers"]
+        for score in entry.layers
     ]
 
 
-def _lack(run: Run, scored: bool) -> tuple[str, str]:
-    """("failed" | "missing", reason) where a run has no scores, else ("", "")."""
+def _gap(run: Run, scored: bool) -> Gap | None:
     try:
         manifest = run.manifest()
     except Corrupt as error:
-        return "missing", f"unreadable: {error}"
+        return Gap("missing", f"unreadable: {error}")
     if manifest is None:
-        return "missing", "not run yet"
+        return Gap("missing", "not run yet")
     if manifest.status == "failed":
-        return "failed", manifest.reason or "no reason recorded"
-    return ("", "") if scored else ("missing", UNSCORED)
+        return Gap("failed", manifest.reason or "no reason recorded")
+    return None if scored else Gap("missing", UNSCORED)
+
+
+class AlgorithmScore(NamedTuple):
+    """A row of attributions.csv: what one attribution algorithm scored in one metric."""
+
+    dataset: str
+    backbone: str
+    method: str
+    params: str
+    seed: int
+    algorithm: str
+    metric: str
+    value: float
 
 
 #: Columns of attributions.csv.
-BY_ALGORITHM = (
-    "dataset", "backbone", "method", "params", "seed", "algorithm", "metric", "value",
-)  # fmt: skip
+BY_ALGORITHM = AlgorithmScore._fields
 
 
 def algorithm_table(workspace: Workspace, specs: Sequence[RunSpec]) -> pd.DataFrame:
-    """What each attribution algorithm scored, by itself, on every cell; no value where it failed
-    its audit there, which is the row ``attribution_audit`` with the value 0."""
-    rows = []
-    for spec in specs:
-        if "attribution" not in spec.aspects or workspace.obstacle(spec):
-            continue
-        base = (*spec.block, *spec.row, spec.seed)
-        for name, entry in workspace.run_of(spec).scores(probe_key(workspace, spec)).items():
-            if name in METRICS and METRICS[name].aspect == "attribution":
-                values = [v for line in entry["layers"] for v in line["values"]]
-                if len(values) == len(ALGORITHMS):
-                    pairs = zip(ALGORITHMS, values, strict=True)
-                    rows += [(*base, algorithm, name, value) for algorithm, value in pairs]
+    """What each attribution algorithm scored, by itself, on every run.
+
+    An algorithm that failed its audit on a run has no value there; the audit itself is the metric
+    ``attribution_audit``, which is then 0.
+    """
+    rows = [
+        row
+        for spec in specs
+        if "attribution" in spec.aspects and not workspace.obstacle(spec)
+        for row in _algorithm_scores(workspace, spec)
+    ]
     return pd.DataFrame(rows, columns=list(BY_ALGORITHM))
 
 
-def oracle_rows(workspace: Workspace, specs: Sequence[RunSpec]) -> list[dict[str, Any]]:
-    """A null row a block whose units are the concept masks themselves: the ceiling of semantics.
+def _algorithm_scores(workspace: Workspace, spec: RunSpec) -> Iterator[AlgorithmScore]:
+    for name, entry in workspace.run_of(spec).scores(probe_key(workspace, spec)).items():
+        if name not in METRICS or METRICS[name].aspect != "attribution":
+            continue
+        values = [value for score in entry.layers for value in score.values.tolist()]
+        if len(values) == len(ALGORITHMS):
+            for algorithm, value in zip(ALGORITHMS, values, strict=True):
+                yield AlgorithmScore(*spec.block, *spec.row, spec.seed, algorithm, name, value)
 
-    Shown for every probed layer with a map, also where it fails the measurability gate. Concepts
-    in fewer than ten images have no unit, for concept AUC cannot score one; where all are so
-    rare there is no oracle.
+
+def oracle_rows(workspace: Workspace, specs: Sequence[RunSpec]) -> list[ScoreRow]:
+    """The rows of the oracle, a null network whose units are the concept masks themselves: the
+    ceiling of semantics on each block.
+
+    Every probed layer with a map has such rows, also if it fails the measurability gate. A concept
+    in fewer than ten images has no unit, because concept AUC cannot score it; if all are so rare
+    there is no oracle.
     """
     rows = []
     for spec in {spec.block: spec for spec in reversed(specs)}.values():
-        if workspace.obstacle(spec):
-            continue
-        network, _, data = workspace.build(spec)
-        held = judging_images(data, "test", spec.stage, spec.probe)
-        if held.concepts is None or not len(masks := common(held.concepts)):
-            continue
-        layers = {
-            name: replace(oracle_layer(masks, network.taps[name].shape[1:]), name=name)
-            for name in resolve(network, spec.layers)
-            if network.taps[name].spatial
-        }
-        logits = torch.zeros(len(held), held.classes, device=held.labels.device)
-        images = held.normalise(held.images)
-        probe = Probe(
-            network, images, held.labels, logits, layers, held.concepts, frozenset(layers)
-        )
-        base = {
-            **base_row(spec), "method": "oracle", "label": "oracle (the masks themselves)",
-            "kind": "null", "params": "{}", "run": "",
-        }  # fmt: skip
-        rows += [
-            {**base, **score_columns(s)}
-            for item in METRICS.values()
-            if item.aspect in ("focus", "semantics") and scope(item.function) == "layer"
-            for s in score_metric(item, probe)
-        ]
+        probe = None if workspace.obstacle(spec) else _oracle_probe(workspace, spec)
+        if probe is not None:
+            rows += [
+                score_row(spec, "", score).model_copy(update=ORACLE)
+                for item in METRICS.values()
+                if item.aspect in ("focus", "semantics") and scope(item.function) == "layer"
+                for score in score_metric(item, probe)
+            ]
     return rows
+
+
+ORACLE = {
+    "method": "oracle", "label": "oracle (the masks themselves)", "kind": "null", "params": "{}",
+}  # fmt: skip
+
+
+def _oracle_probe(workspace: Workspace, spec: RunSpec) -> Probe | None:
+    """The probe of an oracle on the images that a run is judged on; None without concepts."""
+    network, _, data = workspace.build(spec)
+    held = judging_images(data, "test", spec.stage, spec.probe)
+    if held.concepts is None or not len(masks := common(held.concepts)):
+        return None
+    layers = {
+        name: replace(oracle_layer(masks, network.taps[name].shape[1:]), name=name)
+        for name in resolve(network, spec.layers)
+        if network.taps[name].spatial
+    }
+    logits = torch.zeros(len(held), held.classes, device=held.labels.device)
+    images = held.normalise(held.images)
+    return Probe(network, images, held.labels, logits, layers, held.concepts, frozenset(layers))

@@ -1,7 +1,8 @@
-"""Exporting one's scores, merging those of others, and checking them by a rerun."""
+"""Exchange of scores: exporting one's own, merging those of others, verifying them by a rerun."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from legible.bench.execution.worker import work_through
 from legible.bench.execution.workspace import Workspace
 from legible.bench.plugins import registry
 from legible.bench.scores.collect import score_table
-from legible.bench.scores.score_table import COLUMNS
+from legible.bench.scores.score_table import to_table
 from legible.bench.scores.submission import (
     Expected,
     Submission,
@@ -33,29 +34,29 @@ from legible.bench.suites.run_spec import RunSpec
 from legible.bench.suites.schema import Suite
 from legible.metrics.base import METRICS
 
+#: Holds the verdict of each verified submission by its hash, beside the submissions.
 VERDICTS = "verdicts.json"
 
 
 def expected(workspace: Workspace, suite: Suite, specs: Sequence[RunSpec]) -> Expected:
-    """What a submission must agree with here."""
+    """What a submission must agree with to stand beside the runs of this workspace."""
     data = {}
-    for spec in {c.dataset_label: c for c in specs}.values():
-        try:
+    for spec in {spec.dataset_label: spec for spec in specs}.values():
+        with contextlib.suppress(DataMissing):
             data[spec.dataset_label] = workspace.fingerprint(spec)
-        except DataMissing:
-            continue
     return Expected(
-        suite.name, suite.version, data,
-        frozenset(spec.block for spec in specs),
-        frozenset(c.seed for c in specs), METRICS,
-        metric_keys(METRICS),
+        suite=suite.name, suite_version=suite.version, data=data,
+        blocks=frozenset(spec.block for spec in specs),
+        seeds=frozenset(spec.seed for spec in specs), metrics=METRICS,
+        metric_keys=metric_keys(METRICS),
     )  # fmt: skip
 
 
 def export(
     workspace: Workspace, suite: Suite, specs: Sequence[RunSpec], origin: str, out: Path
 ) -> Path:
-    """Packs scores, manifests and plugin sources into one JSON file. Raises UserError."""
+    """Writes scores, manifests and plugin sources of finished runs into one JSON file, and returns
+    its path. Raises UserError."""
     table = score_table(workspace, specs)
     table = table[(table["method"] != "oracle") & (table["status"] == "ok")]
     if table.empty:
@@ -85,37 +86,39 @@ def accept(
     files: Sequence[Path],
     results: Path,
 ) -> list[Path]:
-    """Checks submissions and puts them where `publish` finds them. Nothing in them is executed.
+    """Checks submissions and copies them to where `publish` reads them; returns the new paths.
 
-    Raises UserError, in one line, for the first that is refused; then none is taken.
+    Nothing in them is executed. Raises UserError, in one line, for the first that is refused; then
+    none is copied.
     """
-    known = expected(workspace, suite, specs)
+    reference = expected(workspace, suite, specs)
     try:
-        found = [read(file) for file in files]
-        for submission in found:
-            check(submission, known)
-        merge(pd.DataFrame(columns=COLUMNS), found)
+        submissions = [read(file) for file in files]
+        for submission in submissions:
+            check(submission, reference)
+        merge(to_table([]), submissions)
     except SubmissionError as error:
         raise UserError(str(error)) from error
     folder = results / suite.name / "submissions"
-    places = [folder / f"{s.origin.replace(' ', '_')}.json" for s in found]
-    for place, submission in zip(places, found, strict=True):
-        write_bytes(place, to_text(submission).encode())
-    return places
+    paths = [folder / f"{s.origin.replace(' ', '_')}.json" for s in submissions]
+    for path, submission in zip(paths, submissions, strict=True):
+        write_bytes(path, to_text(submission).encode())
+    return paths
 
 
 def with_submissions(
-    scores: pd.DataFrame, folder: Path, known: Expected
+    scores: pd.DataFrame, folder: Path, reference: Expected
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The score table with all accepted submissions, and a mark for each submitted method."""
+    """The score table with the rows of all merged submissions, and a mark for each of their
+    methods. Raises UserError for a submission that does not fit any more."""
     files = sorted(p for p in (folder / "submissions").glob("*.json") if p.name != VERDICTS)
     if not files:
         return scores, {}
     try:
-        found = [read(file) for file in files]
-        for submission in found:
-            check(submission, known)
-        return merge(scores, found, read_json(folder / "submissions" / VERDICTS) or {})
+        submissions = [read(file) for file in files]
+        for submission in submissions:
+            check(submission, reference)
+        return merge(scores, submissions, read_json(folder / "submissions" / VERDICTS) or {})
     except (SubmissionError, Corrupt) as error:
         raise UserError(f"{folder / 'submissions'}: {error}") from error
 
@@ -128,24 +131,24 @@ def verify(
     results: Path,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Reruns the first submitted seed of the methods that are known here and compares.
+    """Reruns the first seed of a submission and compares; returns whether all values agree.
 
-    The verdict is kept beside the accepted submissions. Only code that is already registered
-    here runs: never the submission's own. Returns whether all agrees.
+    Only methods that are registered here run, never the submission's own code. The verdict is
+    stored beside the merged submissions, and `publish` shows it.
     """
     try:
         submission = read(file)
         check(submission, expected(workspace, suite, specs))
+        path = results / suite.name / "submissions" / VERDICTS
+        verdicts = read_json(path) or {}
         seed, rerun = _rerun(workspace, specs, submission, say)
         lines = disagreements(submission, rerun)
-    except SubmissionError as error:
+    except (SubmissionError, Corrupt) as error:
         raise UserError(str(error)) from error
-    for line in lines:
+    outcome = verdict(lines, seed)
+    write_json(path, {**verdicts, submission.sha256: outcome})
+    for line in [*lines, outcome]:
         say(line)
-    said = verdict(lines, seed)
-    place = results / suite.name / "submissions" / VERDICTS
-    write_json(place, {**(read_json(place) or {}), submission.sha256: said})
-    say(said)
     return not lines
 
 
@@ -155,21 +158,19 @@ def _rerun(
     submission: Submission,
     say: Callable[[str], None],
 ) -> tuple[int, pd.DataFrame]:
+    """The first submitted seed, and the scores of its rerun."""
     table = submission.table()
     seed = int(table["seed"].min())
-    wanted = set(zip(table["dataset"], table["backbone"], table["method"], strict=True))
-    chosen = [
-        c for c in specs
-        if c.seed == seed and (c.dataset_label, c.backbone_label, c.method) in wanted
-    ]  # fmt: skip
-    unknown = sorted({method for *_, method in wanted} - set(registry.METHODS))
+    rows = set(zip(table["dataset"], table["backbone"], table["method"], strict=True))
+    to_rerun = [spec for spec in specs if spec.seed == seed and (*spec.block, spec.method) in rows]
+    unknown = sorted({method for *_, method in rows} - set(registry.METHODS))
     if unknown:
-        say(f"not rerun, unknown here (give its file with --plugin): {', '.join(unknown)}")
+        say(f"not rerun, unknown here (name its file with --plugin): {', '.join(unknown)}")
 
-    def tell(event: Event) -> None:
+    def report(event: Event) -> None:
         if event.kind in ("done", "failed", "note"):
             say(f"{event.kind}: {event.run} {event.text}")
 
-    work_through(workspace, chosen, tell)
-    rerun = score_table(workspace, chosen)
+    work_through(workspace, to_rerun, report)
+    rerun = score_table(workspace, to_rerun)
     return seed, rerun[rerun["method"] != "oracle"]

@@ -1,8 +1,8 @@
-"""Results of others: packed into one JSON file, checked without trust, merged with their origin.
+"""Submissions: the results of one lab in a JSON file, to be merged with those of others.
 
-A submission is data. Nothing in it is executed, imported or written elsewhere by reading, checking
-or merging it; the plugin source in it is there to be read, and `legible verify` reruns it only when
-asked to. The hash shows damage, not who wrote it. Every refusal is one line.
+A submission is data: reading, checking and merging it executes and imports nothing in it. The
+plugin sources in it are for people to read. The hash shows damage, not who wrote it. Whatever is
+wrong with a submission is said in one line.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from legible.bench.scores.score_table import COLUMNS, KEY, ScoreRow, records, tidy
+from legible.bench.scores.score_table import KEY, ScoreRow, records, tidy, to_table
 from legible.bench.text import one_line
 from legible.metrics.base import Metric
 
 LARGEST = 32 * 2**20  # bytes of a submission file
-TEXTS = ["method", "label", "layer", "reason", "run"]  # that a submitter chooses
-FORMULA = set("=+-@")  # what a spreadsheet that opens scores.csv would execute
-SLACK = 1e-6  # beyond a metric's limits, for rounding
+TEXTS = ["method", "label", "layer", "reason", "run"]  # columns that a submitter can fill freely
+FORMULA = set("=+-@")  # a spreadsheet would execute a text that starts with one of these
+SLACK = 1e-6  # how far rounding may take a value beyond its metric's limits
 
 Origin = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]{0,119}\.py$")]
@@ -43,7 +43,7 @@ class _Strict(BaseModel):
 
 
 class PluginSource(_Strict):
-    """A method's source, for readers."""
+    """The source of a plugin file or of a helper module, for people to read."""
 
     name: FileName
     sha256: Digest
@@ -51,8 +51,8 @@ class PluginSource(_Strict):
 
 
 class Submission(_Strict):
-    """All that is submitted. ``data`` maps datasets to fingerprints, ``metrics`` metrics to the
-    hash of their source, ``runs`` run names to manifests."""
+    """The content of a submission file. ``data`` maps datasets to fingerprints, ``metrics`` maps
+    metrics to the hash of their code, ``runs`` maps run names to manifests."""
 
     format: Literal["legible submission"] = "legible submission"
     version: Literal[1] = 1
@@ -67,17 +67,18 @@ class Submission(_Strict):
     sha256: Digest = "0" * 64
 
     def digest(self) -> str:
-        """Hash of everything but the hash."""
+        """The hash of everything except `sha256` itself."""
         return _sha256(json.dumps(self.model_dump(exclude={"sha256"}), sort_keys=True))
 
     def table(self) -> pd.DataFrame:
         """The score table."""
-        return tidy(pd.DataFrame([row.model_dump() for row in self.scores], columns=COLUMNS))
+        return tidy(to_table(self.scores))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What a submission must agree with to be comparable: our suite, data, metrics and seeds."""
+    """What a submission must agree with to be comparable. ``data`` maps datasets to fingerprints,
+    ``metric_keys`` maps metrics to the hash of their code."""
 
     suite: str
     suite_version: int
@@ -95,9 +96,9 @@ def pack(
     expected: Expected,
     origin: str,
 ) -> Submission:
-    """A submission of a score table, its runs' manifests and plugin sources by file name.
+    """A submission of a score table, manifests by run name, and plugin sources by file name.
 
-    Raises SubmissionError where it would be refused on the other side.
+    Raises SubmissionError if `check` would refuse it.
     """
     table = tidy(scores)
     content = {
@@ -128,12 +129,12 @@ def schema() -> dict[str, Any]:
 
 
 def to_text(submission: Submission) -> str:
-    """The file's text: the same submission, the same bytes."""
+    """The text of the file; the same submission always gives the same bytes."""
     return json.dumps(submission.model_dump(), sort_keys=True, indent=0, ensure_ascii=False) + "\n"
 
 
 def read(path: Path | str) -> Submission:
-    """A submission whose form and hashes hold. Raises SubmissionError."""
+    """Reads a submission and checks its form and hashes. Raises SubmissionError."""
     path = Path(path)
     try:
         about = path.stat()
@@ -153,7 +154,7 @@ def read(path: Path | str) -> Submission:
 
 
 def check(submission: Submission, expected: Expected) -> None:
-    """Raises SubmissionError where a submission cannot stand beside our own rows."""
+    """Raises SubmissionError for a submission that is not comparable with our own rows."""
     _check_suite(submission, expected)
     table = submission.table()
     for row in records(table):
@@ -169,9 +170,9 @@ def merge(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Our table with the submitted rows, and a mark for every submitted method.
 
-    A submitted method is named ``method@origin``, so that it never passes for ours. ``verdicts``
-    maps a submission's hash to what `verdict` said of it. Raises SubmissionError for an origin
-    that stands twice.
+    A submitted method is named ``method@origin``, so that it cannot be taken for ours. ``verdicts``
+    maps the hash of a submission to its `verdict`. Raises SubmissionError for two submissions from
+    one origin.
     """
     parts, marks = [tidy(scores)], dict[str, str]()
     origins = [submission.origin.lower() for submission in submissions]
@@ -179,18 +180,52 @@ def merge(
         raise SubmissionError(f"two submissions from '{twice[0]}'")
     for submission in submissions:
         table = submission.table()
-        said = (verdicts or {}).get(submission.sha256, "not rerun here")
+        outcome = (verdicts or {}).get(submission.sha256, "not rerun here")
         table["label"] = [
             f"{(label or method)[:150]} ({submission.origin})"
             for label, method in zip(table["label"], table["method"], strict=True)
         ]
         table["method"] = [f"{method[:150]}@{submission.origin}" for method in table["method"]]
-        marks |= dict.fromkeys(table["method"], f"submitted by {submission.origin}; {said}")
+        marks |= dict.fromkeys(table["method"], f"submitted by {submission.origin}; {outcome}")
         parts.append(table)
     return tidy(pd.concat(parts, ignore_index=True)), marks
 
 
-# ----------------------------------------------------------------- help for the above
+def disagreements(
+    submission: Submission, rerun: pd.DataFrame, tolerance: float = 1e-4
+) -> list[str]:
+    """A line for each value of a rerun that differs from the submitted one.
+
+    ``rerun`` is a score table of some of the submitted runs; one seed is enough. Values may differ
+    by ``tolerance`` times the larger of 1 and the value, counts of undefined values must be equal.
+    Raises SubmissionError if the two have no run in common.
+    """
+    ours, theirs = (t[t["metric"] != ""].set_index(KEY) for t in (tidy(rerun), submission.table()))
+    shared = ours.index.intersection(theirs.index)
+    if not len(shared):
+        raise SubmissionError("the rerun has no run in common with the submission")
+    runs = {key[:5] for key in theirs.index}
+    lines = [
+        "/".join(map(str, key)) + ": in the rerun, but not submitted"
+        for key in ours.index.difference(theirs.index)
+        if key[:5] in runs
+    ]
+    for key in shared:
+        a, b = theirs.loc[key], ours.loc[key]
+        close = _close(a["value"], b["value"], tolerance) and _close(
+            a["live"], b["live"], tolerance
+        )
+        if not close or a["undefined"] != b["undefined"]:
+            where = "/".join(map(str, key))
+            lines.append(f"{where}: submitted {a['value']:.6g}, rerun {b['value']:.6g}")
+    return lines
+
+
+def verdict(lines: Sequence[str], seed: int) -> str:
+    """What the leaderboard says about a submission after a rerun of one seed."""
+    if not lines:
+        return f"a rerun of seed {seed} agrees"
+    return f"FLAGGED: a rerun of seed {seed} disagrees in {len(lines)} values"
 
 
 def _validated(content: Any) -> Submission:
@@ -204,13 +239,13 @@ def _validated(content: Any) -> Submission:
 
 def _parse(text: str) -> Any:
     def refuse(name: str) -> Any:
-        raise SubmissionError(f"{name} is no number here")
+        raise SubmissionError(f"the number {name} is not allowed")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise SubmissionError("a key stands twice")
-        return found
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            raise SubmissionError("the same key twice in one object")
+        return value
 
     try:
         return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
@@ -241,7 +276,7 @@ def _check_suite(submission: Submission, expected: Expected) -> None:
 
 
 def _row_problem(row: dict[str, Any], submission: Submission, expected: Expected) -> str:
-    """The first thing wrong with a row, or nothing."""
+    """The first thing that is wrong with a row; empty if nothing is."""
     if (row["dataset"], row["backbone"]) not in expected.blocks:
         return "not a block of the suite"
     if formula := next((name for name in TEXTS if row[name][:1] in FORMULA), ""):
@@ -253,7 +288,7 @@ def _row_problem(row: dict[str, Any], submission: Submission, expected: Expected
     if row["dataset"] not in submission.data:
         return "no data fingerprint"
     if row["metric"] not in expected.metrics or row["metric"] not in submission.metrics:
-        return "a metric that is not known here, or whose source is not named"
+        return "an unknown metric, or one without the hash of its code"
     if row["run"] not in submission.runs:
         return f"run '{one_line(row['run'], 60)}' is not in the submission"
     return _value_problem(row, expected.metrics[row["metric"]])
@@ -276,46 +311,6 @@ def _value_problem(row: dict[str, Any], metric: Metric) -> str:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-# ----------------------------------------------------------------- against a rerun
-
-
-def disagreements(
-    submission: Submission, rerun: pd.DataFrame, tolerance: float = 1e-4
-) -> list[str]:
-    """Where the values of a rerun differ from those submitted, one line a value.
-
-    ``rerun`` is a score table of some of the submitted cells (one seed is enough). Values may
-    differ by ``tolerance`` times the larger of 1 and the value; undefined counts not at all.
-    Raises SubmissionError where nothing can be compared.
-    """
-    ours, theirs = (t[t["metric"] != ""].set_index(KEY) for t in (tidy(rerun), submission.table()))
-    shared = ours.index.intersection(theirs.index)
-    if not len(shared):
-        raise SubmissionError("the rerun has no cell in common with the submission")
-    specs = {key[:5] for key in theirs.index}
-    found = [
-        "/".join(map(str, key)) + ": measured in the rerun, not submitted"
-        for key in ours.index.difference(theirs.index)
-        if key[:5] in specs
-    ]
-    for key in shared:
-        a, b = theirs.loc[key], ours.loc[key]
-        close = _close(a["value"], b["value"], tolerance) and _close(
-            a["live"], b["live"], tolerance
-        )
-        if not close or a["undefined"] != b["undefined"]:
-            where = "/".join(map(str, key))
-            found.append(f"{where}: submitted {a['value']:.6g}, rerun {b['value']:.6g}")
-    return found
-
-
-def verdict(lines: Sequence[str], seed: int) -> str:
-    """What the leaderboard says of a submission after a rerun of one seed."""
-    if not lines:
-        return f"a rerun of seed {seed} agrees"
-    return f"FLAGGED: a rerun of seed {seed} disagrees in {len(lines)} values"
 
 
 def _close(a: float, b: float, tolerance: float) -> bool:

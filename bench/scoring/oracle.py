@@ -14,10 +14,10 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from legible.metrics.base import Layer
-from legible.metrics.detection import LEAST
+from legible.metrics.semantics import LEAST
 from legible.metrics.maps import images_per_chunk
 from legible.metrics.network import Concepts
-from legible.metrics.parts import dissect, shown_parts
+from legible.metrics.semantics import dissect, shown_parts
 
 #: What the oracle has to reach for a layer to be scored.
 LEAST_IOU = 0.4

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from legible.bench.content_key import content_key
+from legible.bench.source_keys import content_key
 from legible.bench.seeds import stream
 from legible.metrics.base import METRICS, Layer, Metric, Probe, Score, as_values, scope, unmet
 
@@ -79,12 +79,12 @@ def metric_keys(names: Iterable[str], partner: str = "") -> dict[str, str]:
 
     def key(item: Metric) -> str:
         other = partner if scope(item.function) == "seeds" else ""
-        return stream_hash((code[item.origin], item.name, other))
+        return short_hash((code[item.origin], item.name, other))
 
     return {item.name: key(item) for item in items}
 
 
-def stream_hash(value: Any) -> str:
+def short_hash(value: Any) -> str:
     """A hash of a JSON-like value: 14 hexadecimal digits, the same on every machine."""
     return f"{stream(0, repr(value)):014x}"
 

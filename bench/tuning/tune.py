@@ -22,7 +22,6 @@ from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.store import write_bytes
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.plugins import registry
-from legible.bench.scoring.score import from_json
 from legible.bench.suites.run_spec import RunSpec, non_default
 from legible.bench.suites.schema import Suite, Tune
 from legible.bench.text import one_line, settings
@@ -85,8 +84,7 @@ def _scored(workspace: Workspace, spec: RunSpec, metric: str) -> dict[str, Any]:
     entry = run.scores(probe_key(workspace, spec)).get(metric)
     if entry is None:
         raise UserError(f"no ledger yet: {spec.name}: not scored")
-    (line,) = entry["layers"]
-    score = from_json(metric, line)
+    (score,) = entry.layers
     value = nine_digits(score.value)
     problem = one_line(score.reason or "undefined", 300) if value is None else ""
     accuracy = nine_digits(run.require_manifest().validation_accuracy or 0.0)

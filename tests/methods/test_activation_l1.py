@@ -16,8 +16,8 @@ def penalty(fit, take_step):
     def value(strength, *activations):
         method = ActivationL1(strength=strength)
         method.taps = [str(i) for i in range(len(activations))]
-        given = dict(zip(method.taps, activations, strict=True))
-        return method.penalty(dataclasses.replace(step, activations=given))["l1"]
+        by_tap = dict(zip(method.taps, activations, strict=True))
+        return method.penalty(dataclasses.replace(step, activations=by_tap))["l1"]
 
     return value
 

@@ -20,7 +20,7 @@ def pairs(h, w, gamma=1.0, order=1, distance="squared"):
     return (m * d.mean(0)).mean()
 
 
-def random(batch=7, units=12, targets=5, seed=0):
+def random_layer(batch=7, units=12, targets=5, seed=0):
     generator = torch.Generator().manual_seed(seed)
     h = torch.randn(batch, units, generator=generator).relu()
     return h, torch.randn(targets, units, generator=generator)
@@ -31,7 +31,7 @@ def random(batch=7, units=12, targets=5, seed=0):
 @pytest.mark.parametrize("distance", ["squared", "absolute"])
 @pytest.mark.parametrize("batch", [1, 7])
 def test_value_and_gradients_equal_the_pairwise_sum(order, gamma, distance, batch):
-    ours, theirs = ([t.requires_grad_() for t in random(batch)] for _ in range(2))
+    ours, theirs = ([t.requires_grad_() for t in random_layer(batch)] for _ in range(2))
     value = bean_penalty(*ours, gamma, order, distance)
     expected = pairs(*theirs, gamma, order, distance)
     assert torch.isclose(value.double(), expected, rtol=1e-5)
@@ -45,7 +45,7 @@ def test_value_and_gradients_equal_the_pairwise_sum(order, gamma, distance, batc
 @pytest.mark.parametrize("spread", [1e-2, 1e-3, 1e-4])
 @pytest.mark.parametrize("distance", ["squared", "absolute"])
 def test_nearly_equal_units_do_not_cancel_to_noise(order, spread, distance):
-    h, w = random()
+    h, w = random_layer()
     h = 1 + spread * h
     value = bean_penalty(h, w, 1.0, order, distance).double()
     assert torch.isclose(value, pairs(h, w, 1.0, order, distance), rtol=1e-3)
@@ -53,18 +53,18 @@ def test_nearly_equal_units_do_not_cancel_to_noise(order, spread, distance):
 
 @pytest.mark.parametrize("distance", ["squared", "absolute"])
 def test_equal_units_cost_nothing_and_different_ones_do(distance):
-    _, w = random()
+    _, w = random_layer()
     assert bean_penalty(torch.ones(4, 12), w, distance=distance) == 0
     assert bean_penalty(torch.eye(12), w, distance=distance) > 0
 
 
 def test_a_single_unit_has_nobody_to_differ_from():
-    h, w = random(units=1)
+    h, w = random_layer(units=1)
     assert bean_penalty(h, w, distance="absolute") == 0 == bean_penalty(h, w)
 
 
 def step_of(network):
-    """A step on four random images."""
+    """A step on four random_layer images."""
     x = torch.rand(4, *network.image)
     out = network(x)
     labels = torch.zeros(4, dtype=torch.long)
@@ -101,9 +101,9 @@ def test_channels_are_units_where_a_convolution_follows(toy):
     layers = [(maps.mean((2, 3)), norms), *dense_layers(network, step.activations)]
     expected = sum(pairs(h, w) for h, w in layers)
     assert torch.isclose(method.penalty(step)["bean"].double(), 3 * expected, rtol=1e-4)
-    claimed = method.partition(network)
-    assert set(claimed) == {"conv1", "fc1", "fc2"}
-    assert torch.equal(claimed["conv1"], norms.argmax(0))
+    groups = method.partition(network)
+    assert set(groups) == {"conv1", "fc1", "fc2"}
+    assert torch.equal(groups["conv1"], norms.argmax(0))
 
 
 def test_with_convolutions_it_needs_no_dense_layer(toy):
@@ -123,18 +123,18 @@ def test_claimed_modules_follow_the_strongest_outgoing_weight(toy):
     network = lenet5((1, 28, 28), 10)
     method = Bean()
     method.attach(network, toy.train)
-    claimed = method.partition(network)
-    assert set(claimed) == {"fc1", "fc2"}
+    groups = method.partition(network)
+    assert set(groups) == {"fc1", "fc2"}
     head = network.backbone.head.weight
-    assert all(int(claimed["fc2"][u]) == int(head[:, u].abs().argmax()) for u in range(84))
+    assert all(int(groups["fc2"][u]) == int(head[:, u].abs().argmax()) for u in range(84))
 
 
 def test_channels_are_claimed_where_the_head_reads_their_means(toy):
     network = vgg(toy.image, 3, width=4, stages=2)
     method = Bean()
     method.attach(network, toy.train)
-    (claimed,) = method.partition(network).values()
-    assert torch.equal(claimed, network.backbone.head.weight.abs().argmax(0))
+    (groups,) = method.partition(network).values()
+    assert torch.equal(groups, network.backbone.head.weight.abs().argmax(0))
 
 
 def test_the_extension_and_the_distance_keep_the_laws(check_laws):

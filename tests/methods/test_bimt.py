@@ -114,14 +114,14 @@ def test_relocation_tries_every_partner():
     for i in order.tolist():
         options = []
         for j in range(7):
-            tried = copy.copy(expected)
-            tried[i], tried[j] = tried[j], tried[i]
-            options.append((total(tried), j, tried))
+            option = copy.copy(expected)
+            option[i], option[j] = option[j], option[i]
+            options.append((total(option), j, option))
         expected = min(options)[2]
-    got = relocate(cost, slot, order)
-    assert got.tolist() == expected
-    assert total(got.tolist()) < total(slot.tolist())
-    assert sorted(got.tolist()) == list(range(7))
+    result = relocate(cost, slot, order)
+    assert result.tolist() == expected
+    assert total(result.tolist()) < total(slot.tolist())
+    assert sorted(result.tolist()) == list(range(7))
 
 
 @pytest.mark.parametrize("backbone", [mlp, resnet18, lenet5])
@@ -166,8 +166,8 @@ def test_swapping_places_is_swapping_weights(step_on, toy):
             other.backbone.fc2.weight.T,
         ):
             layer[[1, 4]] = layer[[4, 1]]
-    swapped = attached(other, toy).penalty(step_on(other))["wires"]
-    torch.testing.assert_close(method.penalty(step_on(network))["wires"], swapped)
+    after_swap = attached(other, toy).penalty(step_on(other))["wires"]
+    torch.testing.assert_close(method.penalty(step_on(network))["wires"], after_swap)
     images = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(network(images).logits, other(images).logits)
 

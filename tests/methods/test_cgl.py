@@ -145,8 +145,8 @@ def test_penalty_names_its_terms(fit, take_step):
 
 def test_the_partition_is_the_contiguous_groups(fit):
     fitted = fit("cgl", epochs=0)
-    claimed = fitted.method.partition(fitted.network)
-    assert claimed["conv6"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, -1]
+    groups = fitted.method.partition(fitted.network)
+    assert groups["conv6"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, -1]
 
 
 def test_groups_become_alike(fit, toy):

@@ -10,14 +10,15 @@ from legible.bench.training.checkpoint import State
 from legible.bench.training.fit import attach, initialise
 from legible.bench.training.loop import train
 from legible.bench.training.recipe import Recipe
-from legible.methods._whitening import Whitening, inverse_root
 from legible.methods.base import unmet
 from legible.methods.concept_whitening import (
     ConceptWhitening,
+    Whitening,
     cayley_step,
-    chosen_concepts,
     concept_direction,
-    present,
+    inverse_root,
+    presence,
+    select_concepts,
 )
 from legible.metrics.network import Concepts
 
@@ -193,10 +194,10 @@ def test_a_rotation_is_two_steps_down_a_gradient_that_moves_a_twentieth(shapes):
 
 
 def test_it_rotates_every_few_steps_of_an_epoch(shapes, monkeypatch):
-    turned = []
-    monkeypatch.setattr(ConceptWhitening, "rotate", lambda self, network: turned.append(self.steps))
+    rotations = []
+    monkeypatch.setattr(ConceptWhitening, "rotate", lambda self, network: rotations.append(self.steps))
     run(shapes, {"concepts": ["se"], "every": 2}, epochs=2)  # of three steps each
-    assert turned == [0, 2, 0, 2]
+    assert rotations == [0, 2, 0, 2]
 
 
 def test_no_gradient_no_turn():
@@ -230,17 +231,17 @@ def slow_direction(whitened, rotation, activation, selection):
     for j in range(concepts):
         for m in range(images):
             z = whitened[j, m]
-            turned = (rotation @ z.flatten(1)).view_as(z)
+            rotations = (rotation @ z.flatten(1)).view_as(z)
             for c in range(units):
-                axis = turned[c if selection == "official" else j]
-                picked = []
+                axis = rotations[c if selection == "official" else j]
+                values = []
                 for (y0, y1), (x0, x1) in windows:
                     if activation == "mean":
-                        picked += z[c].flatten().tolist()
+                        values += z[c].flatten().tolist()
                     else:
                         best = axis[y0:y1, x0:x1].flatten().argmax().item()
-                        picked.append(z[c, y0:y1, x0:x1].flatten()[best].item())
-                out[j, c] += sum(picked) / len(picked) / images
+                        values.append(z[c, y0:y1, x0:x1].flatten()[best].item())
+                out[j, c] += sum(values) / len(values) / images
     return out
 
 
@@ -256,7 +257,7 @@ def test_direction(activation, selection):
 
 
 def test_the_codes_selection_differs_and_is_not_the_activations_gradient():
-    """d (mean over positions picked by axis j of R_j z) / d R_j is the mean of z there."""
+    """d (mean over positions values by axis j of R_j z) / d R_j is the mean of z there."""
     generator = torch.Generator().manual_seed(7)
     whitened = torch.randn(1, 3, 4, 6, 6, generator=generator, dtype=torch.float64)
     rotation = torch.eye(4, dtype=torch.float64).requires_grad_()
@@ -276,15 +277,15 @@ def test_the_codes_selection_differs_and_is_not_the_activations_gradient():
 
 def test_concepts_are_named_or_drawn_from_those_that_vary(shapes):
     concepts = shapes.train.concepts
-    assert torch.equal(present(concepts), concepts.masks().flatten(2).any(2))
+    assert torch.equal(presence(concepts), concepts.masks().flatten(2).any(2))
     generator = torch.Generator().manual_seed(0)
-    drawn = chosen_concepts(concepts, 0.5, 16, generator)
+    drawn = select_concepts(concepts, 0.5, 16, generator)
     assert len(drawn) == 2 and 4 not in drawn, "'frame' is in every image"
-    assert chosen_concepts(concepts, 1.0, 16, generator) == [0, 1, 2, 3]
-    assert len(chosen_concepts(concepts, 1.0, 3, generator)) == 3
-    assert chosen_concepts(concepts, ["se", "nw"], 16, generator) == [3, 0]
+    assert select_concepts(concepts, 1.0, 16, generator) == [0, 1, 2, 3]
+    assert len(select_concepts(concepts, 1.0, 3, generator)) == 3
+    assert select_concepts(concepts, ["se", "nw"], 16, generator) == [3, 0]
     with pytest.raises(ValueError, match="did you mean 'frame'"):
-        chosen_concepts(concepts, ["fram"], 16, generator)
+        select_concepts(concepts, ["fram"], 16, generator)
 
 
 def test_axes_learn_the_concepts_and_the_used_ones_are_told(shapes):
@@ -293,12 +294,12 @@ def test_axes_learn_the_concepts_and_the_used_ones_are_told(shapes):
     assert method.used_concepts() == ("se",)
     layer = network.taps["conv6"].norm
     torch.testing.assert_close(layer.rotation @ layer.rotation.T, torch.eye(16), atol=1e-4, rtol=0)
-    kept = []
-    handle = layer.register_forward_hook(lambda module, args, out: kept.append(out.detach()))
+    outputs = []
+    handle = layer.register_forward_hook(lambda module, args, out: outputs.append(out.detach()))
     network(shapes.train.normalise(shapes.train.images))
     handle.remove()
-    axes = torch.nn.functional.max_pool2d(kept[0], 3, 3).mean((2, 3))
-    shown = present(shapes.train.concepts)[:, 3]
+    axes = torch.nn.functional.max_pool2d(outputs[0], 3, 3).mean((2, 3))
+    shown = presence(shapes.train.concepts)[:, 3]
     area = (axes[shown][:, None] > axes[~shown]).float().mean((0, 1))
     assert area[0] > 0.8 and area[0] > area[1:].max() - 0.02
 
@@ -306,7 +307,7 @@ def test_axes_learn_the_concepts_and_the_used_ones_are_told(shapes):
 def test_concept_images_show_their_concept(shapes):
     _, method, _ = run(shapes, {"concepts": ["ne", "sw"], "images": 5}, epochs=1)
     every = shapes.train.normalise(shapes.train.images)
-    shown = present(shapes.train.concepts)
+    shown = presence(shapes.train.concepts)
     for j, k in enumerate((1, 2)):
         for image in method.concept_images[j]:
             rows = (every == image).flatten(1).all(1)

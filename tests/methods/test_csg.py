@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from legible.methods.csg import CSG, excess, gated, projected
+from legible.methods.csg import CSG, excess, apply_gate, project
 
 
 def test_the_gate_scales_each_image_by_its_labels_column():
@@ -16,8 +16,8 @@ def test_the_gate_scales_each_image_by_its_labels_column():
     for n in range(4):
         for k in range(3):
             expected[n, k] = maps[n, k] * gate[k, labels[n]]
-    assert torch.equal(gated(maps, gate, labels), expected)
-    torch.testing.assert_close(gated(maps.mean((2, 3)), gate, labels), expected.mean((2, 3)))
+    assert torch.equal(apply_gate(maps, gate, labels), expected)
+    torch.testing.assert_close(apply_gate(maps.mean((2, 3)), gate, labels), expected.mean((2, 3)))
 
 
 def test_the_regulariser_is_the_norm_above_the_density():
@@ -34,11 +34,11 @@ def test_the_regulariser_is_the_norm_above_the_density():
 def test_rows_are_divided_by_their_maximum_and_clipped():
     gate = torch.tensor([[0.2, 0.4, -0.1], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0], [-1.0, -2.0, -3.0]])
     expected = torch.tensor([[0.5, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    torch.testing.assert_close(projected(gate), expected)
+    torch.testing.assert_close(project(gate), expected)
     official = gate / gate.amax(1, keepdim=True)
     assert official[2].isnan().all(), "the code's zero row"
     assert (official[3].clamp(0, 1) == 1).all(), "the code's negative row"
-    torch.testing.assert_close(projected(gate)[:2], official[:2].clamp(0, 1))
+    torch.testing.assert_close(project(gate)[:2], official[:2].clamp(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_rows_are_divided_by_their_maximum_and_clipped():
     ],
 )
 def test_gate_epochs(schedule, epochs):
-    assert [e for e in range(10) if CSG(**schedule).gates(e)] == epochs
+    assert [e for e in range(10) if CSG(**schedule).is_gate_epoch(e)] == epochs
 
 
 def test_official_schedule():
     """47 of 151 epochs with the values of the repository's run script."""
-    assert sum(CSG(start=10, period=3, first=2).gates(e) for e in range(151)) == 47
+    assert sum(CSG(start=10, period=3, first=2).is_gate_epoch(e) for e in range(151)) == 47
 
 
 def test_penalty_is_the_gated_cross_entropy_and_its_gradient(fit, take_step):
@@ -98,9 +98,9 @@ def test_the_learned_gate_obeys_its_constraints_and_claims_a_partition(fit):
     torch.testing.assert_close(gate.amax(1), torch.ones(16))
     assert gate.min() >= 0
     assert gate.mean() < 0.9, "the gate has become sparser than all ones"
-    claimed = fitted.method.partition(fitted.network)["conv6"]
-    assert ((claimed >= -1) & (claimed < 3)).all()
-    assert (claimed >= 0).any()
+    classes = fitted.method.partition(fitted.network)["conv6"]
+    assert ((classes >= -1) & (classes < 3)).all()
+    assert (classes >= 0).any()
 
 
 def test_random_assignment_is_fixed_and_balanced(fit):

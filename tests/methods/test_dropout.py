@@ -15,20 +15,20 @@ def make(p=0.3, strength=1.0):
 def test_a_unit_is_silenced_or_grows_as_in_torch():
     x = torch.rand(400, 50) + 0.5
     out = make().drop(x)
-    gone = out == 0
-    torch.testing.assert_close(out[~gone], x[~gone] / 0.7)
+    silent = out == 0
+    torch.testing.assert_close(out[~silent], x[~silent] / 0.7)
     torch.manual_seed(0)
     reference = torch.nn.functional.dropout(x, 0.3)
-    kept = reference != 0
-    torch.testing.assert_close(reference[kept], x[kept] / 0.7)
-    assert gone.float().mean() == pytest.approx(0.3, abs=0.02)
-    assert gone.float().mean(0).max() < 0.45 and gone.float().mean(1).std() > 0.03  # independent
+    live = reference != 0
+    torch.testing.assert_close(reference[live], x[live] / 0.7)
+    assert silent.float().mean() == pytest.approx(0.3, abs=0.02)
+    assert silent.float().mean(0).max() < 0.45 and silent.float().mean(1).std() > 0.03  # independent
 
 
 def test_channels_are_silenced_whole():
-    gone = make(0.5).drop(torch.ones(200, 30, 4, 4)) == 0
-    assert torch.equal(gone.all((2, 3)), gone.any((2, 3)))
-    assert gone.float().mean() == pytest.approx(0.5, abs=0.03)
+    silent = make(0.5).drop(torch.ones(200, 30, 4, 4)) == 0
+    assert torch.equal(silent.all((2, 3)), silent.any((2, 3)))
+    assert silent.float().mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_evaluation_silences_nothing(fit):

@@ -8,7 +8,7 @@ from legible.methods.iccnn import (
     class_share,
     directions,
     map_correlation,
-    scrambled,
+    scramble,
     within_share,
 )
 
@@ -65,7 +65,7 @@ def slow_class(maps, groups, labels, classes):
     return loss
 
 
-@pytest.mark.parametrize("reading", [lambda mean: mean, scrambled])
+@pytest.mark.parametrize("reading", [lambda mean: mean, scramble])
 def test_filter_loss_and_gradient(reading):
     maps = drawn(4, 6, 3, 3).requires_grad_()
     mean = reading(drawn(4, 6, 3, 3, seed=1).mean(0).flatten(1))
@@ -82,7 +82,7 @@ def test_the_scrambled_mean_is_the_codes_and_differs():
     buffer = maps.flatten(2).permute(0, 2, 1).mean(0).contiguous()
     official = buffer.view(1, 6, 4)[0]
     mean = maps.flatten(2).mean(0)
-    assert torch.equal(scrambled(mean), official)
+    assert torch.equal(scramble(mean), official)
     apart = (slow_rho(maps, official) - slow_rho(maps, mean)).abs().max()
     assert apart > 0.1
     ours = [within_share(directions(maps, m), member()).item() for m in (mean, official)]
@@ -176,8 +176,8 @@ def test_clustering_follows_the_schedule_and_changes_nothing_else(fit, toy):
     assert clustered == [True, False, True, False, False, False, False]
     assert network.training
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
-    claimed = method.partition(network)["conv6"]
-    assert torch.equal(claimed, method.group0)
+    groups = method.partition(network)["conv6"]
+    assert torch.equal(groups, method.group0)
 
 
 def test_groups_become_distinct(fit, toy):

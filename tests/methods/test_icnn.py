@@ -10,9 +10,9 @@ from legible.methods.icnn import (
     beta_target,
     filter_gradient,
     log_mean_exp,
-    masked,
+    apply_mask,
     template,
-    updated_peaks,
+    update_peaks,
 )
 
 LABELS = torch.tensor([0, 2, 1, 0, 2, 1, 1])
@@ -69,16 +69,16 @@ def slow_gradient(x, mask, labels, own, density):
         c = int(own[f])
         yes = [n for n in range(images) if labels[n] == c]
         no = [n for n in range(images) if labels[n] != c]
-        for chosen, log_z, score, weight in (
+        for members, log_z, score, weight in (
             (yes, log_pos[f], strength[f], 0.5 / density[c]),
             (no, log_neg[f], -x.mean((2, 3)).T[f], 0.5 / (1 - density[c])),
         ):
-            if not chosen:
+            if not members:
                 continue
-            q = {n: (score[n] / 0.5).exp() * (score[n] - log_z + 0.5) for n in chosen}
-            mean = sum(q.values()) / len(chosen)
-            for n in chosen:
-                pattern = -mask[n, f] if chosen is yes else torch.ones_like(mask[n, f])
+            q = {n: (score[n] / 0.5).exp() * (score[n] - log_z + 0.5) for n in members}
+            mean = sum(q.values()) / len(members)
+            for n in members:
+                pattern = -mask[n, f] if members is yes else torch.ones_like(mask[n, f])
                 out[n, f] += pattern * q[n] / mean * weight
     return out
 
@@ -104,8 +104,8 @@ def test_template_at_the_largest_cell():
 def test_masking_passes_gradient_where_the_mask_is_positive():
     x = maps().requires_grad_()
     mask = template(x.detach(), torch.full((4,), 2.0, dtype=torch.float64)).mask
-    torch.testing.assert_close(masked(x, mask), (x * mask).relu())
-    masked(x, mask).sum().backward()
+    torch.testing.assert_close(apply_mask(x, mask), (x * mask).relu())
+    apply_mask(x, mask).sum().backward()
     assert torch.equal(x.grad, mask.clamp(min=0))
 
 
@@ -156,13 +156,13 @@ def test_beta_target_by_the_codes_sum():
     beta = torch.full((4,), 2.0, dtype=torch.float64)
     shape = template(x, beta)
     positive = LABELS[:, None] == OWN
-    found = beta_target(x, shape, positive, beta)
+    target = beta_target(x, shape, positive, beta)
     for f in range(4):
         yes = positive[:, f]
         s = (x * shape.mask).mean((2, 3))[yes, f]
         mean = (s * shape.spread[yes, f]).sum() / s.sum()
-        torch.testing.assert_close(found[f], (3 / mean).clamp(1.5, 3.0))
-    assert found.unique().numel() > 1, "not all clipped"
+        torch.testing.assert_close(target[f], (3 / mean).clamp(1.5, 3.0))
+    assert target.unique().numel() > 1, "not all clipped"
     narrow = Template(shape.mask, 0.5 * torch.ones_like(shape.spread))  # 3 / 0.5 is above 3
     assert (beta_target(x, narrow, positive, beta) == 3.0).all()
     wide = Template(shape.mask, 9 * torch.ones_like(shape.spread))
@@ -175,14 +175,14 @@ def test_beta_target_by_the_codes_sum():
 def test_running_peaks():
     x = maps()
     start = torch.zeros(4, 4, dtype=torch.float64)
-    first = updated_peaks(start, x, LABELS)  # class 3 is not there
+    first = update_peaks(start, x, LABELS)  # class 3 is not there
     for c in range(3):
         mean = x[c == LABELS].amax((2, 3)).mean(0)
         torch.testing.assert_close(first[:, c], mean.clamp(min=0.1))
     assert not first[:, 3].any()
-    faint = updated_peaks(start, 1e-3 * x, LABELS)  # what is hardly there starts at 0.1
+    faint = update_peaks(start, 1e-3 * x, LABELS)  # what is hardly there starts at 0.1
     assert (faint[:, :3] == 0.1).all()
-    again = updated_peaks(first, 0 * x, LABELS)
+    again = update_peaks(first, 0 * x, LABELS)
     torch.testing.assert_close(again, 0.9 * first)
 
 
@@ -226,8 +226,8 @@ def test_beta_moves_towards_its_target_and_classes_are_assigned(fit):
     method = fitted.method
     assert ((method.lower_beta0 >= 1.5) & (method.lower_beta0 <= 3)).all()
     assert not torch.equal(method.lower_beta0, torch.full((16,), 2.0))
-    claimed = method.partition(fitted.network)["conv6"]
-    assert torch.equal(claimed, method.lower_peaks0.argmax(1))
+    classes = method.partition(fitted.network)["conv6"]
+    assert torch.equal(classes, method.lower_peaks0.argmax(1))
     fixed = fit("icnn", {"beta_rate": 0.0}, epochs=2).method
     assert torch.equal(fixed.upper_beta0, torch.full((16,), 2.0))
     assert fit("icnn", epochs=0).method.partition(fitted.network)["conv6"].eq(-1).all()

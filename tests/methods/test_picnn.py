@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from legible.methods.picnn import PICNN, drawn_class, filter_mask, straight_through
+from legible.methods.picnn import PICNN, draw_class, filter_mask, straight_through
 
 
 def test_straight_through_has_ones_value_and_the_others_gradient():
@@ -17,30 +17,30 @@ def test_straight_through_has_ones_value_and_the_others_gradient():
 
 def test_classes_are_drawn_with_their_probabilities():
     probabilities = torch.tensor([0.2, 0.5, 0.3, 0.0]).repeat(20000, 1)
-    drawn = drawn_class(probabilities, torch.Generator().manual_seed(0))
-    share = torch.bincount(drawn, minlength=4) / 20000
+    classes = draw_class(probabilities, torch.Generator().manual_seed(0))
+    share = torch.bincount(classes, minlength=4) / 20000
     torch.testing.assert_close(share, probabilities[0], atol=0.015, rtol=0)
     assert share[3] == 0
 
 
 def test_mask_value_and_gradients_on_fixed_draws():
-    """Value: Bernoulli of the drawn class's shares. Gradients: those of softmax @ share."""
+    """Value: Bernoulli of the classes class's shares. Gradients: those of softmax @ share."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     matrix = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     uniform = torch.rand(5, 4, generator=generator, dtype=torch.float64)
-    drawn = torch.tensor([0, 2, 1, 2, 0])
+    classes = torch.tensor([0, 2, 1, 2, 0])
     upstream = torch.randn(5, 4, generator=generator, dtype=torch.float64)
-    mask = filter_mask(logits.softmax(1), drawn, matrix.softmax(0), uniform)
+    mask = filter_mask(logits.softmax(1), classes, matrix.softmax(0), uniform)
     for n in range(5):
         for k in range(4):
             p = matrix[:, k].exp() / matrix[:, k].exp().sum()
-            assert mask[n, k].item() == float(uniform[n, k] < p[drawn[n]])
+            assert mask[n, k].item() == float(uniform[n, k] < p[classes[n]])
     ours = torch.autograd.grad((mask * upstream).sum(), (logits, matrix))
 
-    # by hand: d keep[n, k] / d share[c, k] = [c == drawn n]; d keep / d softmax = share
+    # by hand: d keep[n, k] / d share[c, k] = [c == classes n]; d keep / d softmax = share
     share, soft = matrix.softmax(0), logits.softmax(1)
-    one_hot = functional.one_hot(drawn, 3).double()
+    one_hot = functional.one_hot(classes, 3).double()
     to_share = one_hot.T @ upstream
     to_soft = upstream @ share.T
     by_matrix = share * (to_share - (to_share * share).sum(0))
@@ -56,12 +56,12 @@ def test_only_images_whose_drawn_class_is_right_count(fit, take_step):
     state = method.generator.get_state()
     term = method.penalty(step)["pathway"]
     method.generator.set_state(state)
-    drawn = drawn_class(step.logits.softmax(1), method.generator)
+    classes = draw_class(step.logits.softmax(1), method.generator)
     uniform = torch.rand(24, 16, generator=method.generator)
     share = method.matrix.softmax(0)
     losses = []
     for n, label in enumerate(step.labels.tolist()):
-        if drawn[n] == label:
+        if classes[n] == label:
             mask = (uniform[n] < share[label]).double()
             pooled = step.activations["conv6"][n].double().mean((1, 2)) * mask
             logits = head.weight.double() @ pooled + head.bias.double()
@@ -88,8 +88,8 @@ def test_the_matrix_starts_nearly_uniform_and_sharpens(fit):
     assert start.min() > 0.25 and start.max() < 0.45
     trained = fit("picnn", epochs=8)
     assert trained.method.matrix.softmax(0).amax(0).mean() > start.amax(0).mean() + 0.05
-    claimed = trained.method.partition(trained.network)["conv6"]
-    assert torch.equal(claimed, trained.method.matrix.argmax(0))
+    groups = trained.method.partition(trained.network)["conv6"]
+    assert torch.equal(groups, trained.method.matrix.argmax(0))
 
 
 def test_laws(check_laws):

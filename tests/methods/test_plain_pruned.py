@@ -17,23 +17,23 @@ def weights(network):
 def test_the_smallest_weights_of_the_network_become_zero(fit, sparsity):
     plain, pruned = fit("plain"), fit("plain_pruned", {"sparsity": sparsity})
     before, after = weights(plain.network), weights(pruned.network)
-    gone = after == 0
-    assert gone.sum() == round(sparsity * len(before))
-    assert torch.equal(after[~gone], before[~gone])
-    assert before[gone].abs().max() <= before[~gone].abs().min()
+    zero = after == 0
+    assert zero.sum() == round(sparsity * len(before))
+    assert torch.equal(after[~zero], before[~zero])
+    assert before[zero].abs().max() <= before[~zero].abs().min()
 
 
 def test_recalibration_takes_the_statistics_of_the_pruned_network(fit, toy):
-    kept = fit("plain_pruned", {"recalibrate": False}).network
+    raw = fit("plain_pruned", {"recalibrate": False}).network
     network = fit("plain_pruned").network
-    assert torch.equal(weights(kept), weights(network))
+    assert torch.equal(weights(raw), weights(network))
     norm = network.backbone.norm1
     images = next(iter(toy.train.batches(256)))[1]
     out = network.backbone.conv1(images)
     torch.testing.assert_close(norm.running_mean, out.mean((0, 2, 3)))
     torch.testing.assert_close(norm.running_var, out.var((0, 2, 3)))
     assert norm.momentum == 0.1
-    assert not torch.allclose(kept.backbone.norm1.running_var, norm.running_var)
+    assert not torch.allclose(raw.backbone.norm1.running_var, norm.running_var)
     assert not network.training
 
 
@@ -46,9 +46,9 @@ def test_strength_zero_is_the_plain_network(fit):
 def test_every_weight_layer_is_found_once():
     for network in (resnet18((1, 16, 16), 3, width=4),):
         layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-        found = [link.layer for link in links(network)]
-        assert len(found) == len(layers)
-        assert {id(m) for m in found} == {id(m) for m in layers}
+        layers_of_links = [link.layer for link in links(network)]
+        assert len(layers_of_links) == len(layers)
+        assert {id(m) for m in layers_of_links} == {id(m) for m in layers}
 
 
 def test_sparsity_is_checked():

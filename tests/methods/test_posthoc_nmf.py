@@ -21,11 +21,11 @@ def planted():
 
 def test_planted_atoms_are_found(planted):
     samples, parts = planted
-    found = factorise(samples, 4, 300, torch.Generator().manual_seed(3))
-    match = found @ parts.T
+    atoms = factorise(samples, 4, 300, torch.Generator().manual_seed(3))
+    match = atoms @ parts.T
     assert (match.max(1).values > 0.99).all()
     assert sorted(match.argmax(1).tolist()) == [0, 1, 2, 3]
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(4, dtype=torch.float64))
+    torch.testing.assert_close(atoms.norm(dim=1), torch.ones(4, dtype=torch.float64))
 
 
 def test_the_loss_never_rises(planted):

@@ -65,9 +65,9 @@ def test_neighbourhoods_are_the_units_around_a_random_one():
     method = Tdann(neighbourhood=4)
     method.generator = torch.Generator().manual_seed(0)
     distance = distances(16)
-    chosen = [tuple(method.around(distance, 4).tolist()) for _ in range(20)]
-    assert len(set(chosen)) > 3
-    for units in chosen:
+    neighbourhoods = [tuple(method.around(distance, 4).tolist()) for _ in range(20)]
+    assert len(set(neighbourhoods)) > 3
+    for units in neighbourhoods:
         near = distance[units[0]]  # the centre comes first
         assert len(set(units)) == 4
         others = [j for j in range(16) if j not in units]

@@ -8,7 +8,7 @@ from torch import nn
 from legible.bench.backbones.lenet5 import lenet5
 from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.vgg import vgg
-from legible.methods._wiring import by_unit, chosen_links, effective_weight, links, sheet
+from legible.methods._wiring import by_unit, links_to, effective_weight, links, sheet
 
 
 def joined(network):
@@ -41,8 +41,8 @@ def test_links_of_a_residual_network():
 
 def test_some_taps_choose_their_incoming_weights_and_all_taps_the_head_too():
     network = vgg((1, 16, 16), 3, width=4, depth=1)
-    assert [link.target for link in chosen_links(network, ["conv2"])] == ["conv2"]
-    assert len(chosen_links(network, list(network.taps))) == 4
+    assert [link.target for link in links_to(network, ["conv2"])] == ["conv2"]
+    assert len(links_to(network, list(network.taps))) == 4
 
 
 def test_the_function_depends_on_the_effective_weight_alone():

@@ -39,7 +39,7 @@ from legible.metrics.explainers import explained
 from legible.metrics.lesion import lesions
 from legible.metrics.maps import pixel_thresholds
 from legible.metrics.modules import membership, modules
-from legible.metrics.parts import best_concepts
+from legible.metrics.semantics import best_concepts
 from legible.metrics.relevance import positive
 from legible.metrics.similarity import layer_correlation
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from legible.bench.data.characters import plan_characters
+from legible.bench.data.kanji_plan import plan_characters
 from legible.bench.data.kanji import kanji
 from legible.bench.data.shapes import shapes
 from legible.bench.data.strokes import kanjivg_files, read_characters

@@ -3,8 +3,8 @@ import time
 import pytest
 import torch
 
-from legible.bench.data.forms import DISTRACTORS, INFORMATIVE, SHAPES
-from legible.bench.data.scenes import NEIGHBOURS
+from legible.bench.data.shapes import DISTRACTORS, INFORMATIVE, SHAPES
+from legible.bench.data.shapes import NEIGHBOURS
 from legible.bench.data.shapes import shapes
 from legible.bench.scoring.oracle import measurable
 

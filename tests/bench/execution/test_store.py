@@ -1,11 +1,16 @@
 """Runs on disk: whole or not at all, and never silently wrong."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
 from legible.bench.errors import UserError
 from legible.bench.execution.store import MANIFEST, TRAINING, WEIGHTS, Corrupt, Run, Store, digest
+from legible.bench.scoring.score import MetricScores
 from legible.bench.training.checkpoint import State
+from legible.metrics.base import Score
 
 STATE = State(2, {"network.w": torch.arange(6.0).reshape(2, 3)}, [{"loss": 0.1}], [0.5])
 
@@ -91,10 +96,12 @@ def test_a_run_that_was_set_aside_is_in_nobodys_way(tmp_path):
 
 def test_scores_that_are_none_are_made_again(tmp_path):
     run = Run(tmp_path)
-    good = {"key": "k", "layers": [{"value": 1.0}]}
+    run.save_scores("x", {"good": MetricScores("k", (Score("good", "fc1", np.array([1.0])),))})
+    file = tmp_path / "scores-x.json"
     broken = {"a": 3, "b": {"key": "k"}, "c": {"layers": [3]}, "d": None}
-    run.save_scores("x", {"good": good, **broken})
-    assert run.scores("x") == {"good": good}
+    file.write_text(json.dumps(json.loads(file.read_text()) | broken))
+    assert list(run.scores("x")) == ["good"]
+    assert run.scores("x")["good"].layers[0].values == [1.0]
     (tmp_path / "scores-x.json").write_text("[]")
     assert run.scores("x") == {}
 

@@ -158,6 +158,55 @@ def both_metric(layer, probe):
             registry.load_plugin(write(tmp_path / "thing.py", text))
 
 
+class TestItsHelpers:
+    """Modules beside a plugin file, and the package that it stands in."""
+
+    TEXT = METHOD.replace("k: int = 3", "k: int = DEFAULT")
+
+    def test_may_stand_beside_it(self, tmp_path: Path) -> None:
+        write(tmp_path / "helper_one.py", "DEFAULT = 7\n")
+        path = write(tmp_path / "mine.py", "from helper_one import DEFAULT\n" + self.TEXT)
+        registry.load_plugin(path)
+        assert registry.defaults(METHODS["mine"])["k"] == 7
+
+    def test_are_imported_again_when_they_change(self, tmp_path: Path) -> None:
+        helper = write(tmp_path / "helper_two.py", "DEFAULT = 7\n")
+        path = write(tmp_path / "mine.py", "from helper_two import DEFAULT\n" + self.TEXT)
+        registry.load_plugin(path)
+        write(helper, "DEFAULT = 8\n", stamp=2)
+        registry.load_plugin(path)
+        assert registry.defaults(METHODS["mine"])["k"] == 8
+
+    def test_may_be_its_own_package(self, tmp_path: Path) -> None:
+        package = tmp_path / "my_package"
+        package.mkdir()
+        write(package / "__init__.py", "")
+        write(package / "constants.py", "DEFAULT = 9\n")
+        path = write(package / "mine.py", "from .constants import DEFAULT\n" + self.TEXT)
+        assert registry.load_plugin(path) == [("methods", "mine")]
+        assert METHODS["mine"].__module__ == "my_package.mine"
+        assert registry.defaults(METHODS["mine"])["k"] == 9
+
+    def test_of_one_name_are_not_mixed_up(self, tmp_path: Path) -> None:
+        for folder, value in (("one", 1), ("two", 2)):
+            (tmp_path / folder).mkdir()
+            write(tmp_path / folder / "helper_three.py", f"DEFAULT = {value}\n")
+            text = "from helper_three import DEFAULT\n" + self.TEXT
+            write(tmp_path / folder / f"mine_{folder}.py", text)
+        registry.load_plugin(tmp_path / "one" / "mine_one.py")
+        with pytest.raises(UserError, match=r"'helper_three' is .*one.*, not .*two.*: rename"):
+            registry.load_plugin(tmp_path / "two" / "mine_two.py")
+        assert "mine_two" not in METHODS
+
+
+@pytest.mark.parametrize("module", ["methods.base", "metrics.base", "bench.data.base"])
+def test_an_old_import_is_answered_with_the_new_one(module: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.py", f"from {module} import register\n")
+    with pytest.raises(UserError, match="from legible import") as error:
+        registry.load_plugin(path)
+    assert "\n" not in str(error.value)
+
+
 class TestADistribution:
     def test_is_found_with_its_version(self, distribution) -> None:
         distribution("swirling", METHOD)

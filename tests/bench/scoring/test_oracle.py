@@ -7,7 +7,7 @@ import torch
 from planted_probes import make_concepts
 
 from legible.bench.scoring.oracle import common, measurable, oracle_layer
-from legible.metrics.detection import concept_aucs
+from legible.metrics.semantics import concept_aucs
 from legible.metrics.network import Concepts
 
 

@@ -1,4 +1,4 @@
-"""Textured backgrounds: smooth noise of several grains and an oriented grating."""
+"""Textured backgrounds: smooth noise of several grain sizes and an oriented grating."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def texture(
+def textured_background(
     count: int, size: int, generator: torch.Generator
 ) -> Float[Tensor, "count 1 size size"]:
-    """Zero-mean backgrounds, standard deviation about 1, each of its own grain and direction."""
+    """Random backgrounds of mean 0 and standard deviation about 1.
+
+    Each has its own grain and direction.
+    """
     weight = torch.rand(5, count, 1, 1, 1, generator=generator)
     total = weight[0] * _grating(count, size, generator)
     square = weight[0].square() / 2
@@ -25,7 +28,7 @@ def texture(
 
 
 def _grating(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """A sine wave of random direction, phase and 2 to 8 periods an image."""
+    """A sine wave of random direction and phase, with 2 to 8 periods in an image."""
     draw = torch.rand(3, count, 1, 1, 1, generator=generator)
     angle, phase = draw[0] * math.pi, draw[1] * 2 * math.pi
     steps = torch.linspace(0, 2 * math.pi, size)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from legible.bench import content_key as keys
-from legible.bench.content_key import content_hashes, content_key, followed, is_ours, module_name
+from legible.bench import source_keys as keys
+from legible.bench.source_keys import content_hashes, content_key, followed, is_ours, module_name
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ROOT / "methods"
@@ -291,7 +291,7 @@ def keys_in(tree: Path) -> dict[str, str]:
     """Keys of some files as a process that runs from this tree computes them."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from legible.bench.content_key import content_key, FOLDERS\n"
+        "from legible.bench.source_keys import content_key, FOLDERS\n"
         "for file in sys.argv[2:]: print(file, content_key(sys.argv[1] + '/' + file))\n"
     )
     files = ["bench/training/fit.py", "methods/plain.py", "bench/backbones/vgg.py",

@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 
-from legible.bench.data.characters import (
+from legible.bench.data.kanji_plan import (
     CLASSES,
     PLACES,
     _box,

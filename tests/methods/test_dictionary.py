@@ -14,7 +14,7 @@ SHORT = {"posthoc_nmf": {"steps": 100}, "posthoc_sae": {"steps": 300}}
 
 
 @pytest.fixture(scope="module")
-def known(fit):
+def cached_fit(fit):
     """Fits that several tests read."""
     return functools.cache(lambda name: fit(name, SHORT.get(name)))
 
@@ -25,8 +25,8 @@ def images(toy):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_units_are_codes_and_the_network_runs_on_the_reconstruction(known, images, name):
-    plain, fitted = known("plain"), known(name)
+def test_the_units_are_codes_and_the_network_runs_on_the_reconstruction(cached_fit, images, name):
+    plain, fitted = cached_fit("plain"), cached_fit(name)
     method, (tap,) = fitted.method, fitted.method.taps
     activation = plain.network(images).activations[tap]
     vectors = activation.movedim(1, -1).flatten(0, -2)
@@ -45,36 +45,36 @@ def test_the_units_are_codes_and_the_network_runs_on_the_reconstruction(known, i
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_network_itself_is_the_plain_one(known, name):
-    plain = snapshot(known("plain").network, known("plain").method)
-    after = snapshot(known(name).network, known(name).method)
+def test_the_network_itself_is_the_plain_one(cached_fit, name):
+    plain = snapshot(cached_fit("plain").network, cached_fit("plain").method)
+    after = snapshot(cached_fit(name).network, cached_fit(name).method)
     assert all(torch.equal(after[k], v) for k, v in plain.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_loading_a_run_gives_the_same_logits(known, fit, images, name):
-    fitted, fresh = known(name), fit(name, SHORT.get(name), 1)
+def test_loading_a_run_gives_the_same_logits(cached_fit, fit, images, name):
+    fitted, fresh = cached_fit(name), fit(name, SHORT.get(name), 1)
     assert not torch.equal(fitted.network(images).logits, fresh.network(images).logits)
     restore(snapshot(fitted.network, fitted.method), fresh.network, fresh.method)
     assert torch.equal(fitted.network(images).logits, fresh.network(images).logits)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_run_twice_is_the_same(known, fit, name):
-    pair = known(name), fit(name, SHORT.get(name))
+def test_the_same_run_twice_is_the_same(cached_fit, fit, name):
+    pair = cached_fit(name), fit(name, SHORT.get(name))
     first, again = (snapshot(f.network, f.method) for f in pair)
     assert all(torch.equal(first[k], again[k]) for k in first)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_weight_is_said_to_lead_out_of_an_atom(known, name):
-    fitted = known(name)
+def test_no_weight_is_said_to_lead_out_of_an_atom(cached_fit, name):
+    fitted = cached_fit(name)
     assert fitted.network.taps[fitted.method.taps[0]].outgoing == ()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_bf16_does_not_reach_the_code(known, images, name):
-    network: Network = known(name).network
+def test_bf16_does_not_reach_the_code(cached_fit, images, name):
+    network: Network = cached_fit(name).network
     with torch.autocast("cpu", torch.bfloat16):
         out = network(images)
     full = network(images)
