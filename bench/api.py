@@ -21,7 +21,7 @@ from legible.bench.tuning.tune import tuned_specs
 
 @dataclass(frozen=True)
 class Prepared:
-    """A suite that is ready to run: where, what, and the plugin files that belong to it."""
+    """A suite that is ready to run: its workspace, its run specs and its plugin files."""
 
     workspace: Workspace
     suite: Suite
@@ -41,10 +41,10 @@ def prepare(
     data_root: Path | str | None = None,
     results: Path | str = "results",
 ) -> Prepared:
-    """Reads a suite, registers plugins and resolves every run spec, before anything runs.
+    """Reads a suite, registers its plugins and makes its run specs; runs nothing.
 
-    ``seeds`` is a number (the suite's first so many seeds) or a list. Raises UserError, in one
-    line, for anything that cannot run as written.
+    ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. Raises
+    UserError, in one line, for anything wrong in the suite or the arguments.
     """
     file = read_suite(find_suite(suite))
     own = [Path(plugin) for plugin in plugins or ()]
@@ -52,8 +52,8 @@ def prepare(
     root = None if data_root is None else Path(data_root)
     workspace = open_workspace(device, files, Path(runs), root)
     whole = with_plugins(file, own)
-    chosen = whole.seeds[:seeds] if isinstance(seeds, int) else seeds
-    specs = expand(whole, chosen, methods, datasets)
+    seeds = whole.seeds[:seeds] if isinstance(seeds, int) else seeds
+    specs = expand(whole, seeds, methods, datasets)
     return Prepared(workspace, whole, tuned_specs(whole, specs, Path(results)), files)
 
 
@@ -70,11 +70,11 @@ def run(
     data_root: Path | str | None = None,
     results: Path | str = "results",
 ) -> pd.DataFrame:
-    """Trains and scores every run of a suite that is not done yet, and returns the score table.
+    """Trains and scores all runs of a suite that are not done yet, and returns the score table.
 
-    One row for each run, layer and metric (columns: see `scores.score_table`). ``seeds`` is a
-    number (the suite's first so many seeds) or a list, ``jobs`` the number of worker processes
-    (0: one a core). Raises UserError where a run failed.
+    The table has one row for each run, layer and metric; docs/scores.md describes its columns.
+    ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. ``jobs`` is
+    the number of worker processes (0: one for each core). Raises UserError if a run failed.
     """
     here = prepare(
         suite, methods=methods, seeds=seeds, datasets=datasets, plugins=plugins, device=device,
@@ -87,7 +87,7 @@ def run(
 def scores(suite: str, *, results: Path | str = "results") -> pd.DataFrame:
     """The published score table of a suite, ``results/SUITE/scores.csv``.
 
-    Raises UserError where it is not there or cannot be read.
+    Raises UserError if it does not exist or cannot be read.
     """
     path = Path(results) / read_suite(find_suite(suite)).name / "scores.csv"
     if not path.is_file():
@@ -111,10 +111,10 @@ def publish(
     data_root: Path | str | None = None,
     results: Path | str = "results",
 ) -> Path:
-    """Writes the leaderboard of a suite's finished runs and returns its README's path.
+    """Writes the leaderboard of a suite's finished runs and returns the path of its README.
 
-    ``pictures`` draws each method's units and modules, ``cost`` measures costs that are not known
-    yet. Raises UserError where nothing has run.
+    ``pictures``: draw the units and modules of each method. ``cost``: measure the costs that are
+    not measured yet. Raises UserError if nothing has run.
     """
     here = prepare(
         suite, methods=methods, seeds=seeds, plugins=plugins, device=device, runs=runs,

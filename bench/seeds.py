@@ -1,4 +1,4 @@
-"""Seeds of independent random streams, derived from a run's seed by name."""
+"""Seeds of independent random streams: derived from a run's seed and a name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import hashlib
 
 
 def stream(seed: int, *names: object) -> int:
-    """An independent seed for each named random stream of a run."""
+    """A seed for the random stream of that name, independent of all other streams of the run."""
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return int.from_bytes(digest[:7], "big")

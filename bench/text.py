@@ -1,4 +1,4 @@
-"""Text and numbers made safe and readable in markdown."""
+"""Text and numbers in a form that is safe and easy to read; markup is left to the renderers."""
 
 from __future__ import annotations
 
@@ -6,31 +6,29 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-
-from tabulate import DataRow, TableFormat, tabulate
-
-_ENTITIES = {character: f"&#{ord(character)};" for character in "|`*[]\\$~{}#"}
-_ENTITIES |= {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+from collections.abc import Iterable
 
 
 def one_line(text: object, limit: int = 300) -> str:
     """Text without line breaks, control or direction-changing characters, cut at ``limit``."""
-    kept = (" " if unicodedata.category(c)[0] in "ZC" else c for c in str(text))
-    line = re.sub(r" +", " ", "".join(kept)).strip()
+    characters = (" " if unicodedata.category(c)[0] in "ZC" else c for c in str(text))
+    line = re.sub(r" +", " ", "".join(characters)).strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def escape(text: object, limit: int = 300) -> str:
-    """Text that markdown (tables, links, HTML, mathematics, web addresses) shows as it is."""
-    line = "".join(_ENTITIES.get(c, c) for c in one_line(text, limit))
-    line = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "&#95;", line)
-    line = re.sub(r"(?i)\bwww\.", lambda m: m[0][:-1] + "&#46;", line)
-    return line.replace("://", "&#58;//")
+def plain_letters(text: str) -> str:
+    """Text as part of a file name: ``kanji(size=28)`` becomes ``kanji-size-28``."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as part of a sentence: ``a``, ``a and b``, ``a, b and c``."""
+    *first, last = [*names] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def settings(params: str) -> str:
-    """Parameters given as a JSON object, read as ``name=value, ...``."""
+    """Parameters given as a JSON object, as ``name=value, ...``; other text as it is."""
     try:
         pairs = json.loads(params).items()
     except (ValueError, AttributeError, RecursionError):
@@ -38,31 +36,11 @@ def settings(params: str) -> str:
     return ", ".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in pairs)
 
 
-def code_block(text: object) -> str:
-    """A fenced block whose fence is longer than any row of backticks inside."""
-    lines = [one_line(line, 2000) for line in str(text).splitlines()]
-    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return "\n".join([fence + "sh", *lines, fence])
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "right") -> str:
-    """A markdown table without padding; the first column to the left, the others as ``align``
-    says ("left", "right" or "center")."""
-    rule = {"left": ":---", "right": "---:", "center": ":---:"}[align]
-    line = DataRow("|", "|", "|")
-    compact = TableFormat(
-        lineabove=None, linebetweenrows=None, linebelow=None, headerrow=line, datarow=line,
-        linebelowheader=lambda widths, _: f"|{'|'.join([':---', *[rule] * (len(widths) - 1)])}|",
-        padding=1, with_header_hide=None,
-    )  # fmt: skip
-    return tabulate(
-        list(rows), header, compact, disable_numparse=True, stralign=None, numalign=None
-    )
+# ----------------------------------------------------------------- numbers
 
 
 def decimals(values: Iterable[float]) -> int:
-    """Digits after the point that show three significant ones of the largest value.
+    """Digits after the point that show three significant digits of the largest value, at most 5.
 
     A power of ten counts as the end of the range below it: shares up to 1 have three digits.
     """
@@ -71,15 +49,21 @@ def decimals(values: Iterable[float]) -> int:
 
 
 def digits_with_half(mean: Iterable[float], half: Iterable[float]) -> int:
-    """Digits after the point that show two significant ones of the largest mean or half-width."""
+    """Digits after the point that show two significant digits of the largest mean or half width."""
     return max(decimals([*mean, *half]) - 1, 0)
 
 
 def number(value: float, digits: int, signed: bool = False) -> str:
-    """A number with a real minus sign; never minus zero."""
+    """A number with a true minus sign, never minus zero; a dash if it is not finite."""
     if not math.isfinite(value):
         return "—"
     text = f"{round(value, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
     if not text.strip("+-0."):
         text = text.lstrip("+-")
     return text.replace("-", "−")
+
+
+def mean_and_half(mean: float, half: float, digits: int, signed: bool = False) -> str:
+    """``0.123 ± 0.004``; without the second number if ``half`` is not finite."""
+    text = number(mean, digits, signed)
+    return f"{text} ± {number(half, digits)}" if math.isfinite(half) else text

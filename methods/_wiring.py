@@ -45,8 +45,8 @@ def links(network: NetworkLike) -> list[Link]:
         for edge in tap.outgoing:
             if edge.weight is not None and id(edge.weight) not in by_layer:
                 own = [t.name for t in later if t.incoming is edge.weight]
-                behind_sum = [t.name for t in later if t.incoming is None]
-                target = (own + behind_sum + [None])[0]
+                after_sum = [t.name for t in later if t.incoming is None]
+                target = (own + after_sum + [None])[0]
                 by_layer[id(edge.weight)] = Link(edge.weight, edge.norm, tap.name, target)
     return list(by_layer.values())
 

@@ -20,9 +20,9 @@ The smallest plugin is one file, ``my_method.py``; the method's name is the file
 - Labels are not read at evaluation.
 - There is no Python loop over images, units or pairs.
 
-The types of the arguments are here (`Step`, `Data`) and in ``legible/metrics/network.py``
-(`NetworkLike`, `TapLike`, `Edge`, `Output`, `Concepts`). Only annotations need the latter; import
-them with ``from legible.metrics.network import NetworkLike``.
+For annotations of the hooks' arguments, ``legible`` exports `Step`, `NetworkLike` and `Split` (the
+training data; built-in methods use the protocol `Data` below). The remaining types, `TapLike` and
+`Edge`, are in ``legible/metrics/network.py``.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ class Method(nn.Module):
     taps: where the method acts: a `TapChoice` or a list of Tap names; ``acts_on`` by default.
     """
 
+    #: The name of the file that defines the method; set by `register`, as is ``origin``.
     name: ClassVar[str] = ""
+    #: The path of that file.
     origin: ClassVar[str] = ""
     #: The name in tables, if it should differ from the method's name.
     label: ClassVar[str] = ""
@@ -322,6 +324,13 @@ def register(cls: type[Method]) -> type[Method]:
     if other is not None and other.origin != cls.origin:
         raise ValueError(
             f"method '{cls.name}' is defined in {other.origin} and in {cls.origin}: rename one file"
+        )
+    if other is not None and (other.__module__, other.__qualname__) != (
+        cls.__module__, cls.__qualname__
+    ):  # fmt: skip
+        raise ValueError(
+            f"{cls.origin} registers two methods, {other.__qualname__} and {cls.__qualname__}: "
+            "write one method a file"
         )
     METHODS[cls.name] = cls
     cls.label = cls.label or cls.name

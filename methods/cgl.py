@@ -1,4 +1,4 @@
-"""CGL: concept groups, contiguous channels that are active in the same places."""
+"""CGL: concept groups, contiguous channels that are active in the same image regions."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ class CGL(Method):
         shape = (3 * size,)
         first = torch.randint(size, shape, generator=self.generator, device=device)
         ahead = torch.randint(1, max(size, 2), shape, generator=self.generator, device=device)
-        places = torch.stack([first, (first + ahead) % size], 1)
-        return torch.arange(groups, device=device).view(-1, 1, 1) * size + places
+        offsets = torch.stack([first, (first + ahead) % size], 1)
+        return torch.arange(groups, device=device).view(-1, 1, 1) * size + offsets
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         group = spatial = block = step.logits.new_zeros((), dtype=torch.float32)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from legible.metrics.partition_agreement import adjusted_rand, contingency
 from legible.metrics.base import Layer, Probe, metric, remember
-from legible.metrics.lesion import lesioned, rerun
-from legible.metrics.modules import membership, modules, numbered, spectral_modules
-from legible.metrics.wiring import outgoing_strength, unit_behind
+from legible.metrics.lesion import lesion_inputs, rerun
+from legible.metrics.modules import membership, layer_modules, numbered, spectral_modules
+from legible.metrics.wiring import outgoing_strength, unit_of_input
 
 SMALL, LINKED = 1e-3, 1e-2
 NAN = float("nan")
@@ -43,7 +43,7 @@ def largest_weights(layer: Layer, probe: Probe) -> Float[Tensor, "targets units"
             size = edge.weight.weight.abs()
             size = size.flatten(2).amax(2) if size.ndim > 2 else size
             found = size.new_zeros(len(size), layer.units)
-            behind = unit_behind(layer, edge).expand_as(size)
+            behind = unit_of_input(layer, edge).expand_as(size)
             parts.append(found.scatter_reduce(1, behind, size, "amax"))
     return torch.cat(parts)
 
@@ -76,7 +76,7 @@ def weights_under_hundredth(layer: Layer, probe: Probe) -> float:
     return share_below(layer, probe, LINKED)
 
 
-def linked_targets(layer: Layer, probe: Probe) -> Int[Tensor, "units"]:
+def target_counts(layer: Layer, probe: Probe) -> Int[Tensor, "units"]:
     """How many targets each unit has a weight above 1e-2 to."""
     return (largest_weights(layer, probe) > LINKED).sum(0)
 
@@ -87,7 +87,7 @@ def output_dead_units(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
     The known BEAN checkpoint: 14 of its 84 penultimate units. Null: none is.
     """
-    return (linked_targets(layer, probe) == 0).double()
+    return (target_counts(layer, probe) == 0).double()
 
 
 @_sizes(
@@ -99,7 +99,7 @@ def targets_of_a_unit(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
     Null: all of them, as in a dense layer of large weights.
     """
-    return linked_targets(layer, probe).double()
+    return target_counts(layer, probe).double()
 
 
 @_sizes(per="unit", null=0.0, title="units with one target", limits=(0.0, 1.0))
@@ -108,13 +108,13 @@ def single_target_units(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
     The known BEAN checkpoint: 65 of its 84 penultimate units. Null: none.
     """
-    return (linked_targets(layer, probe) == 1).double()
+    return (target_counts(layer, probe) == 1).double()
 
 
 # ----------------------------------------------------------------- groups of one target
 
 
-def driven_target(layer: Layer, probe: Probe) -> Int[Tensor, "units"]:
+def main_target(layer: Layer, probe: Probe) -> Int[Tensor, "units"]:
     """The target that each unit drives most, -1 for a unit that drives none.
 
     Largest |weight| times the spread of the unit's mean response over images, which no rescaling
@@ -127,11 +127,11 @@ def driven_target(layer: Layer, probe: Probe) -> Int[Tensor, "units"]:
 
 
 def outgoing_modules(layer: Layer, probe: Probe) -> Int[Tensor, "units"]:
-    """`driven_target` as a partition: modules numbered by size."""
-    return remember(layer, ("outgoing", probe), lambda: numbered(driven_target(layer, probe)))
+    """`main_target` as a partition: modules numbered by size."""
+    return remember(layer, ("outgoing", probe), lambda: numbered(main_target(layer, probe)))
 
 
-def rand_of(first: Int[Tensor, "units"], second: Int[Tensor, "units"]) -> float:
+def rand_index(first: Int[Tensor, "units"], second: Int[Tensor, "units"]) -> float:
     """Adjusted Rand index on the units that both assign; NaN with fewer than two of them."""
     both = (first >= 0) & (second >= 0)
     if int(both.sum()) < 2:
@@ -153,13 +153,13 @@ def outgoing_correlation_agreement(layer: Layer, probe: Probe) -> float:
     """
     groups = outgoing_modules(layer, probe)
     count = int(groups.max()) + 1
-    return rand_of(groups, spectral_modules(layer, count)) if count > 1 else NAN
+    return rand_index(groups, spectral_modules(layer, count)) if count > 1 else NAN
 
 
 @_agreement(needs={"weights"}, title="agreement: outgoing weights, synchronization")
 def outgoing_synchronization_agreement(layer: Layer, probe: Probe) -> float:
     """ARI of the groups of one target with the modules by synchronization; 0: chance."""
-    return rand_of(outgoing_modules(layer, probe), modules(layer))
+    return rand_index(outgoing_modules(layer, probe), layer_modules(layer))
 
 
 @_agreement(title="agreement: correlation, synchronization")
@@ -168,7 +168,7 @@ def correlation_synchronization_agreement(layer: Layer, probe: Probe) -> float:
 
     How far modules depend on the algorithm that finds them; 0: chance.
     """
-    return rand_of(spectral_modules(layer), modules(layer))
+    return rand_index(spectral_modules(layer), layer_modules(layer))
 
 
 # ----------------------------------------------------------------- what silencing them does
@@ -187,10 +187,10 @@ def own_class_changes(layer: Layer, probe: Probe) -> Float[Tensor, "two classes"
     none = torch.full((2, probe.classes), NAN, dtype=torch.float64, device=probe.labels.device)
     if not (isinstance(head, nn.Linear) and head.out_features == probe.classes):
         return none
-    target = driven_target(layer, probe)
+    target = main_target(layer, probe)
     member = membership(target).T.bool()
     keep = ~torch.cat([member.new_zeros(1, layer.units), member])
-    activation, labels = lesioned(layer, probe)
+    activation, labels = lesion_inputs(layer, probe)
     chunk = max(1, CELLS // (len(keep) * activation[0].numel()))
     answers = torch.cat(
         [rerun(layer, probe, part, keep).argmax(-1) for part in activation.split(chunk)], 1

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from legible.metrics.partition_agreement import NAN, SEED, agreement
 from legible.metrics.base import Layer, metric, remember
-from legible.metrics.modules import modules
+from legible.metrics.modules import layer_modules
 from legible.metrics.similarity import layer_correlation, live_units
 
 ORDERS = 8  # of the images, for the chance that units match
@@ -90,7 +90,7 @@ def matched_agreement(first: Layer, second: Layer) -> dict[str, float]:
     """
     rho = _remembered(first, second, "cross correlation", cross_correlation)
     mine, theirs = matched_units(rho)
-    return agreement(modules(first)[mine], modules(second)[theirs])
+    return agreement(layer_modules(first)[mine], layer_modules(second)[theirs])
 
 
 # ----------------------------------------------------------------- metrics of two probed layers
@@ -98,7 +98,7 @@ def matched_agreement(first: Layer, second: Layer) -> dict[str, float]:
 
 def unmatched_agreement(first: Layer, second: Layer) -> dict[str, float]:
     """`agreement` of two layers' modules, unit by unit."""
-    return agreement(modules(first), modules(second))
+    return agreement(layer_modules(first), layer_modules(second))
 
 
 def _halves(part: str) -> Callable[[Layer, Layer], float]:

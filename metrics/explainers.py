@@ -1,4 +1,4 @@
-"""Captum's algorithms on a sample of a probe's images, and the audit each has to pass there."""
+"""Captum's attribution algorithms on some of a probe's images, and the audit of each of them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from legible.metrics.base import Probe, remember
 
-#: Images explained.
+#: Number of images that are explained.
 SAMPLE = 64
-#: Steps of the integral; images that a network sees at a time.
+#: Steps of the integral; images in one forward pass.
 STEPS, BATCH = 32, 64
-#: Most that the median image's attribution may miss of what it should add up to, as a share.
+#: Largest allowed difference between an attribution's sum and what it should be, as a share; the
+#: median over images counts.
 GAP = 0.1
 
 Images = Float[Tensor, "images channels height width"]
@@ -28,7 +29,7 @@ Labels = Int[Tensor, "images"]
 
 
 class Logits(nn.Module):
-    """The network as Captum wants it: images in, logits out."""
+    """The network as a module from images to logits, for Captum."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -39,7 +40,7 @@ class Logits(nn.Module):
 
 
 class Model(NamedTuple):
-    """A network to be explained, and its last Tap with a map (None: it has none)."""
+    """A network to explain, and its last Tap with a map (None: no Tap has a map)."""
 
     logits: Logits
     tap: Any
@@ -49,28 +50,28 @@ Explainer = Callable[[Model, Images, Labels], Tensor]
 
 
 def saliency(model: Model, images: Images, labels: Labels) -> Images:
-    """|gradient|."""
+    """Saliency: |gradient|."""
     return captum.Saliency(model.logits).attribute(images, target=labels)
 
 
 def input_x_gradient(model: Model, images: Images, labels: Labels) -> Images:
-    """Input times gradient."""
+    """Input x gradient."""
     return captum.InputXGradient(model.logits).attribute(images, target=labels)
 
 
 def integrated_gradients(model: Model, images: Images, labels: Labels) -> Images:
-    """Gradients along the way from the mean image (0), times the input."""
+    """Integrated gradients from the mean image (0)."""
     method = captum.IntegratedGradients(model.logits)
     return method.attribute(images, target=labels, n_steps=STEPS, internal_batch_size=BATCH)
 
 
 def deep_lift(model: Model, images: Images, labels: Labels) -> Images:
-    """Differences from the mean image (0), passed back by the rescale rule."""
+    """DeepLift from the mean image (0), by the rescale rule."""
     return captum.DeepLift(model.logits).attribute(images, target=labels)
 
 
 def occlusion(model: Model, images: Images, labels: Labels) -> Images:
-    """Fall of the logit when a window of an eighth of the image is blanked."""
+    """Occlusion: drop of the logit when a window, an eighth of the image wide, is blanked."""
     window = [max(1, side // 8) for side in images.shape[2:]]
     method = captum.Occlusion(model.logits)
     return method.attribute(
@@ -106,26 +107,26 @@ ALGORITHMS: dict[str, Explainer] = {
         guided_gradcam,
     )
 }
-#: Those that need a Tap with a map.
+#: Algorithms that need a Tap with a map.
 MAPPED = {"layer_gradcam", "guided_gradcam"}
-#: Those that replace what a ReLU passes back, and so need each to be a module of its own.
+#: Algorithms that change the gradient of ReLU modules, so each module must run only once.
 HOOKED = {"deep_lift", "guided_gradcam"}
-#: Those whose maps add up to the answer's difference from that to the mean image.
+#: Algorithms whose attributions sum to the difference of the logit from that of the mean image.
 COMPLETE = {"integrated_gradients", "deep_lift"}
-#: Those whose maps are a slope times the input.
+#: Algorithms whose attributions are a slope times the input.
 TIMES_INPUT = {"input_x_gradient", "integrated_gradients", "deep_lift"}
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Gradients on, and Captum's notes on what it does to inputs and hooks left out."""
+    """Turns gradients on, and hides Captum's warnings about inputs and hooks."""
     with warnings.catch_warnings(), torch.enable_grad():
         warnings.filterwarnings("ignore", module=r"captum\..*")
         yield
 
 
 def explain(name: str, model: Model, images: Images, labels: Labels) -> Tensor:
-    """An algorithm's attribution of the labels' logits, images one chunk after another."""
+    """An algorithm's attributions of the labels' logits, computed in chunks of images."""
     with quiet():
         parts = [
             ALGORITHMS[name](model, x.clone(), y).detach()
@@ -137,16 +138,17 @@ def explain(name: str, model: Model, images: Images, labels: Labels) -> Tensor:
 # ----------------------------------------------------------------- audit
 
 
-def audit(name: str, model: Model, images: Images, labels: Labels, found: Tensor) -> str:
-    """Why an algorithm's attributions of these images cannot be trusted; empty if they can.
+def audit(name: str, model: Model, images: Images, labels: Labels, attributions: Tensor) -> str:
+    """The reason why an algorithm's attributions of these images are wrong; "" if they pass.
 
-    They must be finite, the same for an image alone as in its batch, and, where the theory says
-    so, add up to the answer's difference from the mean image's. No hook may be left behind, no
-    input changed; algorithms that redefine ReLU need each module to run once and not in place.
+    Attributions must be finite and the same for an image alone as in its batch. Those in COMPLETE
+    must sum to the difference of the logit from that of the mean image. No hook may stay on the
+    network, and no input may change. Algorithms in HOOKED need ReLU and max-pooling modules that
+    run once, and not in place.
     """
     if name in HOOKED and (reason := _modules_fault(model.logits, images[:1])):
         return reason
-    if not found.numel() or not found.isfinite().all():
+    if not attributions.numel() or not attributions.isfinite().all():
         return "attributions are missing or not finite"
     hooks, one = _hooks(model.logits), images[:1].clone()
     with quiet():
@@ -155,73 +157,78 @@ def audit(name: str, model: Model, images: Images, labels: Labels, found: Tensor
         return "leaves hooks behind"
     if not torch.equal(one, images[:1]):
         return "changes its input"
-    if not torch.allclose(alone, found[:1], rtol=1e-3, atol=1e-4 * float(found[:1].abs().max())):
+    if not torch.allclose(alone, attributions[:1], rtol=1e-3, atol=1e-4 * float(attributions[:1].abs().max())):
         return "an image's attribution depends on its batch"
-    gap = _gap(model, images, labels, found) if name in COMPLETE else 0.0
+    gap = _gap(model, images, labels, attributions) if name in COMPLETE else 0.0
     return f"misses {gap:.0%} of the answer" if gap > GAP else ""
 
 
 def _hooks(module: nn.Module) -> int:
-    """Number of hooks on a module and all inside."""
+    """Number of hooks on a module and on all modules inside."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return sum(len(getattr(m, kind)) for m in module.modules() for kind in kinds)
 
 
 def _modules_fault(logits: Logits, image: Images) -> str:
-    """A ReLU or max-pooling that runs in place, or more than once an image."""
+    """Names a ReLU or max-pooling that works in place or runs more than once; "" if none does."""
     kinds = (nn.ReLU, nn.MaxPool2d)
-    watched = {name: m for name, m in logits.network.named_modules() if isinstance(m, kinds)}
-    for name, module in watched.items():
+    modules = {name: m for name, m in logits.network.named_modules() if isinstance(m, kinds)}
+    for name, module in modules.items():
         if getattr(module, "inplace", False):
             return f"module {name} works in place"
     calls: list[str] = []
     handles = [
         module.register_forward_hook(lambda *_, name=name: calls.append(name))
-        for name, module in watched.items()
+        for name, module in modules.items()
     ]
     with torch.no_grad():
         logits(image)
     for handle in handles:
         handle.remove()
-    return next((f"module {n} runs more than once" for n in watched if calls.count(n) > 1), "")
+    return next((f"module {n} runs more than once" for n in modules if calls.count(n) > 1), "")
 
 
-def _gap(model: Model, images: Images, labels: Labels, found: Tensor) -> float:
-    """Median over images of what the attributions' sum misses, as a share of the difference."""
+def _gap(model: Model, images: Images, labels: Labels, attributions: Tensor) -> float:
+    """Median over images of |sum of the attribution - difference of the logit| / |difference|."""
     with torch.no_grad():
         blank = model.logits(torch.zeros_like(images[:1]))
         logits = torch.cat([model.logits(x) for x in images.split(BATCH)])
-        due = (logits - blank).gather(1, labels[:, None])[:, 0]
-    return float(((found.flatten(1).sum(1) - due).abs() / due.abs().clamp(min=1e-6)).median())
+        difference = (logits - blank).gather(1, labels[:, None])[:, 0]
+    error = (attributions.flatten(1).sum(1) - difference).abs()
+    return float((error / difference.abs().clamp(min=1e-6)).median())
 
 
 # ----------------------------------------------------------------- on a probe
 
 
-class Explained(NamedTuple):
-    """The sampled images, what each algorithm says of them, and why some cannot be trusted."""
+class Explanations(NamedTuple):
+    """Attributions of the sampled images, by algorithm.
+
+    ``faults`` holds the reason for each algorithm that failed its audit; it has no attributions.
+    ``evidence`` is the mask of the concept that defines an image's class; None if no concept does.
+    """
 
     model: Model
     images: Images
     labels: Labels
     evidence: Bool[Tensor, "images height width"] | None
-    found: dict[str, Images]
+    attributions: dict[str, Images]
     faults: dict[str, str]
 
 
-def explained(probe: Probe) -> Explained:
-    """The sample, explained and audited by every algorithm; remembered.
+def explanations(probe: Probe) -> Explanations:
+    """Attributions of a sample of the probe's images, by every algorithm that passes its audit.
 
-    64 images, of those that show the concept which defines their class where there is one. The
-    attributions of an algorithm that fails the audit are kept apart, its reason in ``faults``.
+    64 images; if concepts define the classes, only images that contain the concept of their class.
+    Computed once for each probe.
     """
 
-    def compute() -> Explained:
+    def compute() -> Explanations:
         rows, evidence = _sample(probe)
         images, labels = probe.images[rows], probe.labels[rows]
         taps = [tap for tap in probe.network.taps.values() if tap.spatial]
         model = Model(Logits(probe.network), taps[-1] if taps else None)
-        found: dict[str, Tensor] = {}
+        attributions: dict[str, Tensor] = {}
         faults: dict[str, str] = {}
         for name in ALGORITHMS:
             if name in MAPPED and not taps:
@@ -231,14 +238,14 @@ def explained(probe: Probe) -> Explained:
             if reason := audit(name, model, images, labels, attribution):
                 faults[name] = reason
             else:
-                found[name] = attribution
-        return Explained(model, images, labels, evidence, found, faults)
+                attributions[name] = attribution
+        return Explanations(model, images, labels, evidence, attributions, faults)
 
-    return remember(probe, "explained", compute)
+    return remember(probe, "explanations", compute)
 
 
 def _sample(probe: Probe) -> tuple[Tensor, Bool[Tensor, "images height width"] | None]:
-    """Rows of the images to explain, and the mask of each one's class-defining concept."""
+    """Indices of the images to explain, and the mask of the concept that defines each class."""
     order = torch.randperm(len(probe.labels), generator=probe.generator("attribution"))
     order = order.to(probe.labels.device)
     concepts = probe.concepts
@@ -246,10 +253,10 @@ def _sample(probe: Probe) -> tuple[Tensor, Bool[Tensor, "images height width"] |
         return order[:SAMPLE].sort().values, None
     of_class = torch.tensor(concepts.of_class, device=order.device)
     concept = of_class[probe.labels]
-    chosen = torch.arange(len(order), device=order.device), concept.clamp(min=0)
-    shows = (concept >= 0) & (concepts.packed[chosen] > 0).flatten(1).any(1)
-    if not shows.any():
+    own = torch.arange(len(order), device=order.device), concept.clamp(min=0)
+    contains = (concept >= 0) & (concepts.packed[own] > 0).flatten(1).any(1)
+    if not contains.any():
         return order[:SAMPLE].sort().values, None
-    rows = order[shows[order]][:SAMPLE].sort().values
+    rows = order[contains[order]][:SAMPLE].sort().values
     masks = concepts.masks(rows)
     return rows, masks[torch.arange(len(rows), device=rows.device), concept[rows]]

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from legible.metrics.base import Layer, Probe, metric, remember
-from legible.metrics.maps import cell_centres, concept_centres, grid, images_per_chunk, peaks
+from legible.metrics.maps import position_centres, concept_centres, grid, images_per_chunk, peaks
 from legible.metrics.network import Concepts
 
 # ----------------------------------------------------------------- dispersion
@@ -183,7 +183,7 @@ def instability(
     """
     landmarks, centres = _landmarks(probe)
     size = (landmarks.packed.shape[2], landmarks.width)
-    place = cell_centres(map_size, size, cell.device)[cell]
+    place = position_centres(map_size, size, cell.device)[cell]
     rows = [probe.labels == c for c in range(probe.classes)]
     by_class = [deviations(peak[r], place[r], centres[r]).nanmean(0) for r in rows]
     return torch.stack(by_class) / (size[0] ** 2 + size[1] ** 2) ** 0.5
@@ -211,7 +211,7 @@ def _of_layer(layer: Layer, probe: Probe) -> Float[Tensor, "classes units"]:
     return remember(layer, ("instability", probe), compute)
 
 
-def _steadiest(by_class: Float[Tensor, "classes units"]) -> Float[Tensor, "units"]:
+def _smallest_over_classes(by_class: Float[Tensor, "classes units"]) -> Float[Tensor, "units"]:
     """The smallest over the classes; NaN for a unit that no class defines."""
     least = by_class.nan_to_num(torch.inf).amin(0)
     return least.masked_fill(least == torch.inf, float("nan"))
@@ -233,7 +233,7 @@ def _anywhere(layer: Layer, probe: Probe) -> Float[Tensor, "classes units"]:
 
 def peaks_anywhere(layer: Layer, probe: Probe) -> float:
     """`location_instability` of units whose peaks lie anywhere on the map."""
-    return _steadiest(_anywhere(layer, probe)).nanmean().item()
+    return _smallest_over_classes(_anywhere(layer, probe)).nanmean().item()
 
 
 def peaks_anywhere_in_a_class(layer: Layer, probe: Probe) -> float:
@@ -259,7 +259,7 @@ def location_instability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     aspect, by the evidence on its card: of those that keep the law of scale it is the best at
     telling plain from untrained and from rotated networks.
     """
-    return _steadiest(_of_layer(layer, probe))
+    return _smallest_over_classes(_of_layer(layer, probe))
 
 
 @metric(

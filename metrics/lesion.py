@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from legible.metrics.base import Layer, Probe, metric, remember
-from legible.metrics.modules import claimed_modules, membership, modules
+from legible.metrics.modules import claimed_modules, membership, layer_modules
 from legible.metrics.similarity import layer_correlation, live_units
 
 GROUPS = 100  # random groups a module is compared with
@@ -41,7 +41,7 @@ def lesions(
     a layer off the network's trunk.
     """
     keep = ~torch.cat([groups.new_zeros(1, layer.units), groups])
-    activation, labels = lesioned(layer, probe)
+    activation, labels = lesion_inputs(layer, probe)
     right = torch.zeros(len(keep), probe.classes, dtype=torch.float64, device=keep.device)
     broken = torch.zeros(len(keep), dtype=torch.bool, device=keep.device)
     one_hot = nn.functional.one_hot(labels, probe.classes).double()
@@ -71,7 +71,7 @@ def rerun(
 
 
 @torch.no_grad()
-def lesioned(layer: Layer, probe: Probe) -> tuple[Float[Tensor, "images units *map"], Tensor]:
+def lesion_inputs(layer: Layer, probe: Probe) -> tuple[Float[Tensor, "images units *map"], Tensor]:
     """The activations to silence units of, and their images' labels.
 
     All images where the way on is a linear head, else a sample. Maps become their means where
@@ -99,22 +99,14 @@ def lesioned(layer: Layer, probe: Probe) -> tuple[Float[Tensor, "images units *m
     return activation, labels
 
 
-def unit_lesions(layer: Layer, probe: Probe) -> Float[Tensor, "units classes"]:
-    """Drop of each class's accuracy when one unit alone is silenced; remembered."""
-    each = torch.eye(layer.units, dtype=torch.bool, device=layer.activation.device)
-    return remember(layer, ("unit lesions", probe), lambda: lesions(layer, probe, each))
-
-
 def double_lesions(
-    layer: Layer, probe: Probe, groups: Bool[Tensor, "groups units"] | None = None
+    layer: Layer, probe: Probe, groups: Bool[Tensor, "groups units"]
 ) -> Float[Tensor, "groups groups"]:
     """What silencing two groups costs beyond the sum of silencing each, in mean accuracy.
 
     Every two units where no ``groups`` are given. Positive: they stand in for each other;
     negative: they need each other. The diagonal is NaN.
     """
-    if groups is None:
-        groups = torch.eye(layer.units, dtype=torch.bool, device=layer.activation.device)
     row, column = torch.triu_indices(len(groups), len(groups), 1, device=groups.device)
     each, both = (
         lesions(layer, probe, torch.cat([groups, groups[row] | groups[column]]))
@@ -187,7 +179,7 @@ def _effects(layer: Layer, probe: Probe, claimed: bool) -> tuple[Tensor, Tensor]
     """`module_lesions` of the extracted or of the claimed modules, dead units left out."""
 
     def compute() -> tuple[Tensor, Tensor]:
-        partition = claimed_modules(layer) if claimed else modules(layer)
+        partition = claimed_modules(layer) if claimed else layer_modules(layer)
         return module_lesions(layer, probe, partition)
 
     return remember(layer, ("module lesions", probe, claimed), compute)
@@ -268,7 +260,7 @@ def module_interaction(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
     negative: the answer needs them both, so that either lesion does the harm of the two; 0: each
     does its own part. Undefined with a single module.
     """
-    member = membership(modules(layer)).T.bool()
+    member = membership(layer_modules(layer)).T.bool()
     if len(member) < 2:
         return layer.activation.new_full((1,), NAN)
     return double_lesions(layer, probe, member).nanmean(1)

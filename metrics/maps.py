@@ -31,9 +31,9 @@ QUANTILE = 0.005
 KEPT = 2**24
 
 
-def images_per_chunk(numbers_an_image: int) -> int:
+def images_per_chunk(numbers_per_image: int) -> int:
     """How many images a chunk may have, at so many numbers each."""
-    return max(1, BUDGET // max(numbers_an_image, 1))
+    return max(1, BUDGET // max(numbers_per_image, 1))
 
 
 def grid(
@@ -44,7 +44,7 @@ def grid(
     return torch.cartesian_prod(*sides)
 
 
-def cell_centres(
+def position_centres(
     map_size: tuple[int, int], image_size: tuple[int, int], device: torch.device | str = "cpu"
 ) -> Float[Tensor, "positions 2"]:
     """Row and column of each cell's centre, in pixels from the image's upper left corner."""
@@ -55,7 +55,7 @@ def cell_centres(
     return torch.cartesian_prod(*sides)
 
 
-def per_cell(
+def pixels_per_position(
     masks: Bool[Tensor, "images concepts height width"], map_size: tuple[int, int]
 ) -> Float[Tensor, "images concepts positions"]:
     """Number of a mask's pixels in each cell, a pixel belonging to the cell that its centre is in.
@@ -74,27 +74,27 @@ def per_cell(
 Cells = Iterable[tuple[slice, Float[Tensor, "chunk concepts positions"]]]
 
 
-def cells_of(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
-    """`per_cell` of all masks in chunks of images, each with the slice of images it covers.
+def mask_counts(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
+    """`pixels_per_position` of all masks in chunks of images, each with the slice of images it covers.
 
     Kept where it is small: all networks are probed on the same masks.
     """
     images, count, _, _ = concepts.packed.shape
     small = images * count * map_size[0] * map_size[1] <= KEPT
-    return _kept_cells(concepts, map_size) if small else _streamed_cells(concepts, map_size)
+    return _cached_counts(concepts, map_size) if small else _streamed_counts(concepts, map_size)
 
 
-def _streamed_cells(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
+def _streamed_counts(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
     images, count, height, _ = concepts.packed.shape
     size = images_per_chunk(2 * count * height * concepts.width)
     for start in range(0, images, size):
         rows = slice(start, start + size)
-        yield rows, per_cell(concepts.masks(rows), map_size)
+        yield rows, pixels_per_position(concepts.masks(rows), map_size)
 
 
 @lru_cache(maxsize=2)
-def _kept_cells(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
-    return list(_streamed_cells(concepts, map_size))
+def _cached_counts(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
+    return list(_streamed_counts(concepts, map_size))
 
 
 def peaks(layer: Layer) -> tuple[Float[Tensor, "images units"], Int[Tensor, "images units"]]:

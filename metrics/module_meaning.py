@@ -9,14 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from legible.metrics.base import Layer, Probe, metric, remember
-from legible.metrics.modules import membership, modules
+from legible.metrics.modules import membership, layer_modules
 from legible.metrics.semantics import best_concepts
 from legible.metrics.selectivity import (
     best_information,
     class_entropy,
     class_means,
     mutual_information,
-    selectivity,
+    selectivity_index,
 )
 
 DEALS = 100  # of the concept labels to the members of modules
@@ -31,7 +31,7 @@ def module_responses(layer: Layer) -> Float[Tensor, "images modules"]:
     pooled = torch.where(layer.dead, 0.0, layer.pooled).double()
     level = pooled.mean(0)
     scaled = pooled / torch.where(level > 0, level, 1.0)
-    member = membership(modules(layer))
+    member = membership(layer_modules(layer))
     return scaled @ member / member.sum(0)
 
 
@@ -47,7 +47,7 @@ def module_selectivity(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
     responses = module_responses(layer)
     if not responses.shape[1]:
         return responses.new_full((1,), NAN)
-    return selectivity(class_means(responses, probe.labels, probe.classes))
+    return selectivity_index(class_means(responses, probe.labels, probe.classes))
 
 
 @metric(
@@ -89,7 +89,7 @@ def _entropy(layer: Layer, probe: Probe) -> tuple[Tensor, Tensor]:
 
     def compute() -> tuple[Tensor, Tensor]:
         assert probe.concepts is not None
-        labels, partition = best_concepts(layer, probe)[1], modules(layer)
+        labels, partition = best_concepts(layer, probe)[1], layer_modules(layer)
         present = int((probe.concepts.packed != 0).any(-1).any(-1).any(0).sum())
         bits = math.log2(present) if present > 1 else NAN
         # in the order of the modules and sorted, so that the numbering of units does not matter

@@ -1,14 +1,13 @@
 """Which units form modules: partitions by synchronization dynamics, and by spectral clustering.
 
 A partition is an int tensor with a module number per unit, -1 for units in no module. The same
-extraction serves every method: `modules(layer)`. All of it starts from the correlation matrix of
+extraction serves every method: `layer_modules(layer)`. All of it starts from the correlation matrix of
 the units (`metrics.similarity`), so it never holds activations, and is deterministic.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ RADII = 32  # neighbourhood radii tried
 # ----------------------------------------------------------------- on a probed layer
 
 
-def modules(layer: Layer) -> Int[Tensor, "units"]:
+def layer_modules(layer: Layer) -> Int[Tensor, "units"]:
     """The layer's modules by synchronization, -1 for dead and unassigned units; remembered."""
     return remember(layer, "modules", lambda: synchronised_modules(layer_correlation(layer)))
 
@@ -59,9 +58,7 @@ def graph(correlation: Float[Tensor, "units units"]) -> Float[Tensor, "units uni
 
 
 def synchronised_modules(
-    correlation: Float[Tensor, "units units"],
-    choose: Literal["modularity", "mdl"] = "modularity",
-    smallest: int = 2,
+    correlation: Float[Tensor, "units units"], smallest: int = 2
 ) -> Int[Tensor, "units"]:
     """Modules of units whose signatures synchronise, for the best neighbourhood radius.
 
@@ -84,10 +81,7 @@ def synchronised_modules(
     best = math.inf
     for radius in radii(points):
         partition = merge(synchronise(points, radius), smallest)
-        if choose == "modularity":
-            cost = -float(newman_modularity(weights, partition))
-        else:
-            cost = description_length(points, partition)
+        cost = -float(newman_modularity(weights, partition))
         if cost < best - 1e-12:  # the smallest radius, where several do equally well
             best, found[live] = cost, partition
         if len(live) == int((partition == 0).sum()):
@@ -229,57 +223,3 @@ def eigengap(affinity: Float[np.ndarray, "units units"], most: int = 20) -> int:
     laplacian = csgraph.laplacian(affinity, normed=True)
     values = np.linalg.eigvalsh(laplacian)[: min(most, len(affinity) - 1) + 1]
     return int(np.diff(values)[1:].argmax()) + 2 if len(values) > 2 else 2
-
-
-def strongest_target(
-    weight: Float[Tensor, "targets units"], floor: float = 1e-2
-) -> Int[Tensor, "units"]:
-    """Modules by the target each unit's largest |outgoing weight| goes to, largest group first.
-
-    Units whose largest is below ``floor`` times the layer's largest are -1. In a trained BEAN
-    network this gives a group a class, where connected components of shared targets merge them.
-    """
-    size = weight.abs()
-    strongest, target = size.max(0)
-    return numbered(torch.where(strongest > floor * size.max(), target, -1))
-
-
-# ----------------------------------------------------------------- description length
-
-
-def description_length(
-    points: Float[Tensor, "units dims"], partition: Int[Tensor, "units"]
-) -> float:
-    """Bits to say who is in which module, and where: the alternative to modularity.
-
-    sum_k |C_k| log2(N / |C_k|) + dims / 2 log2 |C_k| - sum_i log2 p_k(x_i), with p_k a Gaussian
-    kernel density of the module without the point itself (bandwidth 0.9 n^(-1/(d+4)) times the
-    smaller of the standard deviation and IQR / 1.34, by axis). Modules under 4 units and units in
-    no module are coded uniformly over the range of the data (a choice of ours, like the density
-    by module: with one density for all data a single module always wins). A density of few units
-    in many dimensions is rough: it finds tight modules, and none or splinters of loose ones.
-    """
-    n, dims = points.shape
-    extent = points.amax(0) - points.amin(0)
-    uniform = float(extent.clamp(min=1e-3).log2().sum())
-    sizes = torch.bincount(partition[partition >= 0]).tolist() if (partition >= 0).any() else []
-    loose = n - sum(sizes)
-    bits = loose * (math.log2(n) + uniform)
-    for module, size in enumerate(sizes):
-        bits += size * math.log2(n / size) + dims / 2 * math.log2(size)
-        inside = points[partition == module]
-        bits += size * uniform if size < 4 else _density_bits(inside)
-    return bits
-
-
-def _density_bits(points: Float[Tensor, "units dims"]) -> float:
-    """Bits of the points under their leave-one-out Gaussian kernel density."""
-    n, dims = points.shape
-    quartiles = torch.quantile(points, torch.tensor([0.25, 0.75]).to(points), dim=0)
-    spread = torch.minimum(points.std(0), (quartiles[1] - quartiles[0]) / 1.34)
-    bandwidth = (0.9 * n ** (-1 / (dims + 4)) * spread).clamp(min=1e-3)
-    exponent = -torch.cdist(points / bandwidth, points / bandwidth).square() / 2
-    exponent.fill_diagonal_(-torch.inf)
-    logs = exponent.logsumexp(1) - math.log(n - 1)
-    logs = logs - bandwidth.log().sum() - dims / 2 * math.log(2 * math.pi)
-    return -float(logs.sum()) / math.log(2)

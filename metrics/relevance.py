@@ -1,4 +1,4 @@
-"""What an attribution is worth: pure scores of maps, of perturbed answers, of rankings."""
+"""Scores of attributions: of maps, of answers to perturbed images, and of rankings."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ NAN = float("nan")
 
 
 def positive(attribution: Float[Tensor, "images channels height width"]) -> Maps:
-    """Relevance of each pixel: the sum over channels, where it speaks for the class."""
+    """Positive relevance of each pixel: max(sum over channels, 0)."""
     return attribution.sum(1).clamp(min=0)
 
 
 def undefined(relevance: Maps) -> Bool[Tensor, "images"]:
-    """Maps that say nothing: all zero, or not finite."""
+    """Whether each map is undefined: all zero, or not finite."""
     flat = relevance.flatten(1)
     return ~flat.isfinite().all(1) | (flat.amax(1) <= 0)
 
 
 def hits(relevance: Maps, mask: Bool[Tensor, "images height width"]) -> PerImage:
-    """1 where the highest pixel (of equals, the first) lies in the mask, else 0: the pointing
-    game, without the tolerance of 15 pixels that it was first played with."""
+    """Pointing game: 1 if the highest pixel (of equal ones, the first) lies in the mask, else 0.
+
+    Without the tolerance of 15 pixels of its first version.
+    """
     peak = relevance.flatten(1).argmax(1, keepdim=True)
     inside = mask.flatten(1).gather(1, peak)[:, 0].double()
     return inside.masked_fill(undefined(relevance), NAN)
@@ -42,8 +44,10 @@ def mass(relevance: Maps, mask: Bool[Tensor, "images height width"]) -> PerImage
 
 
 def rank(relevance: Maps, mask: Bool[Tensor, "images height width"]) -> PerImage:
-    """Share of the K most relevant pixels that lie in the mask, K the mask's size (Arras et al.,
-    relevance rank accuracy)."""
+    """Share of the K most relevant pixels that lie in the mask, K the mask's size.
+
+    Arras et al., relevance rank accuracy.
+    """
     flat, inside = relevance.flatten(1), mask.flatten(1)
     size = inside.sum(1, keepdim=True)
     place = flat.argsort(dim=1, descending=True, stable=True)
@@ -62,7 +66,7 @@ def gini(relevance: Maps) -> PerImage:
 
 
 def edges(images: Float[Tensor, "images channels height width"]) -> Maps:
-    """Strength of the edges of an image, by Sobel's filter: a map that knows no network."""
+    """Strength of an image's edges by Sobel's filter: a map that does not use the network."""
     kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(images)
     grey = torch.nn.functional.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     filters = torch.stack([kernel, kernel.T])[:, None]
@@ -81,11 +85,11 @@ def curve(
     steps: int,
     insert: bool,
 ) -> PerImage:
-    """Area under the answer's curve as pixels are blanked, the most relevant first.
+    """Area under the curve of the answer while pixels are blanked, the most relevant first.
 
-    ``insert``: as they are shown on a blank image instead. A blank pixel is 0, the mean of the
-    training images; ``answer`` gives an image's number, with equals as far along the curve as the
-    pixels' order in the image says. Between 0 and 1 where the answer is a probability.
+    With ``insert``, pixels are added to a blank image instead. A blank pixel is 0, the mean of the
+    training images. ``answer`` gives a number for each image. Pixels of equal relevance count in
+    the order in which they stand in the image. From 0 to 1 if the answer is a probability.
     """
     order = relevance.flatten(1).argsort(dim=1, descending=True, stable=True)
     place = order.argsort(dim=1).reshape(len(images), 1, *images.shape[2:])
@@ -98,28 +102,30 @@ def curve(
     return area.masked_fill(undefined(relevance), NAN)
 
 
-def unexplained(
-    foretold: Float[Tensor, "draws images"], change: Float[Tensor, "draws images"]
+def unexplained_share(
+    predicted: Float[Tensor, "draws images"], change: Float[Tensor, "draws images"]
 ) -> PerImage:
-    """Share of the answer's change under perturbation that an attribution does not foretell.
+    """Share of the answer's change under perturbation that an attribution does not predict.
 
-    min over b >= 0 of sum (b foretold - change)^2 / sum change^2, over the draws: Captum's
-    infidelity, normalised, as a share; 0 for an exactly linear answer, 1 for an attribution of no
-    use. NaN for one that foretells nothing.
+    min over b >= 0 of sum (b predicted - change)^2 / sum change^2, over the draws: Captum's
+    normalised infidelity as a share. 0 for an exactly linear answer, 1 for a useless attribution,
+    NaN for one that predicts no change.
     """
-    told, seen = foretold.double(), change.double()
-    overlap = (told * seen).sum(0).clamp(min=0).square()
-    share = 1 - overlap / (told.square().sum(0) * seen.square().sum(0))
-    nothing = told.abs().amax(0) <= 0
-    return share.clamp(0, 1).masked_fill(nothing, NAN)
+    predicted, change = predicted.double(), change.double()
+    overlap = (predicted * change).sum(0).clamp(min=0).square()
+    share = 1 - overlap / (predicted.square().sum(0) * change.square().sum(0))
+    no_prediction = predicted.abs().amax(0) <= 0
+    return share.clamp(0, 1).masked_fill(no_prediction, NAN)
 
 
 # ----------------------------------------------------------------- rankings
 
 
 def spearman(x: Float[Tensor, "units"], y: Float[Tensor, "units"]) -> float:
-    """Rank correlation; equal values share their mean rank; NaN below three pairs or for a
-    constant. Pairs that are not finite are left out."""
+    """Spearman's rank correlation; equal values share their mean rank.
+
+    Pairs that are not finite are left out. NaN for fewer than three pairs, or for a constant.
+    """
     usable = x.isfinite() & y.isfinite()
     if int(usable.sum()) < 3:
         return NAN
@@ -130,12 +136,12 @@ def spearman(x: Float[Tensor, "units"], y: Float[Tensor, "units"]) -> float:
 def midranks(values: Float[Tensor, "rows values"]) -> Float[Tensor, "rows values"]:
     """The rank of each value in its row, from 1; equal values share the mean of their ranks.
 
-    As scipy's `rankdata`, on the values' device.
+    Like scipy's `rankdata`, but on the device of the values.
     """
     ordered, order = values.sort(dim=1)
     place = torch.arange(values.shape[1], device=values.device).expand_as(order)
     rises = ordered[:, 1:] != ordered[:, :-1]
-    first = nn.functional.pad(rises, (1, 0), value=True)  # of its equals
+    first = nn.functional.pad(rises, (1, 0), value=True)  # of equal values
     last = nn.functional.pad(rises, (0, 1), value=True)
     low = torch.where(first, place, 0).cummax(1).values
     high = torch.where(last, place, values.shape[1]).flip(1).cummin(1).values.flip(1)

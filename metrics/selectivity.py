@@ -25,7 +25,7 @@ def class_means(
     return sums / torch.bincount(labels, minlength=classes)[:, None]
 
 
-def selectivity(means: Float[Tensor, "classes units"]) -> Float[Tensor, "units"]:
+def selectivity_index(means: Float[Tensor, "classes units"]) -> Float[Tensor, "units"]:
     """(mu_max - mu_rest) / (mu_max + mu_rest) of class means that are at least zero, in [0, 1].
 
     mu_rest is the mean of the other classes' means. Classes that are NaN are left out; with
@@ -54,7 +54,7 @@ def class_selectivity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     a response to one class only. A dead unit is undefined (Morcos et al. 2018; a port gives it 0).
     A unit that fires on a single image scores 1, so this is no headline.
     """
-    values = selectivity(class_means(layer.pooled, probe.labels, probe.classes))
+    values = selectivity_index(class_means(layer.pooled, probe.labels, probe.classes))
     return values.masked_fill(layer.dead, float("nan"))
 
 

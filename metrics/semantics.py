@@ -15,10 +15,10 @@ from torch import Tensor
 
 from legible.metrics.base import Layer, Probe, metric, remember
 from legible.metrics.maps import (
-    cells_of,
+    mask_counts,
     images_per_chunk,
     peaks,
-    per_cell,
+    pixels_per_position,
     pixel_thresholds,
     thresholds,
     upsample,
@@ -43,7 +43,7 @@ SHOWS = 0.2
 #: Images whose peaks concept purity looks at.
 TOP = 10
 #: Images that a concept has to be in for its area under the curve to mean something.
-LEAST = 10
+FEWEST_IMAGES = 10
 
 
 # ----------------------------------------------------------------- NetDissect
@@ -167,24 +167,24 @@ def detectors(layer: Layer, probe: Probe) -> float:
 # ----------------------------------------------------------------- part interpretability
 
 
-def shown_parts(layer: Layer, concepts: Concepts) -> Float[Tensor, "units concepts"]:
+def part_shares(layer: Layer, concepts: Concepts) -> Float[Tensor, "units concepts"]:
     """Share of the images that have a concept in which a unit's region shows it: IoU above 0.2.
 
     Regions are the valid cells themselves, each as large as nearest-neighbour upsampling makes
     it. NaN for a concept in no image and for dead units.
     """
-    return remember(layer, ("parts", concepts), lambda: _shown_parts(layer, concepts))
+    return remember(layer, ("parts", concepts), lambda: _part_shares(layer, concepts))
 
 
-def _shown_parts(layer: Layer, concepts: Concepts) -> Float[Tensor, "units concepts"]:
+def _part_shares(layer: Layer, concepts: Concepts) -> Float[Tensor, "units concepts"]:
     map_size = (layer.activation.shape[2], layer.activation.shape[3])
     image = (concepts.packed.shape[2], concepts.width)
     blank = torch.ones(1, 1, *image, dtype=torch.bool, device=concepts.packed.device)
-    pixels = per_cell(blank, map_size)[0, 0]
+    pixels = pixels_per_position(blank, map_size)[0, 0]
     least = thresholds(layer)[:, None]
     shown = layer.activation.new_zeros(layer.units, len(concepts), dtype=torch.float64)
     having = shown.new_zeros(len(concepts))
-    for rows, inside in cells_of(concepts, map_size):
+    for rows, inside in mask_counts(concepts, map_size):
         region = (layer.activation[rows].clamp(min=0).flatten(2) >= least).float()
         inter, part = region @ inside.mT, inside.sum(2)
         union = (region @ pixels)[..., None] + part[:, None] - inter
@@ -203,18 +203,18 @@ def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     whose concept is common cannot cover it with 0.5 %; the oracle's value says what can be had.
     A dead unit is undefined.
     """
-    return largest(shown_parts(layer, masks_of(probe)))
+    return largest(part_shares(layer, masks_of(probe)))
 
 
 # ----------------------------------------------------------------- concept purity
 
 
-def touched(
+def concepts_at(
     cell: Int[Tensor, "images units"], map_size: tuple[int, int], concepts: Concepts
 ) -> Bool[Tensor, "images units concepts"]:
     """Whether the cell at that position holds a pixel of each concept."""
     hit = torch.zeros(*cell.shape, len(concepts), dtype=torch.bool, device=cell.device)
-    for rows, counts in cells_of(concepts, map_size):
+    for rows, counts in mask_counts(concepts, map_size):
         hit[rows] = (counts > 0).mT.gather(1, cell[rows, :, None].expand(-1, -1, len(concepts)))
     return hit
 
@@ -238,7 +238,7 @@ def purity_anywhere(layer: Layer, probe: Probe) -> float:
     shape = (len(probe.labels), 64)
     peak = torch.rand(shape, generator=generator).to(probe.labels.device)
     cell = torch.randint(map_size[0] * map_size[1], shape, generator=generator).to(peak.device)
-    return purity(peak, touched(cell, map_size, masks_of(probe))).mean().item()
+    return purity(peak, concepts_at(cell, map_size, masks_of(probe))).mean().item()
 
 
 @semantic(per="unit", null=purity_anywhere, title="concept purity")
@@ -251,7 +251,7 @@ def concept_purity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """
     map_size = (layer.activation.shape[2], layer.activation.shape[3])
     peak, cell = peaks(layer)
-    values = purity(peak, touched(cell, map_size, masks_of(probe)))
+    values = purity(peak, concepts_at(cell, map_size, masks_of(probe)))
     return values.masked_fill(layer.dead, float("nan"))
 
 
@@ -270,14 +270,14 @@ def concept_aucs(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     ranks = ranks.unflatten(1, (images, -1))
     total = ranks.new_zeros(units, len(concepts), dtype=torch.float64)
     positive, having = total.new_zeros(len(concepts)), total.new_zeros(len(concepts))
-    for rows, counts in cells_of(concepts, (map_size[0], map_size[1])):
+    for rows, counts in mask_counts(concepts, (map_size[0], map_size[1])):
         shown = (counts > 0).double()
         total += ranks[:, rows].double().flatten(1) @ shown.movedim(1, 2).flatten(0, 1)
         positive += shown.sum((0, 2))
         having += shown.any(2).sum(0)
     negative = ranks[0].numel() - positive
     area = (total - positive * (positive + 1) / 2) / (positive * negative)
-    unknown = (having < LEAST) | (negative == 0)
+    unknown = (having < FEWEST_IMAGES) | (negative == 0)
     return area.masked_fill(unknown | layer.dead[:, None], float("nan"))
 
 

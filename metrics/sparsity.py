@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from legible.metrics.base import Layer, Probe, metric, remember
 from legible.metrics.network import NetworkLike
-from legible.metrics.wiring import unit_behind
+from legible.metrics.wiring import unit_of_input
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 TOLERATED = 0.01  # loss of accuracy that counts as none
@@ -181,7 +181,7 @@ def free_sparsity(network: NetworkLike, probe: Probe) -> float:
 def _large(layer: Layer, probe: Probe) -> tuple[Bool[Tensor, "units"], float]:
     """Which units have a weight above 1 % of the layer's largest; the share of such weights."""
     edges = [e for e in probe.network.taps[layer.name].outgoing if e.weight is not None]
-    sizes = [(e.weight.weight.abs(), unit_behind(layer, e)) for e in edges if e.weight is not None]
+    sizes = [(e.weight.weight.abs(), unit_of_input(layer, e)) for e in edges if e.weight is not None]
     floor = EFFECTIVE * max(float(size.max()) for size, _ in sizes)
     used = torch.zeros(layer.units, dtype=torch.bool, device=layer.activation.device)
     for size, behind in sizes:

@@ -15,7 +15,7 @@ from legible.metrics.base import Layer, Probe, metric, remember
 from legible.metrics.modules import (
     claimed_modules,
     graph,
-    modules,
+    layer_modules,
     newman_modularity,
     spectral_modules,
     synchronised_modules,
@@ -48,7 +48,7 @@ def modularity(layer: Layer, probe: Probe) -> float:
     0 for one module or chance. It grows with the number of modules and where few correlations
     are positive, so read it with `modularity_excess`. Undefined without a positive correlation.
     """
-    return float(newman_modularity(graph(layer_correlation(layer)), modules(layer)))
+    return float(newman_modularity(graph(layer_correlation(layer)), layer_modules(layer)))
 
 
 @metric(
@@ -77,7 +77,7 @@ def modularity_z(layer: Layer, probe: Probe) -> float:
     Above 2 or so the modules are no accident; how far above says little, since the spread is tiny
     where all units share a response.
     """
-    value = newman_modularity(graph(layer_correlation(layer)), modules(layer))
+    value = newman_modularity(graph(layer_correlation(layer)), layer_modules(layer))
     return z_score(value, _shuffled_modularity(layer, probe))
 
 
@@ -159,7 +159,7 @@ def within_between(layer: Layer, probe: Probe) -> float:
     From 0 to the number of modules; 1 for uniform similarity. It grows with the number of
     modules, so compare it only at equal numbers, or read `within_between_z`.
     """
-    return _within(layer, modules(layer), None)
+    return _within(layer, layer_modules(layer), None)
 
 
 @metric(
@@ -172,7 +172,7 @@ def within_between_z(layer: Layer, probe: Probe) -> float:
     The modules were chosen on the same correlations, so values above 0 are certain: it compares
     networks, it does not test for modules. Undefined for a single module.
     """
-    return _within(layer, modules(layer), probe.generator("within"))
+    return _within(layer, layer_modules(layer), probe.generator("within"))
 
 
 # ----------------------------------------------------------------- claimed modules
@@ -236,13 +236,13 @@ def order_parameter(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 )  # fmt: skip
 def coverage(layer: Layer, probe: Probe) -> float:
     """Share of all the layer's units, dead ones too, that are in a module."""
-    return float((modules(layer) >= 0).double().mean())
+    return float((layer_modules(layer) >= 0).double().mean())
 
 
 @metric(aspect="structure", better="neither", per="layer", title="number of modules")
 def module_count(layer: Layer, probe: Probe) -> float:
     """How many modules the synchronization dynamics find."""
-    return float(modules(layer).max() + 1)
+    return float(layer_modules(layer).max() + 1)
 
 
 @metric(aspect="structure", better="neither", per="layer", title="number of modules, spectral")

@@ -42,10 +42,10 @@ def _edge_strength(layer: Layer, edge: Edge) -> Float[Tensor, "targets units"]:
         scale = (variance.double() + getattr(edge.norm, "eps", 0.0)).rsqrt()
         strength = strength * (scale if gamma is None else scale * gamma.double().abs())[:, None]
     by_unit = strength.new_zeros(len(strength), layer.units)
-    return by_unit.index_add_(1, unit_behind(layer, edge), strength)
+    return by_unit.index_add_(1, unit_of_input(layer, edge), strength)
 
 
-def unit_behind(layer: Layer, edge: Edge) -> Int[Tensor, "bridged"]:
+def unit_of_input(layer: Layer, edge: Edge) -> Int[Tensor, "bridged"]:
     """For each input of the edge's weight (each of LeNet's 400 pooled cells), the layer's unit."""
     cells = layer.activation.shape[2:]
     index = torch.arange(layer.units, dtype=torch.float32, device=layer.activation.device)

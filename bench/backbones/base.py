@@ -1,4 +1,4 @@
-"""What a backbone is: a function from an image shape and a number of classes to a Network."""
+"""Backbones: functions from an image shape and a number of classes to a Network."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ BACKBONES: dict[str, Callable[..., Network]] = {}
 
 
 def backbone(build: Callable[..., Network]) -> Callable[..., Network]:
-    """Registers ``name(image: tuple[int, int, int], classes: int, **params) -> Network``."""
+    """Registers a function ``name(image, classes, **params) -> Network`` as the backbone ``name``.
+
+    ``image`` is the shape of one image: channels, height, width. Raises ValueError if another file
+    has registered the name.
+    """
     origin = inspect.getsourcefile(build) or build.__module__
-    known: Any = BACKBONES.get(build.__name__)
-    if known is not None and inspect.getsourcefile(known) != origin:
+    registered: Any = BACKBONES.get(build.__name__)
+    if registered is not None and inspect.getsourcefile(registered) != origin:
+        first = inspect.getsourcefile(registered)
         raise ValueError(
-            f"backbone '{build.__name__}' is defined in {inspect.getsourcefile(known)} "
-            f"and in {origin}"
+            f"backbone '{build.__name__}' is defined in {first} and in {origin}: rename one"
         )
     BACKBONES[build.__name__] = build
     return build

@@ -1,4 +1,4 @@
-"""LeNet-5 as BEAN's code has it (github.com/YuyangGao/BEAN, 8eede03)."""
+"""LeNet-5, as in BEAN's code (github.com/YuyangGao/BEAN, 8eede03)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from legible.bench.backbones.taps import Network, Tap
 
 @backbone
 def lenet5(image: tuple[int, int, int], classes: int) -> Network:
-    """conv 6 (5x5, pad 2), pool, conv 16 (5x5), pool, 120, 84, logits; Taps after each ReLU.
+    """LeNet-5: two convolutions with max-pooling, then linear layers of 120 and 84 units.
 
-    At 28 x 28 the pooled second convolution has 16 x 5 x 5 = 400 units.
+    The convolutions have 6 channels (5x5, padding 2) and 16 channels (5x5). Taps after each ReLU:
+    ``conv1``, ``conv2``, ``fc1``, ``fc2``. On 28 x 28 images the first linear layer reads
+    16 x 5 x 5 = 400 numbers.
     """
     channels, height, width = image
     flat = 16 * ((height // 2 - 4) // 2) * ((width // 2 - 4) // 2)

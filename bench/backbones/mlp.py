@@ -1,4 +1,4 @@
-"""Dense layers with ReLU."""
+"""A multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from legible.bench.backbones.taps import Network, Tap
 
 @backbone
 def mlp(image: tuple[int, int, int], classes: int, hidden: Sequence[int] = (256, 128)) -> Network:
-    """Flattened image -> hidden layers -> logits; Taps ``fc1``, ``fc2``, ..."""
+    """Multilayer perceptron: flattened image, hidden layers with ReLU, logits.
+
+    Taps after each ReLU: ``fc1``, ``fc2``, ...
+    """
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     sizes = [prod(image), *hidden]
     for i, (n_in, n_out) in enumerate(pairwise(sizes), start=1):

@@ -1,4 +1,4 @@
-"""torchvision's ResNet-18 with Taps: its blocks with two ReLU modules instead of one reused."""
+"""torchvision's ResNet-18 with Taps; its blocks have two ReLU modules instead of one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from legible.bench.backbones.taps import Network, Tap, Wired
 from legible.metrics.network import Edge
 
 
-class Block(BasicBlock, Wired):
-    """BasicBlock with ReLUs of their own, not in place, and Taps after both.
+class ResidualBlock(BasicBlock, Wired):
+    """torchvision's BasicBlock with a Tap inside, and a ReLU module of its own for each ReLU.
 
-    Same state_dict keys as torchvision's and bit-equal outputs.
+    It has the same state_dict keys and, bit for bit, the same outputs.
     """
 
     conv1: nn.Conv2d
@@ -60,13 +60,14 @@ def resnet18(
     stages: int = 4,
     weights: Path | None = None,
 ) -> Network:
-    """ResNet-18. ``stem="small"`` is a 3x3 convolution without pooling, for small images.
+    """ResNet-18 from torchvision.
 
-    ``stages`` below 4 drops the last ones (the last map is then finer). ``weights`` is a local
-    safetensors or weights-only torch file with torchvision's keys; a head of another size is
-    left as initialised. Taps: ``stem``, ``layer1.0.inner``, ``layer1.0``, ...
+    ``stem="small"``: a 3x3 convolution without pooling, for small images. With fewer than 4
+    ``stages`` the last ones are left out, and the last map is finer. ``weights``: a local file
+    (safetensors, or torch's weights-only format) with torchvision's keys; its head is not used if
+    the number of classes differs. Taps: ``stem``, ``layer1.0.inner``, ``layer1.0``, ...
     """
-    net = ResNet(Block, [2, 2, 2, 2], num_classes=classes, width_per_group=64)
+    net = ResNet(ResidualBlock, [2, 2, 2, 2], num_classes=classes, width_per_group=64)
     if width != 64 or image[0] != 3 or stem == "small" or stages != 4:
         net = _resized(net, image[0], width, stem, stages, classes)
     net.relu = nn.ReLU()
@@ -84,7 +85,7 @@ def resnet18(
 def _resized(
     net: ResNet, channels: int, width: int, stem: str, stages: int, classes: int
 ) -> ResNet:
-    """The same network at another width, with another stem or fewer stages."""
+    """The network with another width, stem or number of stages."""
     net.inplanes = width
     if stem == "small":
         net.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
@@ -96,7 +97,11 @@ def _resized(
         name = f"layer{stage}"
         if stage <= stages:
             stride = 1 if stage == 1 else 2
-            setattr(net, name, net._make_layer(Block, width * 2 ** (stage - 1), 2, stride=stride))
+            setattr(
+                net,
+                name,
+                net._make_layer(ResidualBlock, width * 2 ** (stage - 1), 2, stride=stride),
+            )
         else:
             delattr(net, name)
     net.fc = nn.Linear(width * 2 ** (stages - 1), classes)
@@ -107,7 +112,7 @@ def _resized(
 
 
 def _load(net: ResNet, path: Path) -> None:
-    """Weights from a local file; raises ValueError naming the first key that does not fit."""
+    """Loads weights from a local file. Raises ValueError with the first key that does not fit."""
     from safetensors.torch import load_file
 
     read: Callable[..., dict[str, Tensor]] = load_file
@@ -116,7 +121,7 @@ def _load(net: ResNet, path: Path) -> None:
     state = read(path)
     own = net.state_dict()
     state = {k: v for k, v in state.items() if not k.startswith("fc.") or v.shape == own[k].shape}
-    wrong = [k for k, v in state.items() if k not in own or own[k].shape != v.shape]
-    if wrong:
-        raise ValueError(f"{path}: '{wrong[0]}' does not fit this ResNet-18")
+    misfits = [k for k, v in state.items() if k not in own or own[k].shape != v.shape]
+    if misfits:
+        raise ValueError(f"{path}: '{misfits[0]}' does not fit this ResNet-18")
     net.load_state_dict(state, strict=False)

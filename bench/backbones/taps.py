@@ -1,64 +1,65 @@
-"""Tap and Network: the one seam through which methods, metrics, lesions and attributions work."""
+"""Tap and Network: how methods, metrics, lesions and attributions reach activations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from legible.metrics.network import Edge, Output
 
 
 class Tap(nn.Module):
-    """An identity placed after an interpretable activation.
+    """An identity module after an interpretable activation.
 
-    What a method installed ``before`` comes first and is part of the raw activation (a rotation,
-    a dictionary's encoder); then comes ``point``, the layer Captum is pointed at; then the other
-    transforms (a mask, a decoder). It has no parameters, so it never shows in a state_dict.
+    It applies, in this order: transforms that a method installed with ``before=True``, whose
+    result is the raw activation (a rotation, a dictionary's encoder); ``point``, an identity layer
+    for Captum; the other transforms (a mask, a decoder). It has no parameters, so it adds nothing
+    to a state_dict. ``shape`` is that of one image's activation.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
-        self.shape: tuple[int, ...] = ()  # of one image's activation
+        self.shape: tuple[int, ...] = ()
         self.outgoing: tuple[Edge, ...] = ()
         self.on_trunk = False
         self.before: list[Callable[[Tensor], Tensor]] = []
         self.point = nn.Identity()
         self.transforms: list[Callable[[Tensor], Tensor]] = []
         self.record: dict[str, tuple[Tensor, Tensor]] | None = None
-        # in tuples, so that they are not submodules of the Tap
+        # tuples, so that these modules do not become submodules of the Tap
         self._norm: tuple[nn.Module, ...] = ()
         self._incoming: tuple[nn.Module, ...] = ()
 
     @property
     def units(self) -> int:
-        """Number of channels, or of units for a dense activation."""
+        """Number of channels, or of units of a linear layer."""
         return self.shape[0]
 
     @property
     def spatial(self) -> bool:
-        """Whether a unit's activation is a map of more than one cell."""
+        """Whether a unit's activation is a map with more than one position on both sides."""
         return len(self.shape) == 3 and min(self.shape[1:]) > 1
 
     @property
     def norm(self) -> nn.Module | None:
-        """The normalisation layer before the activation, if any."""
+        """The normalisation layer before the activation; None if there is none."""
         return self._norm[0] if self._norm else None
 
     @property
     def incoming(self) -> nn.Linear | nn.Conv2d | None:
-        """The weight layer whose rows are the units; None behind a residual sum."""
+        """The layer whose weight has a row for each unit; None after a residual sum."""
         return self._incoming[0] if self._incoming else None  # type: ignore[return-value]
 
     def install(self, transform: Callable[[Tensor], Tensor], before: bool = False) -> None:
-        """Applies ``transform`` to all that passes from now on, after those already there."""
+        """Adds a transform of the activation, after those that were installed earlier."""
         (self.before if before else self.transforms).append(transform)
 
     def leave(self, x: Tensor) -> Tensor:
-        """What leaves the Tap when the raw activation is ``x``."""
+        """The output of the Tap for a raw activation ``x``."""
         for transform in self.transforms:
             x = transform(x)
         return x
@@ -77,11 +78,12 @@ class Tap(nn.Module):
 
 
 class Network(nn.Module):
-    """A backbone whose forward pass returns its Taps' activations beside the logits.
+    """A backbone whose forward pass returns logits and the activations at its Taps.
 
-    ``trunk`` lists modules of ``backbone`` in the order they run; each takes the last one's
-    output. Taps inside a trunk module (a residual block) are off the trunk: they record and
-    transform, but the network cannot be continued from them.
+    ``trunk`` lists modules of ``backbone`` in the order in which they run; the input of each is the
+    output of the one before. A Tap inside such a module (a residual block) is not on the trunk: it
+    records and transforms, but the network cannot be continued from it. ``image`` is the shape of
+    one image.
     """
 
     def __init__(
@@ -94,13 +96,13 @@ class Network(nn.Module):
         self.wire()
 
     def wire(self) -> None:
-        """Finds the Taps in running order, their shapes, norms and ways out."""
-        found = [m for module in self.trunk for m in module.modules() if isinstance(m, Tap)]
-        self._taps = tuple(found)
+        """Finds the Taps in the order in which they run, their shapes, norms and outgoing edges."""
+        taps = [m for module in self.trunk for m in module.modules() if isinstance(m, Tap)]
+        self._taps = tuple(taps)
         for position, module in enumerate(self.trunk):
             if isinstance(module, Tap):
                 module.on_trunk = True
-                module.outgoing = _ways_out(self.trunk[position + 1 :])
+                module.outgoing = _outgoing(self.trunk[position + 1 :])
                 module._norm, module._incoming = _sources(self.trunk[:position])
             elif isinstance(module, Wired):
                 module.wire()
@@ -115,7 +117,7 @@ class Network(nn.Module):
 
     @property
     def taps(self) -> dict[str, Tap]:
-        """The Taps by name, in running order; the last one stands before the head."""
+        """The Taps by name, in the order in which they run; the last one is before the head."""
         return {tap.name: tap for tap in self._taps}
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Output:
@@ -136,20 +138,20 @@ class Network(nn.Module):
         )
 
     def continue_from(self, tap: str, activation: Tensor) -> Float[Tensor, "batch classes"]:
-        """Logits as if ``activation`` were the Tap's raw activation (its transforms apply).
+        """Logits of the network run on from a Tap with a raw activation (its transforms apply).
 
-        Raises ValueError for a Tap inside a residual block.
+        Raises ValueError for a Tap that is not on the trunk.
         """
         start = self.taps[tap]
         if not start.on_trunk:
-            raise ValueError(f"Tap '{tap}' is inside a block: the network cannot run on from it")
+            raise ValueError(f"Tap '{tap}' is inside a block: choose a Tap on the trunk")
         x = start.leave(activation)
         for module in self.trunk[self.trunk.index(start) + 1 :]:
             x = module(x)
         return x
 
     def replace(self, old: nn.Module, new: nn.Module) -> None:
-        """Puts ``new`` in the place of ``old``, wherever it stands, and wires anew."""
+        """Replaces the module ``old`` by ``new`` everywhere, and calls `wire` again."""
         for parent in list(self.modules()):
             for name, child in parent.named_children():
                 if child is old:
@@ -159,18 +161,18 @@ class Network(nn.Module):
 
 
 class Wired(nn.Module):
-    """A trunk module with weights, and perhaps Taps, inside (a residual block)."""
+    """A trunk module that contains layers with weights and perhaps Taps: a residual block."""
 
     def entries(self) -> tuple[Edge, ...]:
-        """The weight layers its input meets first."""
-        raise TypeError(f"{type(self).__name__} does not say where its input goes")
+        """The edges from the module's input to the first layers with weights inside."""
+        raise TypeError(f"{type(self).__name__} must define entries()")
 
     def wire(self) -> None:
-        """Sets ``outgoing``, ``_norm`` and ``_incoming`` of the Taps inside."""
+        """Sets ``outgoing``, ``_norm`` and ``_incoming`` of the Taps inside the module."""
 
 
-def _ways_out(rest: Sequence[nn.Module]) -> tuple[Edge, ...]:
-    """Edges from a Tap through the modules that follow it on the trunk."""
+def _outgoing(rest: Sequence[nn.Module]) -> tuple[Edge, ...]:
+    """Edges of a Tap, through the modules that follow it on the trunk."""
     bridge: list[nn.Module] = []
     for position, module in enumerate(rest):
         if isinstance(module, Wired):
@@ -186,7 +188,7 @@ def _ways_out(rest: Sequence[nn.Module]) -> tuple[Edge, ...]:
 
 
 def _sources(before: Sequence[nn.Module]) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
-    """The norm and the weight layer that make a Tap's units."""
+    """The normalisation and the layer with weights that compute a Tap's units."""
     norm: tuple[nn.Module, ...] = ()
     for module in reversed(before):
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -200,11 +202,3 @@ def _sources(before: Sequence[nn.Module]) -> tuple[tuple[nn.Module, ...], tuple[
 
 def _is_norm(module: nn.Module | None) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm) or getattr(module, "is_norm", False)
-
-
-def channel_of(tap: Tap, edge: Edge) -> Int[Tensor, "bridged"]:
-    """For each unit behind an edge's bridge (LeNet's 400 pooled units), the Tap's channel."""
-    index = torch.arange(tap.units, dtype=torch.float32)
-    index = index.reshape(1, -1, *[1] * (len(tap.shape) - 1)).expand(1, *tap.shape)
-    out = edge.bridge(index.contiguous())
-    return out.flatten(2).mean(2)[0].round().long() if out.ndim > 2 else out[0].round().long()

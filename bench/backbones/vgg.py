@@ -1,4 +1,4 @@
-"""A narrow VGG with BatchNorm, from torchvision's layer builder."""
+"""A small VGG with BatchNorm, built by torchvision's ``make_layers``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from legible.bench.backbones.taps import Network, Tap
 def vgg(
     image: tuple[int, int, int], classes: int, width: int = 16, depth: int = 2, stages: int = 3
 ) -> Network:
-    """``stages`` stages of ``depth`` 3x3 convolutions, the width doubling, max-pooling between;
-    then global average pooling and one linear layer. Taps ``conv1`` ... after each ReLU.
+    """VGG with BatchNorm: stages of 3x3 convolutions, global average pooling, one linear layer.
 
-    Three stages keep the last map at a quarter of the image's side: 8 x 8 at 32 pixels.
+    Each of the ``stages`` stages has ``depth`` convolutions; the first stage has ``width``
+    channels, each next one twice as many, and max-pooling stands between stages. Taps after each
+    ReLU: ``conv1``, ``conv2``, ... With three stages the side of the last map is a quarter of the
+    image's: 8 x 8 for 32 pixels.
     """
     plan: list[str | int] = []
     for stage in range(stages):
@@ -28,7 +30,7 @@ def vgg(
     for module in make_layers(plan, batch_norm=True):
         if isinstance(module, nn.Conv2d):
             convs += 1
-            if convs == 1:  # make_layers assumes three input channels
+            if convs == 1:  # make_layers expects three input channels
                 module = nn.Conv2d(image[0], width, 3, padding=1)
             # BatchNorm's shift makes the convolution's bias redundant
             layers[f"conv{convs}"] = nn.Conv2d(
@@ -37,7 +39,7 @@ def vgg(
         elif isinstance(module, nn.BatchNorm2d):
             layers[f"norm{convs}"] = module
         elif isinstance(module, nn.ReLU):
-            layers[f"relu{convs}"] = nn.ReLU()  # torchvision's is in place
+            layers[f"relu{convs}"] = nn.ReLU()  # torchvision's works in place
             layers[f"tap{convs}"] = Tap(f"conv{convs}")
         else:
             pools += 1

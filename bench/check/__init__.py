@@ -1,1 +1,1 @@
-"""The laws that every plugin is held to."""
+"""The conformance check: laws that every plugin must follow."""

@@ -1,11 +1,17 @@
-"""`legible check`: holds a plugin to the laws of its kind, on toy data, on one CPU core.
+"""Checks a plugin against all laws of its kind, on toy data and one CPU core.
 
-from bench.check import check, checks, render
-print(render(check("my_method.py")))
+    from legible import check
 
-@pytest.mark.parametrize("law", checks("my_method.py"), ids=str)
-def test_my_method(law):
-    law()
+    for outcome in check("my_method.py"):
+        print(outcome.status, outcome.law, outcome.reason)
+
+In a test file:
+
+    from legible import checks
+
+    @pytest.mark.parametrize("law", checks("my_method.py"), ids=str)
+    def test_my_method(law):
+        law()
 """
 
 from __future__ import annotations
@@ -17,36 +23,37 @@ from pathlib import Path
 from typing import Any
 
 from legible.bench.check import (
-    backbones,
-    datasets,
-    description,
-    evaluation,
-    metrics,
-    steps,
-    training,
+    backbone_laws,
+    dataset_laws,
+    method_description,
+    method_evaluation,
+    method_steps,
+    method_training,
+    metric_laws,
 )
-from legible.bench.check.law import LAWS, WAITING, Case, Law, Outcome, spoken
-from legible.bench.check.subject import MethodSubject
+from legible.bench.check.laws import LAWS, Case, Law, Outcome, spoken
+from legible.bench.check.method_subject import MethodSubject
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
 
 __all__ = ["Case", "Outcome", "check", "checks", "failed", "render"]
 
-_WIDEST = max(len(name) for laws in LAWS.values() for name in laws)
-_ORDER = (description, training, steps, evaluation)
-_SUBJECTS: dict[str, Callable[..., Any]] = {
+#: The modules with laws of methods, in the order in which their laws are checked.
+METHOD_LAWS = (method_description, method_training, method_steps, method_evaluation)
+SUBJECTS: dict[str, Callable[..., Any]] = {
     "methods": MethodSubject,
-    "metrics": metrics.MetricSubject,
-    "datasets": datasets.DatasetSubject,
-    "backbones": backbones.BackboneSubject,
+    "metrics": metric_laws.MetricSubject,
+    "datasets": dataset_laws.DatasetSubject,
+    "backbones": backbone_laws.BackboneSubject,
 }
+_LONGEST_NAME = max(len(name) for laws in LAWS.values() for name in laws)
 
 
 def check(target: str | Path, **params: Any) -> list[Outcome]:
-    """Every law for everything that a plugin file registers, or for one registered name.
+    """Checks all laws for everything that a plugin file registers, or for one registered name.
 
-    ``params`` replace a method's defaults. Raises UserError for a name or file that is not there;
-    a file that is there but cannot be imported, or registers nothing, is a failed outcome.
+    ``params`` replace a method's defaults. A file that cannot be imported or registers nothing
+    gives one failed outcome. Raises UserError for a name or file that does not exist.
     """
     try:
         cases = checks(target, **params)
@@ -58,60 +65,61 @@ def check(target: str | Path, **params: Any) -> list[Outcome]:
 
 
 def checks(target: str | Path, **params: Any) -> list[Case]:
-    """The laws that apply, not yet tried. Raises UserError where there is nothing to try."""
-    return [
-        Case(kind, subject, name)
-        for kind, subject in ((k, _SUBJECTS[k](n, params)) for k, n in _found(target))
-        for name in _in_order(LAWS[kind])
-    ]
+    """Returns the laws for a plugin file or a registered name as test cases, not yet checked.
+
+    Raises UserError if there is nothing to check.
+    """
+    subjects = [(kind, SUBJECTS[kind](name, params)) for kind, name in _plugins(target)]
+    return [Case(kind, subject, law) for kind, subject in subjects for law in _ordered(LAWS[kind])]
 
 
-def _in_order(laws: Mapping[str, Law]) -> list[str]:
-    """What a method says of itself comes first, then training, then evaluation."""
-    places = {module.__name__: place for place, module in enumerate(_ORDER)}
-    return sorted(laws, key=lambda name: places.get(laws[name].holds.__module__, 0))
+def _ordered(laws: Mapping[str, Law]) -> list[str]:
+    """Names of laws: those of methods in the order of `METHOD_LAWS`, others as registered."""
+    places = {module.__name__: place for place, module in enumerate(METHOD_LAWS)}
+    return sorted(laws, key=lambda name: places.get(laws[name].check.__module__, 0))
 
 
-def _found(target: str | Path) -> list[tuple[str, str]]:
-    """Kind and name of what a file registers, or of the first thing with that name."""
+def _plugins(target: str | Path) -> list[tuple[str, str]]:
+    """Kind and name of all that a file registers, or of the plugin with that name."""
     registry.load()
     if Path(target).suffix == ".py":
-        found = registry.load_plugin(Path(target))
-        if not found:
+        plugins = registry.load_plugin(Path(target))
+        if not plugins:
             raise UserError(f"{target} registers nothing: decorate a class with @register (or a "
                             "function with @metric, @dataset or @backbone)")  # fmt: skip
-        return found
-    for kind, known in registry.KINDS.items():
-        if target in known:
+        return plugins
+    for kind, names in registry.KINDS.items():
+        if target in names:
             return [(kind, str(target))]
-    registry.get("methods", str(target))  # raises, with the nearest name
+    registry.get("methods", str(target))  # raises UserError, with the nearest name
     raise AssertionError
 
 
 def failed(outcomes: Sequence[Outcome]) -> bool:
-    """Whether any law is broken."""
+    """Whether any law fails."""
     return any(outcome.status == "fail" for outcome in outcomes)
 
 
 def render(outcomes: Sequence[Outcome], width: int = 100) -> str:
-    """A table in plain text, a line a law, and a last line that sums up.
+    """Returns a plain-text table with one line per law, and a last line with counts.
 
-    Laws that wait for a broken one are only counted.
+    Laws that were not checked because another one failed share a line.
     """
     blocks = []
     for subject in dict.fromkeys(outcome.subject for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.subject == subject]
-        waiting = Counter(o.reason for o in own if o.reason.startswith(WAITING))
-        lines = [_line(o.status, spoken(o.check), o.reason, width)
-                 for o in own if o.reason not in waiting]  # fmt: skip
-        lines += [_line("skip", f"{n} more laws", reason, width) for reason, n in waiting.items()]
+        blocked = Counter(outcome.reason for outcome in own if outcome.blocked_by)
+        lines = [_line(outcome.status, spoken(outcome.law), outcome.reason, width)
+                 for outcome in own if not outcome.blocked_by]  # fmt: skip
+        lines += [_line("skip", f"{count} more law{'s' if count > 1 else ''}", reason, width)
+                  for reason, count in blocked.items()]  # fmt: skip
         blocks.append("\n".join([subject, *lines]))
-    count = Counter(outcome.status for outcome in outcomes)
-    blocks.append(", ".join(f"{count[status]} {status}" for status in ("pass", "fail", "skip")))
+    counts = Counter(outcome.status for outcome in outcomes)
+    blocks.append(", ".join(f"{counts[status]} {status}" for status in ("pass", "fail", "skip")))
     return "\n\n".join(blocks)
 
 
 def _line(status: str, name: str, reason: str, width: int) -> str:
-    head = f"  {status}  {name:{_WIDEST}}  "
+    head = f"  {status}  {name:{_LONGEST_NAME}}  "
     lines = textwrap.wrap(reason, max(width - len(head), 30), break_long_words=False)
     return ("\n" + " " * len(head)).join([(head + (lines or [""])[0]).rstrip(), *lines[1:]])

@@ -1,12 +1,7 @@
-"""pytest plugin: ``pytest --legible my_method.py`` holds a plugin to its laws, one test each.
+"""A pytest plugin: ``pytest --legible my_method.py`` checks each law as a test.
 
-In a test file of your own, the same is
-
-    from bench.check import checks
-
-    @pytest.mark.parametrize("law", checks("my_method.py"), ids=str)
-    def test_my_method(law):
-        law()
+``--legible`` takes a plugin file or a registered name, and may be repeated. To check the laws in a
+test file of your own, see `legible.checks`.
 """
 
 from __future__ import annotations
@@ -17,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from legible.bench.check.conformance import Case
+    from legible.bench.check.laws import Case
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the option ``--legible``."""
     parser.getgroup("legible").addoption(
         "--legible", action="append", default=[], metavar="FILE_OR_NAME",
-        help="hold a Legible plugin file, or a registered name, to its laws; repeatable",
+        help="check a Legible plugin file, or a registered name, against its laws; repeatable",
     )  # fmt: skip
 
 
@@ -31,13 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
+    """Adds the laws of each ``--legible`` target to the collected tests."""
     for target in config.getoption("--legible"):
-        laws = Laws.from_parent(session, name=target, nodeid=f"legible/{target}")
+        laws = LawCollector.from_parent(session, name=target, nodeid=f"legible/{target}")
         items.extend(laws.collect())
 
 
-class Laws(pytest.Collector):
-    """All laws for one file or name."""
+class LawCollector(pytest.Collector):
+    """All laws for one file or registered name."""
 
     def collect(self) -> Iterator[LawItem]:
         from legible.bench.check.conformance import checks
@@ -52,7 +49,7 @@ class Laws(pytest.Collector):
 
 
 class LawItem(pytest.Item):
-    """One law for one plugin."""
+    """One law for one plugin as a test."""
 
     def __init__(self, *, case: Case, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-"""Toy data with concept masks, and toy networks: small enough to train in a tenth of a second."""
+"""Toy data with concept masks and toy networks, which train in a tenth of a second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ("bar", "column", "square", "dot", "shade")
 
 RECIPE = Recipe(epochs=3, batch=16, lr=2e-2)
 
-#: Backbone and parameters, the one that most methods can use first.
+#: Toy networks: backbone and parameters; a method is checked on the first that it can use.
 NETWORKS: dict[str, tuple[str, dict[str, object]]] = {
     "vgg": ("vgg", {"width": 4, "depth": 1, "stages": 2}),
     "mlp": ("mlp", {"hidden": (16, 12)}),
@@ -33,12 +33,12 @@ NETWORKS: dict[str, tuple[str, dict[str, object]]] = {
 
 @functools.cache
 def toy_data(concepts: bool = True) -> Dataset:
-    """Three shapes at random places on noise; half the images hold a dot, some a shade."""
+    """Three classes of shapes at random places on noise; some images have a dot or a shade."""
     parts = {
         name: _split(count, 17 + i, concepts) for i, (name, count) in enumerate(COUNTS.items())
     }
-    made = make_splits(parts, len(SHAPES))
-    return Dataset("toy", NAMES[:3], made["train"], made["validation"], made["test"], shift=1)
+    splits = make_splits(parts, len(SHAPES))
+    return Dataset("toy", NAMES[:3], splits["train"], splits["validation"], splits["test"], shift=1)
 
 
 def _split(count: int, seed: int, concepts: bool) -> tuple[Tensor, Tensor, Concepts | None]:
@@ -64,7 +64,8 @@ def _split(count: int, seed: int, concepts: bool) -> tuple[Tensor, Tensor, Conce
 
 
 def _rectangles(extent: Tensor, place: Tensor) -> Tensor:
-    """Bool masks (count, SIZE, SIZE) of rectangles at places in [0, 1)."""
+    """Masks (count, SIZE, SIZE) of rectangles; ``extent`` and ``place`` are (2, count), places
+    from 0 to 1."""
     start = (place * (SIZE + 1 - extent)).long().view(2, -1, 1, 1)
     end = start + extent.view(2, -1, 1, 1)
     rows, columns = torch.arange(SIZE).view(1, -1, 1), torch.arange(SIZE).view(1, 1, -1)
@@ -73,14 +74,14 @@ def _rectangles(extent: Tensor, place: Tensor) -> Tensor:
 
 
 def with_blanks(data: Dataset) -> Dataset:
-    """The same data with every fourth training image black: maps without any contrast."""
+    """The data with every fourth training image black."""
     images = data.train.images.clone()
     images[::4] = 0
     return replace(data, train=replace(data.train, images=images))
 
 
 def builder(name: str, data: Dataset) -> Callable[[], Network]:
-    """Builds a toy network for the data."""
+    """Returns a function that builds a toy network for the data."""
     backbone, params = NETWORKS[name]
     build = registry.get("backbones", backbone)
     return lambda: build(data.image, len(data.class_names), **params)
@@ -88,8 +89,8 @@ def builder(name: str, data: Dataset) -> Callable[[], Network]:
 
 @torch.no_grad()
 def flatten_units(network: Network) -> None:
-    """Makes every Tap's first unit dead and its second one constant, where a norm or a weight
-    layer of its own decides about them."""
+    """Makes each Tap's first unit dead and its second unit constant, in the norm or weight layer
+    before the Tap, if it has one."""
     for tap in network.taps.values():
         for module in (tap.norm, tap.incoming):
             weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)

@@ -1,4 +1,4 @@
-"""Commands that look: list, why, show."""
+"""Commands that show what there is: list, show, why."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def list_(
     kind: Annotated[str, typer.Argument(help="methods, metrics, datasets, backbones or suites")],
     plugin: Plugins = None,
     cards: Annotated[
-        bool, typer.Option("--cards", help="Of metrics: everything, as markdown")
+        bool, typer.Option("--cards", help="For metrics: the full cards, as markdown")
     ] = False,
 ) -> None:
-    """List what is there, plugins included, with what could not be imported and why."""
+    """List all methods, metrics, datasets, backbones or suites, plugins included."""
     from legible.bench.plugins import registry
 
     if cards and kind == "metrics":
@@ -42,13 +42,13 @@ def why(
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
 ) -> None:
-    """Say whether a run would be made again, and what changed since."""
+    """Say what has changed since a run was made, and whether it would be made again."""
     from legible.bench.execution.changes import changes
     from legible.bench.execution.progress import CONSOLE
     from legible.bench.execution.workspace import open_workspace
 
-    found = changes(open_workspace(device, plugin or [], runs, data_root), run)
-    for line in found or ["up to date: the next run would reuse it"]:
+    lines = changes(open_workspace(device, plugin or [], runs, data_root), run)
+    for line in lines or ["up to date: the next `legible run` uses it as it is"]:
         CONSOLE.print(line, markup=False)
 
 
@@ -56,14 +56,16 @@ def why(
 def show(
     run: RunName,
     units: Some = None,
-    layer: Annotated[str | None, typer.Option(help="A Tap; default: the last with a map")] = None,
-    out: Annotated[Path | None, typer.Option(help="The PNG to write")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="The layer; default: the last that has a map")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG file to write")] = None,
     device: Device = "auto",
     plugin: Plugins = None,
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
 ) -> None:
-    """Draw the images that excite chosen units most, with where they do."""
+    """Draw the images on which units are most active, and where."""
     from legible.bench.execution.workspace import open_workspace
     from legible.bench.leaderboard.figures.units import draw_run
 
@@ -72,7 +74,7 @@ def show(
 
 
 def show_list(kind: str, plugins: Sequence[Path]) -> None:
-    """Prints names with a line each. UserError for an unknown kind."""
+    """Prints all names of a kind with descriptions. Raises UserError for an unknown kind."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -98,7 +100,7 @@ def show_list(kind: str, plugins: Sequence[Path]) -> None:
 
 
 def describe(kind: str, item: Any) -> str:
-    """The first sentence of an item's docstring, with its kind, aspect or direction."""
+    """The first line of an item's docstring, with its kind, or its aspect and direction."""
     if kind == "metrics":
         arrow = {"higher": "↑", "lower": "↓", "neither": "·"}[item.better]
         return f"{arrow} {item.aspect}{' (headline)' if item.headline else ''}: {item.summary}"

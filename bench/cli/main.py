@@ -1,16 +1,19 @@
-"""The entry point: all commands, and errors in one line. Torch is imported late."""
+"""The command `legible`: runs one command, and prints a user's error in one line.
+
+Commands import torch and the benchmark when they run, so that help is quick.
+"""
 
 from __future__ import annotations
 
 import sys
 
-from legible.bench.cli import inspection, plugins, results, runs  # noqa: F401  (adds commands)
+from legible.bench.cli import inspection, plugins, results, runs  # noqa: F401  (adds the commands)
 from legible.bench.cli.app import app
 from legible.bench.cli.options import STOPPED, error_message
 
 
 def main() -> None:
-    """Runs one command. A user's mistake is one line, Ctrl-C is no stack trace."""
+    """Runs one command and exits with its code. A user's error or Ctrl-C is printed in one line."""
     try:
         code = app(standalone_mode=False)  # typer.Exit(code) comes back as a number
     except KeyboardInterrupt:

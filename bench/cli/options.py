@@ -1,4 +1,4 @@
-"""Arguments and options that commands share, and the message for an error."""
+"""Arguments and options that commands share, and the message of an error."""
 
 from __future__ import annotations
 
@@ -9,34 +9,37 @@ import typer
 
 from legible.bench.errors import UserError
 
-SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A built-in suite or a .toml file")]
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A plugin file; repeatable")
+SuiteName = Annotated[
+    str, typer.Argument(metavar="SUITE", help="The name of a built-in suite, or a .toml file")
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="Where runs are kept")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="A plugin file; may be repeated"),
+]
+Runs = Annotated[Path, typer.Option("--runs", help="The folder of runs")]
 DataRoot = Annotated[
-    Path | None, typer.Option("--data-root", help="Where data lies (or LEGIBLE_DATA)")
+    Path | None, typer.Option("--data-root", help="The folder of data; default: $LEGIBLE_DATA")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Some = Annotated[str | None, typer.Option(metavar="A,B", help="Only these, comma-separated")]
-Jobs = Annotated[int, typer.Option(help="Worker processes; 0: one a core")]
-Results = Annotated[Path, typer.Option(help="Where leaderboards and ledgers lie")]
+Some = Annotated[str | None, typer.Option(metavar="A,B", help="Only these, separated by commas")]
+Jobs = Annotated[int, typer.Option(help="Number of worker processes; 0: one for each core")]
+Results = Annotated[Path, typer.Option(help="The folder of leaderboards and ledgers")]
 
 
 def names(text: str | None) -> list[str] | None:
-    """``a,b`` as a list; None where the option is not given."""
+    """``a,b`` as a list; None if the option is not given."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
 def some(option: str, text: str | None) -> list[str] | None:
-    """Like `names`, but typer.BadParameter for an empty list."""
+    """Like `names`, but raises typer.BadParameter for an empty list."""
     if (parts := names(text)) == []:
         raise typer.BadParameter(f"--{option} is empty: name some, or leave it out for all")
     return parts
 
 
 def numbers(option: str, text: str | None) -> list[int] | None:
-    """``0,1`` as whole numbers from 0; typer.BadParameter for anything else."""
+    """``0,1`` as a list of whole numbers. Raises typer.BadParameter for anything else."""
     parts = some(option, text)
     if parts is None:
         return None
@@ -45,11 +48,11 @@ def numbers(option: str, text: str | None) -> list[int] | None:
     return list(dict.fromkeys(int(part) for part in parts))
 
 
-STOPPED = "stopped; the same command continues where this one was"
+STOPPED = "stopped; the same command continues where this one ended"
 
 
 def error_message(error: Exception) -> tuple[str, int]:
-    """The message and exit code for an exception; an unexpected one is raised again."""
+    """The message and exit code of a user's error; any other exception is raised again."""
     if isinstance(error, typer.Abort):
         return STOPPED, 130
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own errors

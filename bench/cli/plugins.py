@@ -1,4 +1,4 @@
-"""Commands for authors of plugins: new, check."""
+"""Commands for authors of plugins: check, new."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from legible.bench.cli.app import app
 @app.command(epilog="Example: legible new method my_method")
 def new(
     kind: Annotated[str, typer.Argument(help="method, metric or dataset")],
-    name: Annotated[str, typer.Argument(help="Its name, and the file's")],
-    folder: Annotated[Path, typer.Option(help="Where the file goes")] = Path(),
+    name: Annotated[str, typer.Argument(help="The name of the plugin and of its file")],
+    folder: Annotated[Path, typer.Option(help="The folder of the new file")] = Path(),
 ) -> None:
-    """Write a commented starting file that passes `legible check` as it stands."""
+    """Write a new plugin file with comments, which passes `legible check`."""
     from legible.bench.plugins.scaffold import write_plugin
 
     print(write_plugin(kind, name, folder))
@@ -24,9 +24,12 @@ def new(
 
 @app.command(epilog="Example: legible check my_method.py")
 def check(
-    target: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A plugin file or a name")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="FILE|NAME", help="A plugin file or a registered name"),
+    ],
 ) -> None:
-    """Hold a plugin to the laws: pass, fail or skip, with a reason a line."""
+    """Check a plugin against the laws: pass, fail or skip, with the reason."""
     from legible.bench.check import conformance
 
     outcomes = conformance.check(target)

@@ -35,13 +35,14 @@ def publish(
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
     results: Results = Path("results"),
-    cost: Annotated[bool, typer.Option(help="Measure costs that are not known yet")] = True,
+    cost: Annotated[bool, typer.Option(help="Measure costs that are not measured yet")] = True,
     formats: Annotated[
-        str, typer.Option("--format", help="Besides the README: csv, json, html, latex")
+        str,
+        typer.Option("--format", help="Besides the README: csv, json, html, latex"),
     ] = "csv,json,html",
     pictures: Annotated[bool, typer.Option(help="Draw each method's units and modules")] = True,
 ) -> None:
-    """Write the leaderboard with its pictures, the score table and the report of a suite."""
+    """Write the leaderboard of a suite with its figures, the score table and the report."""
     from legible.bench.api import prepare
     from legible.bench.leaderboard.publish import write_publication
 
@@ -62,7 +63,7 @@ def publish(
 @app.command(epilog="Example: legible export quick --methods my_method --origin 'Lab X'")
 def export(
     suite: SuiteName,
-    origin: Annotated[str, typer.Option(help="Who submits: shown beside every row")],
+    origin: Annotated[str, typer.Option(help="Who submits; shown beside every row")],
     out: Annotated[Path, typer.Option(help="The file to write")] = Path("submission.json"),
     methods: Some = None,
     plugin: Plugins = None,
@@ -71,7 +72,7 @@ def export(
     data_root: DataRoot = None,
     results: Results = Path("results"),
 ) -> None:
-    """Pack scores, manifests and plugin sources of finished runs into one file."""
+    """Write scores, manifests and plugin sources of finished runs into one file, to submit it."""
     from legible.bench.api import prepare
     from legible.bench.scores import exchange
 
@@ -85,32 +86,32 @@ def export(
 @app.command(epilog="Example: legible merge quick lab_x.json && legible publish quick")
 def merge(
     suite: SuiteName,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Submissions")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Submission files")],
     results: Results = Path("results"),
     device: Device = "auto",
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
 ) -> None:
-    """Check submissions and add their rows to what `publish` shows. Executes nothing in them."""
+    """Check submissions and add their rows to the leaderboard. Nothing in them is executed."""
     from legible.bench.api import prepare
     from legible.bench.scores import exchange
 
     here = prepare(suite, device=device, runs=runs, data_root=data_root, results=results)
-    for place in exchange.accept(here.workspace, here.suite, here.specs, files, results):
-        print(place)
+    for path in exchange.accept(here.workspace, here.suite, here.specs, files, results):
+        print(path)
 
 
 @app.command(epilog="Example: legible verify quick lab_x.json --plugin my_method.py")
 def verify(
     suite: SuiteName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submission")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A submission file")],
     plugin: Plugins = None,
     results: Results = Path("results"),
     device: Device = "auto",
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
 ) -> None:
-    """Rerun one seed of a submission with the code that is here, and flag what disagrees."""
+    """Rerun one seed of a submission with the code on this machine, and compare the values."""
     from legible.bench.api import prepare
     from legible.bench.scores import exchange
 

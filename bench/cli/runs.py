@@ -21,7 +21,7 @@ from legible.bench.cli.options import (
     some,
 )
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, and run nothing")]
 
 
 @app.command(epilog="Example: legible run quick --methods plain,sync --seeds 0,1 --jobs 2")
@@ -38,10 +38,11 @@ def run(
     results: Results = Path("results"),
     dry_run: DryRun = False,
     slurm: Annotated[
-        str | None, typer.Option(metavar="KEY=VALUE,...", help="Submit to Slurm instead")
+        str | None,
+        typer.Option(metavar="KEY=VALUE,...", help="Submit the runs to Slurm"),
     ] = None,
 ) -> None:
-    """Train and score every run of a suite that is not done yet."""
+    """Train and score all runs of a suite that are not done yet."""
     from legible.bench.api import prepare
     from legible.bench.execution import schedule
     from legible.bench.execution import slurm as cluster
@@ -72,11 +73,11 @@ def tune(
     results: Results = Path("results"),
     dry_run: DryRun = False,
 ) -> None:
-    """Choose every method's setting by the same number of trials, on validation data alone."""
+    """Choose each method's setting: the same number of trials for all, on validation data alone."""
     from legible.bench.execution import schedule
     from legible.bench.execution.workspace import open_workspace
     from legible.bench.suites.schema import find_suite, read_suite, with_plugins
-    from legible.bench.tuning.trials import plan
+    from legible.bench.tuning.trials import plan_trials
     from legible.bench.tuning.tune import run_trials
 
     suite_file = read_suite(find_suite(suite))
@@ -85,7 +86,7 @@ def tune(
     whole = with_plugins(suite_file, plugin or [])
     only = (some("methods", methods), some("datasets", datasets))
     if dry_run:
-        schedule.show_plan(workspace, [planned.spec for planned in plan(whole, *only)])
+        schedule.show_plan(workspace, [trial.spec for trial in plan_trials(whole, *only)])
     else:
         print(run_trials(workspace, whole, results, jobs, files, *only))
 
@@ -102,10 +103,10 @@ def adopt(
     data_root: DataRoot = None,
     results: Results = Path("results"),
 ) -> None:
-    """Rerun one seed of each published row; where it is equal, keep the row under the new code.
+    """Keep published rows after a change of code, if a rerun of one seed gives equal numbers.
 
-    For tables that were made by earlier code: rows whose rerun seed is equal to the last digit
-    take the names that runs have now; the others are listed as stale and stay as they are.
+    Rows whose rerun is equal to the last digit take the run names of the present code. The others
+    are listed as stale and stay as they are.
     """
     from legible.bench.api import prepare
     from legible.bench.scores.adopt import adopt_published

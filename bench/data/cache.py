@@ -16,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from legible.bench.source_keys import content_key
 from legible.bench.data.base import Split, make_splits
+from legible.bench.source_keys import content_key
 from legible.metrics.network import Concepts
+
 
 class CacheEntry(NamedTuple):
     """What one file of the cache holds: tensors by name, and notes that JSON can hold."""

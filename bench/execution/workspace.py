@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 
 from legible.bench.backbones.taps import Network
-from legible.bench.source_keys import content_hashes, content_key
 from legible.bench.data.base import DataMissing, Dataset, data_root
 from legible.bench.errors import UserError, one_line
 from legible.bench.execution.store import Run, Store
@@ -21,11 +20,12 @@ from legible.bench.scoring import probe as probe_file
 from legible.bench.scoring import splits as splits_file
 from legible.bench.scoring.probe import probe_network, resolve
 from legible.bench.scoring.score import short_hash
-from legible.bench.scoring.splits import judging_images
+from legible.bench.scoring.splits import scoring_images
+from legible.bench.source_keys import content_hashes, content_key
 from legible.bench.suites.run_spec import RunSpec, canonical
 from legible.bench.training import fit as fit_file
 from legible.bench.training.checkpoint import restore
-from legible.bench.training.fit import build
+from legible.bench.training.fit import build_network
 from legible.methods.base import Method, unmet
 from legible.metrics.base import Probe
 
@@ -125,9 +125,9 @@ class Workspace:
         data = self.data_of(spec)
         builder = registry.get("backbones", spec.backbone)
         method = registry.get("methods", spec.method)(**spec.params)
-        network = build(
+        network = build_network(
             lambda: builder(data.image, len(data.class_names), **spec.net),
-            method, data.train, spec.seed, self.device,
+            method, data.train, spec.seed,
         )  # fmt: skip
         return network, method, data
 
@@ -143,7 +143,7 @@ class Workspace:
         """The probe of a finished run on the first images of a split; "test" stands for the images
         that the run's stage is judged on."""
         network, method, data = self.load(spec)
-        images = judging_images(data, split, spec.stage, spec.probe)
+        images = scoring_images(data, split, spec.stage, spec.probe)
         probe = probe_network(network, method, images, spec.layers, seed=spec.seed)
         return replace(probe, history=self.run_of(spec).require_manifest().history)
 

@@ -1,4 +1,4 @@
-"""What a leaderboard is made of: rows, columns and cells, apart from how they are rendered."""
+"""The data that all tables and figures of a leaderboard are made from."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
-from legible.bench.leaderboard.reasons import SeedReason, merge
+from legible.bench.leaderboard.missing_values import SeedReason, merge
 from legible.bench.scores.score_table import tidy
 from legible.bench.statistics.intervals import Interval, t_interval
 from legible.bench.suites.run_spec import BASELINE, Block, RowKey
 from legible.bench.tuning.ledger import Ledger
 from legible.metrics.base import ASPECTS, METRICS, Metric
 
+#: Watched metrics of one row by name, as (seeds, epochs); see `figures.training_curves`.
+Histories = Mapping[str, Float[np.ndarray, "seeds epochs"]]
+
 
 class Row(NamedTuple):
-    """A method with its non-default parameters."""
+    """A row of the leaderboard: a method with its non-default parameters."""
 
     method: str
     params: str
@@ -35,20 +39,19 @@ class Row(NamedTuple):
 
     @property
     def ranked(self) -> bool:
-        """Nulls and controls stand outside the ranks."""
+        """Whether it takes part in the ranks. Null rows and controls do not."""
         return self.kind == "method"
 
 
 class Column(NamedTuple):
-    """A metric at the layer it is shown for."""
+    """A metric at one layer."""
 
     metric: Metric
     layer: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Measurement:
-    """What one row of the table says."""
+class _Score(NamedTuple):
+    """The parts of a row of the score table that belong to its value."""
 
     seed: int
     value: float
@@ -58,18 +61,21 @@ class _Measurement:
 
 
 @dataclass(frozen=True, eq=False)
-class TableCell:
-    """One row and column of one block, over seeds."""
+class SeedValues:
+    """The values of one row for a metric at one layer of one block: one for each seed.
+
+    ``values`` are headline means, NaN where there is none; ``reasons`` say why values are missing.
+    """
 
     seeds: tuple[int, ...]
-    values: np.ndarray  # headline means, one a seed, NaN: not measured
+    values: Float[np.ndarray, "seeds"]
     undefined: int
     count: int
-    reasons: tuple[str, ...]  # why values are missing
+    reasons: tuple[str, ...]
 
     @cached_property
     def interval(self) -> Interval:
-        """Mean over seeds with its 95 % t interval."""
+        """The mean over seeds with its 95 % t interval."""
         return t_interval(self.values)
 
     @property
@@ -78,22 +84,22 @@ class TableCell:
 
     @property
     def half(self) -> float:
-        """Half the 95 % t interval; NaN below two seeds."""
+        """Half the width of the 95 % t interval; NaN below two seeds."""
         return float(self.interval.half)
 
 
 @dataclass(frozen=True, eq=False)
 class Board:
-    """All that the renderers need. Only ``scores`` has no default.
+    """All data of one leaderboard. Only ``scores`` is required.
 
-    ``headline`` maps an aspect to its one ranked metric (default: the metrics' own flags).
+    ``headline`` maps an aspect to its headline metric (default: the metrics' own flags).
     ``layers`` maps (dataset, backbone) to layer names in the network's order.
-    ``trained_on`` maps a method to metrics that its loss nearly minimises; ``marks`` maps a method
-    to a remark (a layer it replaces), ``remarks`` a metric (a law it breaks). ``photographs`` names
-    datasets of photographs with concept masks, ``unmasked`` those that have no masks at all;
-    ``attributions`` are credits that published images need. ``dynamics`` holds watched metrics by
-    epoch (see `bench.publish.dynamics`). ``docs`` is where docs/metrics.md lies, seen from the
-    README.
+    ``trained_on`` maps a method to the metrics that its loss nearly minimises. ``marks`` maps a
+    method to a footnote (a layer it replaces), ``remarks`` a metric to one (a law it breaks).
+    ``photographs`` names the datasets of photographs with concept masks, ``unmasked`` the datasets
+    without any masks. ``attributions`` are credits that published images need. ``dynamics`` holds
+    the watched metrics by epoch. ``ledger`` holds the trials of a tuned suite, ``algorithms`` the
+    attribution scores of each algorithm. ``docs`` is the path of docs/metrics.md from the README.
     """
 
     scores: pd.DataFrame
@@ -108,64 +114,75 @@ class Board:
     photographs: Collection[str] = ()
     unmasked: Collection[str] = ()
     attributions: Sequence[str] = ()
-    figures: Sequence[tuple[str, str]] = ()  # shown: file below the README, caption
-    gallery: Sequence[
-        tuple[Block, tuple[str, str], str, str]
-    ] = ()  # linked: block, row, kind, file
-    dynamics: Mapping[Block, Mapping[tuple[str, str], Mapping[str, np.ndarray]]] = field(
-        default_factory=dict
-    )
-    ledger: Ledger | None = None  # of a tuned suite
-    algorithms: pd.DataFrame = field(default_factory=pd.DataFrame)  # attributions one by one
+    dynamics: Mapping[Block, Mapping[RowKey, Histories]] = field(default_factory=dict)
+    ledger: Ledger | None = None
+    algorithms: pd.DataFrame = field(default_factory=pd.DataFrame)
     docs: str = "../../docs/metrics.md"
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
 
+    # ------------------------------------------------------------- blocks, rows, metrics
+
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The tidy scores."""
+        """The score table in its standard order."""
         return tidy(self.scores)
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """By name, numbers in it by their value: 5 shots come before 10."""
-        found = [Block(*pair) for pair in _distinct(self.table, ["dataset", "backbone"])]
-        return sorted(found, key=lambda block: [_natural(name) for name in block])
+        """All blocks by name. Numbers in names are ordered by value: 5 shots come before 10."""
+        blocks = [Block(*pair) for pair in _distinct(self.table, ["dataset", "backbone"])]
+        return sorted(blocks, key=lambda block: [_natural(name) for name in block])
 
     @cached_property
     def rows(self) -> list[Row]:
-        """plain first, then methods, controls and nulls, each by name."""
-        found: dict[tuple[str, ...], Row] = {}
-        for row in _distinct(self.table, ["method", "params", "label", "kind"]):
-            found.setdefault(row[:2], Row(row[0], row[1], row[2] or row[0], row[3]))
+        """All rows: plain first, then methods, controls and null rows, each by name."""
+        rows: dict[tuple[str, ...], Row] = {}
+        for method, params, label, kind in _distinct(
+            self.table, ["method", "params", "label", "kind"]
+        ):
+            rows.setdefault((method, params), Row(method, params, label or method, kind))
         kinds = ["method", "control", "null"]
-        return sorted(found.values(), key=lambda row: (
+        return sorted(rows.values(), key=lambda row: (
             row.key != BASELINE, kinds.index(row.kind), row.method, row.params != "{}", row.params,
         ))  # fmt: skip
 
+    def rows_of(self, block: Block) -> list[Row]:
+        """The rows that have an entry in a block, including failed and missing ones."""
+        table = self.of_block(self.table, block)
+        keys = set(zip(table["method"], table["params"], strict=True))
+        return [row for row in self.rows if row.key in keys]
+
+    @staticmethod
+    def of_block(table: pd.DataFrame, block: Block) -> pd.DataFrame:
+        """The part of a table that belongs to a block."""
+        return table[(table["dataset"] == block.dataset) & (table["backbone"] == block.backbone)]
+
     @cached_property
     def baseline(self) -> Row | None:
+        """The row of plain training."""
         return next((row for row in self.rows if row.key == BASELINE), None)
 
     @cached_property
     def headlines(self) -> dict[str, str]:
-        """The ranked metric of each aspect that has one, in the order of the aspects."""
+        """The headline metric of each aspect that has one, in the order of the aspects."""
         flagged = {m.aspect: m.name for m in self.metrics.values() if m.headline}
-        chosen = {**flagged, **self.headline}
-        return {a: chosen[a] for a in self.aspects if chosen.get(a) in self.measured.values}
+        names = {**flagged, **self.headline}
+        return {a: names[a] for a in self.aspects if names.get(a) in self.metric_names}
 
     @cached_property
-    def measured(self) -> pd.Series:
-        """Names of the metrics in the table, each once."""
+    def metric_names(self) -> list[str]:
+        """The metrics in the table."""
         names = self.table["metric"]
-        return names[names != ""].drop_duplicates()
+        return names[names != ""].drop_duplicates().tolist()
 
     @cached_property
     def aspects(self) -> list[str]:
-        found = self.table.loc[self.table["metric"] != "", "aspect"].unique()
-        return [a for a in ASPECTS if a in found] + sorted(set(found) - set(ASPECTS))
+        """The aspects in the table: the known ones in their order, then others by name."""
+        names = self.table.loc[self.table["metric"] != "", "aspect"].unique()
+        return [a for a in ASPECTS if a in names] + sorted(set(names) - set(ASPECTS))
 
     def metric(self, name: str) -> Metric:
-        """The metric's description; a bare one where the metric is no longer registered."""
+        """A metric's description; one without text if the metric is not registered any more."""
         if name in self.metrics:
             return self.metrics[name]
         aspect = self.table.loc[self.table["metric"] == name, "aspect"].iloc[0]
@@ -175,107 +192,102 @@ class Board:
             name.replace("_", " "), infinite, "",
         )  # fmt: skip
 
-    def columns(self, block: Block, names: Iterable[str]) -> list[Column]:
-        """Metrics of a block at the last layer where one has a value (at "" where none has)."""
-        return [
-            Column(self.metric(name), self.places[block][name])
-            for name in names
-            if name in self.places[block]
-        ]
-
-    def of_aspect(self, aspect: str) -> list[str]:
+    def metrics_of(self, aspect: str) -> list[str]:
         """The metrics of an aspect, its headline first."""
         table = self.table
         names = sorted(set(table.loc[table["aspect"] == aspect, "metric"]) - {""})
         return sorted(names, key=lambda name: (name != self.headlines.get(aspect), name))
 
+    def columns(self, block: Block, names: Iterable[str]) -> list[Column]:
+        """Metrics of a block, each at the layer that is shown (see `shown_layers`)."""
+        layers = self.shown_layers[block]
+        return [Column(self.metric(name), layers[name]) for name in names if name in layers]
+
     @cached_property
-    def places(self) -> dict[Block, dict[str, str]]:
-        """For each block and metric, the layer shown."""
-        found: dict[Block, dict[str, str]] = {block: {} for block in self.blocks}
+    def shown_layers(self) -> dict[Block, dict[str, str]]:
+        """For each block and metric the layer shown: the last one at which the metric has a value,
+        or the last one if it has none."""
+        layers: dict[Block, dict[str, str]] = {block: {} for block in self.blocks}
         rows = self.table[self.table["metric"] != ""]
         groups = rows.groupby(["dataset", "backbone", "metric"], sort=True)
         for (dataset, backbone, name), group in groups:
             block = Block(str(dataset), str(backbone))
             valued = group.loc[group["value"].notna(), "layer"]
-            layers = valued if len(valued) else group["layer"]
-            found[block][str(name)] = self.in_order(block, layers)[-1]
-        return found
+            candidates = valued if len(valued) else group["layer"]
+            layers[block][str(name)] = self.in_order(block, candidates)[-1]
+        return layers
 
     def in_order(self, block: Block, layers: Iterable[str]) -> list[str]:
-        """Distinct layer names in the network's order; unknown ones by name before them."""
+        """Distinct layer names in the network's order; unknown ones come first, by name."""
         order = list(self.layers.get((block.dataset, block.backbone), ()))
         return sorted(set(layers), key=lambda n: (order.index(n) if n in order else -1, n))
 
-    def cell(self, block: Block, row: Row, column: Column) -> TableCell:
-        """A row's values for a column over seeds, and why any are missing."""
+    # ------------------------------------------------------------- values
+
+    def seed_values(self, block: Block, row: Row, column: Column) -> SeedValues:
+        """The values of a row for a column by seed, and why any are missing."""
         key = (*block, *row.key, column.layer, column.metric.name)
-        if key not in self._cells:
-            self._cells[key] = self._cell(block, row, column)
-        return self._cells[key]
+        if key not in self._seed_values:
+            failures = self.failures.get((block, row.key), ())
+            scores = self._scores.get(key, ())
+            reasons = merge(
+                SeedReason(s.seed, s.reason or "undefined, no reason recorded")
+                for s in scores
+                if s.reason or np.isnan(s.value)
+            )
+            unscored = [] if scores or failures else ["not scored"]
+            self._seed_values[key] = SeedValues(
+                tuple(s.seed for s in scores), np.array([s.value for s in scores], dtype=float),
+                sum(s.undefined for s in scores), sum(s.count for s in scores),
+                (*reasons, *failures, *unscored),
+            )  # fmt: skip
+        return self._seed_values[key]
 
     @cached_property
-    def _cells(self) -> dict[tuple[str, ...], TableCell]:
+    def _seed_values(self) -> dict[tuple[str, ...], SeedValues]:
         return {}
 
-    def _cell(self, block: Block, row: Row, column: Column) -> TableCell:
-        failures = self.failures.get((*block, *row.key), ())
-        key = (*block, *row.key, column.layer, column.metric.name)
-        found = self._measurements.get(key, ())
-        reasons = merge(
-            SeedReason(m.seed, m.reason or "undefined, no reason recorded")
-            for m in found
-            if m.reason or np.isnan(m.value)
-        )
-        unscored = [] if found or failures else ["not scored"]
-        return TableCell(
-            tuple(m.seed for m in found), np.array([m.value for m in found], dtype=float),
-            sum(m.undefined for m in found), sum(m.count for m in found),
-            (*reasons, *failures, *unscored),
-        )  # fmt: skip
-
     @cached_property
-    def _measurements(self) -> dict[tuple[str, ...], list[_Measurement]]:
-        """The rows of each cell and column, by seed."""
+    def _scores(self) -> dict[tuple[str, ...], list[_Score]]:
+        """The scores of each block, row, layer and metric, by seed."""
         keys = ["dataset", "backbone", "method", "params", "layer", "metric"]
         rows = self.table[self.table["metric"] != ""]
-        out: dict[tuple[str, ...], list[_Measurement]] = {}
-        of = zip(*(rows[name].tolist() for name in keys), strict=True)
-        what = zip(*(rows[name].tolist() for name in _Measurement.__slots__), strict=True)
-        for key, values in zip(of, what, strict=True):
-            out.setdefault(key, []).append(_Measurement(*values))
-        return out
+        scores: dict[tuple[str, ...], list[_Score]] = {}
+        places = zip(*(rows[name].tolist() for name in keys), strict=True)
+        values = zip(*(rows[name].tolist() for name in _Score._fields), strict=True)
+        for place, value in zip(places, values, strict=True):
+            scores.setdefault(place, []).append(_Score(*value))
+        return scores
 
     @cached_property
-    def failures(self) -> dict[tuple[str, ...], tuple[str, ...]]:
-        """Why whole cells of (dataset, backbone, method, params) gave no scores, by seed."""
+    def failures(self) -> dict[tuple[Block, RowKey], tuple[str, ...]]:
+        """Why runs gave no scores at all: the reasons of each block and row, with the seeds."""
         keys = ["dataset", "backbone", "method", "params"]
-        rows = self.table[self.table["metric"] == ""]
-        return {
-            tuple(map(str, key)): tuple(
-                merge(
-                    SeedReason(int(s), f"{status}: {reason or 'no reason recorded'}")
-                    for s, status, reason in zip(
-                        group["seed"], group["status"], group["reason"], strict=True
-                    )
-                )
-            )
-            for key, group in rows.groupby(keys)
-        }
+        failures = {}
+        for key, group in self.table[self.table["metric"] == ""].groupby(keys):
+            dataset, backbone, method, params = map(str, key)
+            columns = (group["seed"], group["status"], group["reason"])
+            failures[Block(dataset, backbone), RowKey(method, params)] = tuple(merge(
+                SeedReason(int(seed), f"{status}: {reason or 'no reason recorded'}")
+                for seed, status, reason in zip(*columns, strict=True)
+            ))  # fmt: skip
+        return failures
 
-    def values(self, block: Block, rows: Sequence[Row], columns: Sequence[Column]) -> np.ndarray:
-        """Values paired by seed, shape (seeds, rows, columns); NaN where there is none."""
-        cells = [[self.cell(block, row, column) for column in columns] for row in rows]
-        seeds = sorted({seed for line in cells for cell in line for seed in cell.seeds})
+    def values(
+        self, block: Block, rows: Sequence[Row], columns: Sequence[Column]
+    ) -> Float[np.ndarray, "seeds rows columns"]:
+        """Values paired by seed; NaN where there is none."""
+        places = [[self.seed_values(block, row, column) for column in columns] for row in rows]
+        seeds = sorted({seed for line in places for place in line for seed in place.seeds})
         out = np.full((len(seeds), len(rows), len(columns)), np.nan)
-        for i, line in enumerate(cells):
-            for j, cell in enumerate(line):
-                out[[seeds.index(seed) for seed in cell.seeds], i, j] = cell.values
+        for i, line in enumerate(places):
+            for j, place in enumerate(line):
+                out[[seeds.index(seed) for seed in place.seeds], i, j] = place.values
         return out
 
 
 def _natural(name: str) -> list[tuple[float, str]]:
-    """A key that sorts digits in a name as numbers."""
+    """A key that sorts the digits in a name as numbers."""
     return [(float(part), "") if part.isdecimal() else (math.inf, part)
             for part in re.split(r"(\d+)", name) if part]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What the numbers allow to be said, in sentences generated from them, and what they do not."""
+"""What can be concluded from a leaderboard, as sentences generated from its numbers."""
 
 from __future__ import annotations
 
@@ -8,56 +8,64 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from legible.bench.leaderboard.blocks import rows_of, triangle
 from legible.bench.leaderboard.board import Row
-from legible.bench.leaderboard.cells import ARROWS
 from legible.bench.leaderboard.standings import (
     TASK,
-    Against,
+    PooledDifferences,
     Standings,
-    against_plain,
-    block_differences,
+    pooled_differences,
 )
-from legible.bench.text import decimals, digits_with_half, number, settings
-from legible.metrics.base import Metric
+from legible.bench.leaderboard.tables.table import ARROWS
+from legible.bench.text import (
+    decimals,
+    digits_with_half,
+    listed,
+    mean_and_half,
+    number,
+    settings,
+)
+
+#: How the differences in the sentences were computed.
+METHOD = (
+    "Differences to plain in the headline metric of each aspect, paired by seed and averaged over "
+    "the blocks, each ± half of its 95 % interval over further seeds on these very blocks. A "
+    "difference is listed if Holm's correction over all methods and aspects leaves p < .05."
+)
+UNTESTED = (
+    "no method has two seeds that plain has too, so no difference can be told from the noise of "
+    "training"
+)
+SUGGESTIVE = "Suggestive only: the interval excludes 0, but not after correction for {} tests"
 
 
 class Sentence(NamedTuple):
-    """One statement: what it is about, and the statement, in plain text."""
+    """One statement: its subject and the statement itself, as plain text."""
 
     about: str
     text: str
 
 
 def conclusions(standings: Standings) -> list[Sentence]:
-    """The statements, in reading order. Empty where there is nothing to compare with plain."""
+    """All statements, in reading order. Empty if there is nothing to compare with plain."""
     board = standings.board
     names = [n for n in board.headlines.values() if board.metric(n).better != "neither"]
-    methods = [row for row in standings.rows if row is not board.baseline]
     nulls = [row for row in board.rows if row.kind == "null"]
-    found = against_plain(board, methods, names)
-    if found is None:
+    differences = pooled_differences(board, standings.others, names)
+    if differences is None:
         return []
-    if np.isnan(found.adjusted).all():
+    if np.isnan(differences.adjusted).all():
         return [Sentence("Nothing can be concluded yet", UNTESTED)]
-    metrics = [board.metric(name) for name in names]
-    clear = found.clear
-    hinted = ~clear & (np.abs(found.interval.mean) > found.interval.half)
-    out = [Sentence(a[:1].upper() + a[1:], t) for a, t in _named(standings, found, metrics, clear)]
-    out += _undecided(found, metrics, clear)
-    hints = [f"{about}: {text}" for about, text in _named(standings, found, metrics, hinted)]
-    tests = np.isfinite(found.adjusted).sum()
-    out += [Sentence(HINTS.format(tests), "; ".join(hints))] if hints else []
-    out += [*_single_blocks(standings, found, metrics), *_tiers(standings)]
-    out += _unbeaten(standings, nulls, [m.name for m in metrics if m.aspect != TASK])
-    return [*out, _resolution(found, metrics), *_shared(standings)]
-
-
-HINTS = "Hints, lost in the correction for {} comparisons (the interval excludes 0)"
-
-UNTESTED = (
-    "no method has two seeds beside plain, so no difference can be told from the noise of training"
-)
+    interval, significant = differences.interval, differences.significant
+    suggestive = ~significant & (np.abs(interval.mean) > interval.half)
+    out = [Sentence(about[:1].upper() + about[1:], text)
+           for about, text in _by_metric(standings, differences, significant)]  # fmt: skip
+    out += _without_difference(differences)
+    parts = [f"{about}: {text}" for about, text in _by_metric(standings, differences, suggestive)]
+    tests = np.isfinite(differences.adjusted).sum()
+    out += [Sentence(SUGGESTIVE.format(tests), "; ".join(parts))] if parts else []
+    out += [*_single_blocks(standings, differences), *_tiers(standings)]
+    out += _null_rows(standings, nulls, [n for n in names if board.metric(n).aspect != TASK])
+    return [*out, _smallest_effects(differences), *_shared(standings)]
 
 
 def _name(row: Row) -> str:
@@ -65,77 +73,67 @@ def _name(row: Row) -> str:
     return f"{row.label} [{extra}]" if extra else row.label
 
 
-def listed(names: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+def difference_digits(differences: PooledDifferences, metric: int) -> int:
+    """Digits after the point for the differences in one metric."""
+    interval = differences.interval
+    return digits_with_half(interval.mean[:, metric], interval.half[:, metric])
 
 
-def _named(
-    standings: Standings,
-    found: Against,
-    metrics: Sequence[Metric],
-    chosen: Bool[np.ndarray, "rows metrics"],
+def _by_metric(
+    standings: Standings, differences: PooledDifferences, listable: Bool[np.ndarray, "rows metrics"]
 ) -> list[Sentence]:
-    """A sentence for each metric with a chosen difference: which methods are better or worse."""
+    """A sentence for each metric with a listable difference: who is better or worse than plain."""
     out = []
-    for c, metric in enumerate(metrics):
-        digits = places(found, c)
+    for c, metric in enumerate(differences.metrics):
+        better = differences.better[:, c]
         parts = []
-        for word, good in (("better", found.better[:, c]), ("worse", ~found.better[:, c])):
-            said = [
-                _difference(standings, found.rows[i], metric, found, i, c, digits)
-                for i in np.flatnonzero(chosen[:, c] & good).tolist()
+        for word, side in (("better", better), ("worse", ~better)):
+            names = [
+                _difference(standings, differences, i, c)
+                for i in np.flatnonzero(listable[:, c] & side).tolist()
             ]
-            parts += [f"{word} than plain {listed(said)}"] if said else []
+            parts += [f"{word} than plain: {listed(names)}"] if names else []
         about = f"{metric.aspect} ({metric.title} {ARROWS[metric.better]})"
-        out += [Sentence(about, ", ".join(parts))] if parts else []
+        out += [Sentence(about, "; ".join(parts))] if parts else []
     return out
 
 
-def places(found: Against, c: int) -> int:
-    """Digits after the point for a metric's differences."""
-    return digits_with_half(found.interval.mean[:, c], found.interval.half[:, c])
-
-
-def _difference(
-    standings: Standings, row: Row, metric: Metric, found: Against, i: int, c: int, digits: int
-) -> str:
-    mean, half = float(found.interval.mean[i, c]), float(found.interval.half[i, c])
+def _difference(standings: Standings, differences: PooledDifferences, i: int, c: int) -> str:
+    mean, half = float(differences.interval.mean[i, c]), float(differences.interval.half[i, c])
+    row, metric = differences.rows[i], differences.metrics[c]
     trained = metric.name in standings.board.trained_on.get(row.method, ())
     more = " (its own loss trains on this)" if trained else ""
-    return f"{_name(row)} {number(mean, digits, signed=True)} ± {number(half, digits)}{more}"
+    digits = difference_digits(differences, c)
+    return f"{_name(row)} {mean_and_half(mean, half, digits, signed=True)}{more}"
 
 
-def _undecided(
-    found: Against, metrics: Sequence[Metric], clear: Bool[np.ndarray, "rows metrics"]
-) -> list[Sentence]:
-    if not clear.any():
-        return [Sentence("No difference from plain was shown", "in any aspect, by any method")]
-    none = [_name(row) for i, row in enumerate(found.rows) if not clear[i].any()]
-    aspects = [metric.aspect for c, metric in enumerate(metrics) if not clear[:, c].any()]
+def _without_difference(differences: PooledDifferences) -> list[Sentence]:
+    about, significant = "No difference from plain was shown", differences.significant
+    if not significant.any():
+        return [Sentence(about, "in any aspect, by any method")]
+    rows = [_name(row) for i, row in enumerate(differences.rows) if not significant[i].any()]
+    aspects = [m.aspect for c, m in enumerate(differences.metrics) if not significant[:, c].any()]
     parts = [f"in {listed(aspects)}, by any method"] if aspects else []
-    parts += [f"by {listed(none)}, in any aspect"] if none else []
-    return [Sentence("No difference from plain was shown", "; ".join(parts))] if parts else []
+    parts += [f"by {listed(rows)}, in any aspect"] if rows else []
+    return [Sentence(about, "; ".join(parts))] if parts else []
 
 
-def _single_blocks(
-    standings: Standings, over_all: Against, metrics: Sequence[Metric]
-) -> list[Sentence]:
-    """What was shown on one of several blocks, each corrected for by itself, and not over all."""
-    board = standings.board
+def _single_blocks(standings: Standings, pooled: PooledDifferences) -> list[Sentence]:
+    """Differences that are significant on one of several blocks, but not averaged over all."""
     out = []
-    for block in board.blocks if len(board.blocks) > 1 else []:
-        columns = board.columns(block, [metric.name for metric in metrics])
-        found = block_differences(board, block, rows_of(board, block), columns)
-        if found is None:
+    blocks = standings.board.blocks
+    names = [metric.name for metric in pooled.metrics]
+    for block in blocks if len(blocks) > 1 else []:
+        single = standings.differences_in(block, names)
+        if single is None:
             continue
         parts = [
-            f"{_name(found.rows[i])} {'better' if mark == ' ▲' else 'worse'} in "
-            f"{columns[c].metric.aspect}"
-            for i, c in np.argwhere(found.adjusted < 0.05).tolist()
-            if (mark := triangle(columns[c], found, i, c))
-            and not over_all.clear[
-                over_all.rows.index(found.rows[i]), metrics.index(columns[c].metric)
+            f"{_name(single.rows[i])} {'better' if sign == '▲' else 'worse'} in "
+            f"{single.columns[c].metric.aspect}"
+            for i, c in np.argwhere(single.adjusted < 0.05).tolist()
+            if (sign := single.sign(i, c))
+            and not pooled.significant[
+                pooled.rows.index(single.rows[i]), names.index(single.columns[c].metric.name)
             ]
         ]
         out += [Sentence(f"On {' · '.join(block)} alone", listed(parts))] if parts else []
@@ -147,57 +145,54 @@ def _tiers(standings: Standings) -> list[Sentence]:
     if overall is None or len(standings.rows) < 2 or not overall.tier.any():
         return []
     if overall.tier.max() == 1:
-        text = "no two methods are told apart by their mean rank over the aspects"
-    else:
-        first = [_name(row) for row, tier in zip(standings.rows, overall.tier, strict=True)
-                 if tier == 1]  # fmt: skip
-        text = f"first tier of {overall.tier.max()} by mean rank: {listed(first)}"
+        return [Sentence("Overall", "no two methods differ significantly in their mean rank")]
+    first = [_name(row) for row, tier in zip(standings.rows, overall.tier, strict=True)
+             if tier == 1]  # fmt: skip
+    text = f"the first of {overall.tier.max()} tiers by mean rank is {listed(first)}"
     return [Sentence("Overall", text)]
 
 
-def _unbeaten(standings: Standings, nulls: Sequence[Row], names: Sequence[str]) -> list[Sentence]:
-    """Null rows that plain training does not beat: there, a high value proves little."""
-    board = standings.board
-    found = against_plain(board, nulls, names)
-    if found is None:
+def _null_rows(standings: Standings, nulls: Sequence[Row], names: Sequence[str]) -> list[Sentence]:
+    """The null rows that plain training does not beat: there, a high value proves little."""
+    differences = pooled_differences(standings.board, nulls, names)
+    if differences is None:
         return []
-    metrics = [board.metric(name) for name in names]
-    beaten = found.clear & ~found.better
-    tested = np.isfinite(found.adjusted)
+    beaten = differences.significant & ~differences.better
+    tested = np.isfinite(differences.adjusted)
     parts = []
-    for c, metric in enumerate(metrics):
-        rows = [_name(row) for i, row in enumerate(found.rows)
+    for c, metric in enumerate(differences.metrics):
+        rows = [_name(row) for i, row in enumerate(differences.rows)
                 if tested[i, c] and not beaten[i, c]]  # fmt: skip
         parts += [f"{metric.aspect} ({listed(rows)})"] if rows else []
     if not parts:
         return []
     text = (
-        f"{'; '.join(parts)}. In these aspects a method's lead over plain is no evidence by "
-        "itself: what a null row reaches too needs no training for interpretability"
+        f"{'; '.join(parts)}. In these aspects a lead over plain is no evidence by itself, because "
+        "a null row reaches as much without any training for interpretability"
     )
     return [Sentence("Plain training is not shown to beat a null row in", text)]
 
 
-def _resolution(found: Against, metrics: Sequence[Metric]) -> Sentence:
-    """How large a difference had to be to be seen."""
+def _smallest_effects(differences: PooledDifferences) -> Sentence:
+    """How large a difference must be to be detected."""
     parts = []
-    for c, metric in enumerate(metrics):
-        half = found.interval.half[:, c]
+    for c, metric in enumerate(differences.metrics):
+        half = differences.interval.half[:, c]
         if np.isfinite(half).any():
             typical = float(np.nanmedian(half))
             parts.append(f"{metric.title} ±{number(typical, decimals([typical]) - 1)}")
     return Sentence(
-        "Not shown is not absent",
+        "Smallest effects this suite can detect",
         "the median 95 % interval of a method's difference to plain is, before any correction, "
         + ", ".join(parts),
     )
 
 
 def _shared(standings: Standings) -> list[Sentence]:
-    """Which datasets and backbones stand in several blocks."""
+    """Which datasets and backbones are in several blocks."""
     blocks = standings.board.blocks
     if len(blocks) < 2:
-        return [Sentence("One dataset on one backbone", "nothing is said about others")]
+        return [Sentence("One dataset on one backbone", "other data may give other results")]
     parts = []
     for names in ([b.dataset.partition("(")[0] for b in blocks], [b.backbone for b in blocks]):
         parts += [f"{name} in {names.count(name)} of {len(blocks)}"
@@ -205,7 +200,7 @@ def _shared(standings: Standings) -> list[Sentence]:
     if not parts:
         return []
     text = (
-        f"{listed(parts)}. The intervals here are about further seeds on these very blocks, "
-        "which does not need them independent; nothing is said about other data"
+        f"{listed(parts)}. The intervals here are about further seeds on these very blocks, for "
+        "which independence is not needed; other data may give other results"
     )
     return [Sentence("The blocks are not independent", text)]

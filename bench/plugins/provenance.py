@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from legible.bench.source_keys import content_key, followed, is_ours, module_name
 from legible.bench.plugins import registry
+from legible.bench.source_keys import content_key, followed, is_ours, module_name
 
 #: A kind and a registered name.
 Part = tuple[str, str]

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -20,9 +20,10 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, create_model
 
 from legible.bench.backbones.base import BACKBONES
-from legible.bench.source_keys import followed, import_root, is_ours, module_name, packages_of
 from legible.bench.data.base import DATASETS
 from legible.bench.errors import UserError, nearest, one_line
+from legible.bench.plugins.declarations import refuse_declaration
+from legible.bench.source_keys import followed, import_root, is_ours, module_name, packages_of
 from legible.methods.base import METHODS
 from legible.metrics.base import METRICS
 
@@ -66,7 +67,7 @@ def load(kinds: Iterable[str] = tuple(KINDS), plugins: Iterable[Path | str] = ()
             if point.dist is not None:
                 origin = Origin(point.dist.name, point.dist.version)
                 PLUGINS[point.module.partition(".")[0]] = origin
-            _guarded(point.name, point.load)
+            _guarded(point.name, functools.partial(_load_point, kind, point))
     for file in plugins:
         load_plugin(Path(file))
 
@@ -130,6 +131,10 @@ def _import(name: str, path: Path) -> None:
         sys.modules[name] = importlib.util.module_from_spec(spec)
         loader.exec_module(sys.modules[name])
         _refuse_mixed_helpers(path)
+        for kind, items in KINDS.items():
+            for item in items:
+                if item not in registered[kind]:
+                    refuse_declaration(kind, item, items[item])
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
         for kind, items in KINDS.items():
@@ -157,6 +162,17 @@ def _import_problem(error: BaseException) -> str:
     return one_line(error)
 
 
+def _load_point(kind: str, point: EntryPoint) -> None:
+    registered = set(KINDS[kind])
+    point.load()
+    for name in set(KINDS[kind]) - registered:
+        try:
+            refuse_declaration(kind, name, KINDS[kind][name])
+        except ValueError:
+            del KINDS[kind][name]
+            raise
+
+
 def plugin_of(kind: str, name: str) -> Origin | None:
     """Where a registered thing came from; None for what is built in."""
     item = KINDS[kind][name]
@@ -182,15 +198,15 @@ def _guarded(name: str, action: Callable[[], Any]) -> None:
 
 def get(kind: str, name: str) -> Any:
     """The registered thing of that name; UserError with the nearest name for a typo."""
-    known = KINDS[kind]
-    if name in known:
-        return known[name]
+    items = KINDS[kind]
+    if name in items:
+        return items[name]
     singular = kind.removesuffix("s")
-    for failed, reason in FAILED.items():
-        if failed.rpartition(".")[2] == name:
+    for module, reason in FAILED.items():
+        if module.rpartition(".")[2] == name:
             raise UserError(f"{singular} '{name}' cannot be imported: {reason}")
     raise UserError(
-        f"no {singular} '{name}'{nearest(name, known) or ' (see: legible list ' + kind + ')'}"
+        f"no {singular} '{name}'{nearest(name, items) or ' (see: legible list ' + kind + ')'}"
     )
 
 
@@ -199,27 +215,90 @@ def parameters(
 ) -> dict[str, Any]:
     """All parameters of a loader, builder or method, defaults filled in, types checked.
 
-    ``skip`` leading arguments are not parameters. Raises UserError for an unknown name (with the
-    nearest) or a wrong type.
+    ``skip`` leading arguments are not parameters. What ``**kwargs`` passes on to a base class can
+    be given, and stays out where it is not. Raises UserError for an unknown name (with the
+    nearest), a wrong type, and a value that is not the same text in every process.
     """
-    function = target.__init__ if inspect.isclass(target) else target
-    signature = list(inspect.signature(target).parameters.values())[skip:]
-    hints = typing.get_type_hints(function)
-    fields: dict[str, Any] = {p.name: (hints.get(p.name, Any), p.default) for p in signature}
     label = getattr(target, "name", "") or target.__name__
+    fields = _fields(target, skip, label)
+    passed_on = _passed_on(target) if _takes_any(target) else {}
     for name in given:
-        if name not in fields:
+        if name not in fields and name not in passed_on:
+            names = [*fields, *passed_on]
             raise UserError(
                 f"'{label}' has no parameter '{name}'"
-                f"{nearest(name, fields) or ' (it has: ' + (', '.join(fields) or 'none') + ')'}"
+                f"{nearest(name, names) or ' (it has: ' + (', '.join(names) or 'none') + ')'}"
             )
+    fields |= {name: field for name, field in passed_on.items() if name in given}
     model = create_model(label, __config__=ConfigDict(extra="forbid"), **fields)
     try:
-        return {k: getattr(model(**given), k) for k in fields}
+        values = {name: getattr(model(**given), name) for name in fields}
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][:1])
-        raise UserError(f"'{label}': {where} = {first['input']!r}: {first['msg']}") from error
+        value = "is missing" if first["type"] == "missing" else f"= {first['input']!r}"
+        raise UserError(f"'{label}': {where} {value}: {first['msg']}") from error
+    for name, value in values.items():
+        if not _is_plain(value):
+            raise UserError(
+                f"'{label}': parameter '{name}' is a {type(value).__name__}: use numbers, text, "
+                "true or false, lists and tables, so that it can be written to a file"
+            )
+    return values
+
+
+def _fields(target: Callable[..., Any], skip: int, label: str) -> dict[str, Any]:
+    """Type and default of each named parameter. UserError for what cannot be a parameter."""
+    function = target.__init__ if inspect.isclass(target) else target
+    items = list(inspect.signature(target).parameters.values())[skip:]
+    hints = _hints(function)
+    for item in items:
+        if item.kind is item.VAR_POSITIONAL or item.kind is item.POSITIONAL_ONLY:
+            raise UserError(f"'{label}': '{item.name}' cannot be given by name: name it plainly")
+        if item.kind is item.VAR_KEYWORD and not inspect.isclass(target):
+            raise UserError(f"'{label}' takes **{item.name}: name every parameter")
+    return {
+        item.name: (hints.get(item.name, Any), ... if item.default is item.empty else item.default)
+        for item in items
+        if item.kind is not item.VAR_KEYWORD
+    }
+
+
+def _takes_any(target: Callable[..., Any]) -> bool:
+    items = inspect.signature(target).parameters.values()
+    return inspect.isclass(target) and any(item.kind is item.VAR_KEYWORD for item in items)
+
+
+def _passed_on(cls: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of the next base class with a constructor of its own."""
+    bases = typing.cast(type, cls).__mro__
+    owner = next(i for i, base in enumerate(bases) if "__init__" in vars(base))
+    base = next(base for base in bases[owner + 1 :] if "__init__" in vars(base))
+    further = _passed_on(base) if _takes_any(base) else {}
+    return {**further, **_fields(base, 0, base.__name__)}
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of a function's arguments; those that only a type checker imports are left out."""
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        names: dict[str, Any] = {}
+        for name, text in inspect.get_annotations(function).items():
+            try:
+                names[name] = eval(text, function.__globals__) if isinstance(text, str) else text
+            except NameError:
+                continue
+        return names
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value has the same JSON text in every process."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def source_of(target: Callable[..., Any]) -> str:

@@ -18,7 +18,7 @@ from legible.bench.scores.score_table import ScoreRow, to_table
 from legible.bench.scoring.oracle import common, oracle_layer
 from legible.bench.scoring.probe import resolve
 from legible.bench.scoring.score import score_metric
-from legible.bench.scoring.splits import judging_images
+from legible.bench.scoring.splits import scoring_images
 from legible.bench.suites.run_spec import RunSpec
 from legible.metrics.base import METRICS, Probe, Score, scope
 from legible.metrics.explainers import ALGORITHMS
@@ -164,7 +164,7 @@ ORACLE = {
 def _oracle_probe(workspace: Workspace, spec: RunSpec) -> Probe | None:
     """The probe of an oracle on the images that a run is judged on; None without concepts."""
     network, _, data = workspace.build(spec)
-    held = judging_images(data, "test", spec.stage, spec.probe)
+    held = scoring_images(data, "test", spec.stage, spec.probe)
     if held.concepts is None or not len(masks := common(held.concepts)):
         return None
     layers = {

@@ -1,1 +1,1 @@
-"""A trained network becomes scores."""
+"""Scoring: from a trained network to the scores of all metrics."""

@@ -1,4 +1,4 @@
-"""A trained network and held-out images -> the Probe that every metric reads."""
+"""Runs a trained network on held-out images and returns the Probe that metrics read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from legible.bench.backbones.taps import Network
 from legible.bench.data.base import Split
-from legible.bench.scoring.oracle import measurable
+from legible.bench.scoring.oracle import measurability
 from legible.methods.base import Method, select_taps
 from legible.metrics.base import Layer, Probe
 from legible.metrics.network import Concepts
@@ -24,54 +24,65 @@ def probe_network(
     seed: int = 0,
     chunk: int = 250,
 ) -> Probe:
-    """One pass in evaluation mode and float32, keeping raw activations of some Taps.
+    """The raw activations of some Taps, and the logits, on the images of a split.
 
-    ``layers`` holds Tap names or choices ("last_spatial", "last", "all", ...).
+    One pass in evaluation mode and float32, ``chunk`` images at a time. ``layers`` holds Tap names
+    or choices ("last_spatial", "last", "spatial", "dense", "all"). ``seed`` is that of the
+    metrics' random numbers.
     """
     network.eval()
     method.eval()
     names = resolve(network, layers)
     images: list[Tensor] = []
     logits: list[Tensor] = []
-    kept: dict[str, list[Tensor]] = {name: [] for name in names}
+    activations: dict[str, list[Tensor]] = {name: [] for name in names}
     for _, batch in split.batches(chunk):
         out = network(batch)
         images.append(batch)
         logits.append(out.logits)
         for name in names:
-            kept[name].append(out.activations[name].contiguous())
+            activations[name].append(out.activations[name].contiguous())
     claimed = method.partition(network)
     concepts = unused_concepts(split.concepts, method)
-    probed = {name: Layer(name, torch.cat(kept[name]), claimed.get(name)) for name in names}
     return Probe(
-        network, torch.cat(images), split.labels, torch.cat(logits), probed,
-        concepts, gate(network, concepts, names), seed,
-    )  # fmt: skip
+        network=network,
+        images=torch.cat(images),
+        labels=split.labels,
+        logits=torch.cat(logits),
+        layers={n: Layer(n, torch.cat(activations[n]), claimed.get(n)) for n in names},
+        concepts=concepts,
+        measurable=measurable_layers(network, concepts, names),
+        seed=seed,
+    )
 
 
 def resolve(network: Network, layers: Sequence[str]) -> list[str]:
-    """Tap names for names and choices, in running order, each once."""
+    """Tap names for a list of names and choices: in the network's order, each once."""
     choices = ("last_spatial", "last", "spatial", "dense", "all")
-    chosen: set[str] = set()
+    selected: set[str] = set()
     for layer in layers:
-        chosen |= set(select_taps(network, layer if layer in choices else [layer]))  # type: ignore[arg-type]
-    return [name for name in network.taps if name in chosen]
+        selected |= set(select_taps(network, layer if layer in choices else [layer]))  # type: ignore[arg-type]
+    return [name for name in network.taps if name in selected]
 
 
 def unused_concepts(concepts: Concepts | None, method: Method) -> Concepts | None:
-    """The concepts a method was not trained on: no method is scored on what it was given."""
-    used = set(method.used_concepts())
-    if concepts is None or not used:
+    """The concepts that a method was not trained on; it is scored on these alone."""
+    trained_on = set(method.used_concepts())
+    if concepts is None or not trained_on:
         return concepts
-    return concepts.select([k for k, name in enumerate(concepts.names) if name not in used])
+    return concepts.select([k for k, name in enumerate(concepts.names) if name not in trained_on])
 
 
-def gate(network: Network, concepts: Concepts | None, names: Sequence[str]) -> frozenset[str]:
-    """The layers whose maps are fine enough for these concept masks: those an oracle passes."""
+def measurable_layers(
+    network: Network, concepts: Concepts | None, names: Sequence[str]
+) -> frozenset[str]:
+    """The layers whose maps are fine enough for the concept masks (see `measurability`)."""
     if concepts is None:
         return frozenset()
-    passed = {
-        shape: measurable(concepts, shape)[0]
-        for shape in {network.taps[name].shape[1:] for name in names if network.taps[name].spatial}
+    passes = {
+        map_size: measurability(concepts, map_size).passes
+        for map_size in {
+            network.taps[name].shape[1:] for name in names if network.taps[name].spatial
+        }
     }
-    return frozenset(name for name in names if passed.get(network.taps[name].shape[1:], False))
+    return frozenset(name for name in names if passes.get(network.taps[name].shape[1:], False))

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from legible.bench.source_keys import content_key
 from legible.bench.seeds import stream
+from legible.bench.source_keys import content_key
 from legible.metrics.base import METRICS, Layer, Metric, Probe, Score, as_values, scope, unmet
-
 
 # ----------------------------------------------------------------- what is kept of a metric
 

@@ -1,7 +1,8 @@
-"""On which held-out images and concepts a run is judged: choosing and testing share neither.
+"""The held-out images and concepts on which a run is scored.
 
-Settings are chosen on validation images by one half of the concepts; what was chosen is tested on
-test images by the other half. Where nothing is tuned, all concepts count on test images.
+Tuning scores settings on validation images with one half of the concepts; the best settings are
+then scored on test images with the other half. Without tuning, runs are scored on test images with
+all concepts.
 """
 
 from __future__ import annotations
@@ -17,41 +18,39 @@ import torch
 from legible.bench.data.base import Dataset, Split
 from legible.metrics.base import Concepts
 
-#: "": test images and all concepts; "tuning": validation images and concepts; "final": test
-#: images and the other concepts.
+#: "": test images and all concepts; "tuning": validation images and one half of the concepts;
+#: "final": test images and the other half.
 Stage = Literal["", "tuning", "final"]
 
 
-@functools.lru_cache(maxsize=4)  # networks judged on the same images share their concepts
-def judging_images(data: Dataset, split: str, stage: Stage, most: int) -> Split:
-    """The first images of a split, with the concepts that count in a stage.
+@functools.lru_cache(maxsize=4)  # so that runs scored on the same images share their concepts
+def scoring_images(data: Dataset, split: str, stage: Stage, most: int) -> Split:
+    """The first ``most`` images of a split, with the concepts of a stage.
 
-    For "test" while tuning: validation images.
+    While tuning, "test" gives validation images.
     """
     images = getattr(data, "validation" if (split, stage) == ("test", "tuning") else split)
     rows = torch.arange(min(most, len(images)), device=images.labels.device)
-    found = images.subset(rows)
-    if not stage or found.concepts is None:
-        return found
-    return replace(found, concepts=half(found.concepts, stage == "tuning"))
+    images = images.subset(rows)
+    if not stage or images.concepts is None:
+        return images
+    return replace(images, concepts=half(images.concepts, stage == "tuning"))
 
 
-def half(concepts: Concepts, validation: bool) -> Concepts:
-    """The concepts of one half, in their order."""
-    names = validation_names(concepts.names, concepts.categories)
-    keep = [k for k, name in enumerate(concepts.names) if (name in names) == validation]
-    return concepts.select(keep)
+def half(concepts: Concepts, tuning: bool) -> Concepts:
+    """One half of the concepts: those for tuning, or the others. The order stays."""
+    names = tuning_names(concepts.names, concepts.categories)
+    return concepts.select([k for k, n in enumerate(concepts.names) if (n in names) == tuning])
 
 
-def validation_names(names: Sequence[str], categories: Sequence[str]) -> frozenset[str]:
-    """Names of the concepts that choose: half of each category, rounded down.
+def tuning_names(names: Sequence[str], categories: Sequence[str]) -> frozenset[str]:
+    """Names of the concepts used for tuning: half of each category, rounded down.
 
-    By the hash of the name: the same for every method, seed and machine, and no matter which
-    other datasets are there.
+    Chosen by a hash of the name, so they are the same for every method, seed and machine.
     """
-    chosen: set[str] = set()
+    selected: set[str] = set()
     for category in sorted(set(categories)):
-        mine = [n for n, c in zip(names, categories, strict=True) if c == category]
-        mine.sort(key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
-        chosen.update(mine[: len(mine) // 2])
-    return frozenset(chosen)
+        members = [n for n, c in zip(names, categories, strict=True) if c == category]
+        members.sort(key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
+        selected.update(members[: len(members) // 2])
+    return frozenset(selected)

@@ -1,1 +1,1 @@
-"""Intervals, corrections, ranks and correlations, in numpy alone."""
+"""Statistics on numpy arrays: intervals, corrections, ranks and correlations."""

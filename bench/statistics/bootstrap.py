@@ -1,11 +1,11 @@
-"""Means over several (dataset, backbone) blocks: a hierarchical bootstrap with honest tails.
+"""Means over several blocks (a dataset on a backbone) with a hierarchical bootstrap.
 
-Resampling three seeds with replacement gives intervals that cover the truth far less often than
-they say. Here each draw multiplies the deviations of seeds (and of blocks) from their mean by
-normal numbers, divided by the square root of a chi-squared one over its degrees of freedom: for one
-block the draws are exactly Student's t around the mean, so that percentile intervals are t
-intervals, and yet any function of the draws (a rank) gets its spread as well. The multipliers of a
-block and seed are the same for every item, which keeps the pairing of methods by seed.
+The usual bootstrap, which resamples seeds with replacement, gives intervals that are much too
+short for three seeds. Here each draw multiplies the deviations of seeds (and of blocks) from their
+mean by normal random numbers, divided by the square root of a chi-squared one over its degrees of
+freedom. For one block the draws follow exactly Student's t distribution around the mean, so
+percentile intervals are t intervals; and functions of the draws, such as ranks, get intervals too.
+The multipliers of a block and seed are the same for all items, so methods stay paired by seed.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ def bootstrap_means(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Float[np.ndarray, "draws *items"]:
-    """Draws of the mean over blocks of the means over seeds; NaN marks what was not measured.
+    """Bootstrap draws of the mean over blocks of the means over seeds; NaN is a missing value.
 
-    over="seeds": these blocks, other seeds. over="blocks": other blocks like these with other
-    seeds: blocks are drawn, and seeds inside them as far as the spread of the block means falls
-    short of what the seeds alone would cause (it holds their noise already, and must not count
-    it twice). With one block both are the same. NaN where a variance cannot be had.
+    ``over="seeds"`` is about the same blocks with other seeds. ``over="blocks"`` is about other
+    blocks of the same kind with other seeds: blocks vary, and seeds within them only as far as the
+    spread of the block means is smaller than the seeds alone would cause, because that spread
+    contains the noise of the seeds already. For one block both are the same. NaN where a variance
+    is undefined.
     """
     generator = np.random.default_rng(seed)
     blocks, seeds, *items = values.shape
     flat = values.reshape(blocks, seeds, -1)
     n, mean, deviation = moments(np.swapaxes(flat, 0, 1))  # each (blocks, items)
-    known, count = n > 0, (n > 0).sum(0)
-    centre = np.where(known, mean, 0).sum(0) / np.where(count > 0, count, np.nan)
-    inner = np.where(known, deviation**2 / np.maximum(n, 1), 0)  # variance of a block's mean
+    has_values, count = n > 0, (n > 0).sum(0)
+    centre = np.where(has_values, mean, 0).sum(0) / np.where(count > 0, count, np.nan)
+    inner = np.where(has_values, deviation**2 / np.maximum(n, 1), 0)  # variance of a block's mean
     total = inner.sum(0)
     freedom = total**2 / np.maximum((inner**2 / np.maximum(n - 1, 1)).sum(0), 1e-300)
     noise = _seed_noise(flat, n, mean, draws, generator) / np.maximum(count, 1)
@@ -48,7 +49,7 @@ def bootstrap_means(
     noise += np.where(np.isnan(total), np.nan, 0)
     if over == "seeds" or blocks == 1:
         return (centre + noise).reshape(draws, *items)
-    spread = np.where(known, mean - centre, 0)
+    spread = np.where(has_values, mean - centre, 0)
     between = (spread**2).sum(0) / np.where(count > 1, count - 1, np.nan)
     share = np.clip(1 - between * count / np.where(total > 0, total, np.nan), 0, 1)
     step = generator.standard_normal((draws, blocks)) @ spread
@@ -66,7 +67,7 @@ def _seed_noise(
     draws: int,
     generator: np.random.Generator,
 ) -> Float[np.ndarray, "draws items"]:
-    """Normal draws whose variance is that of the sum over blocks of the means over seeds."""
+    """Normal draws with the variance of the sum over blocks of the means over seeds."""
     residual = np.where(np.isfinite(flat), flat - mean[:, None], 0)
     unit = residual / np.sqrt(np.maximum(n * (n - 1), 1))[:, None]
     normal = generator.standard_normal((draws, flat.shape[0] * flat.shape[1]))
@@ -76,8 +77,10 @@ def _seed_noise(
 def _tails(
     uniform: Float[np.ndarray, "draws 1"], freedom: Float[np.ndarray, "items"]
 ) -> Float[np.ndarray, "draws items"]:
-    """sqrt(df / chi-squared) by item, from the same uniform numbers for all items; degrees of
-    freedom are rounded down to eighths, so that few quantiles need computing."""
+    """sqrt(df / chi-squared) for each item, from the same uniform numbers for all items.
+
+    Degrees of freedom are rounded down to eighths, so that few quantiles have to be computed.
+    """
     df, item = np.unique(np.maximum(np.floor(freedom * 8) / 8, 1), return_inverse=True)
     return np.asarray(np.sqrt(df / special.chdtri(df, uniform))[:, item])
 
@@ -88,9 +91,9 @@ def aggregate(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """Mean over blocks with a symmetric bootstrap interval; ``n`` counts blocks."""
+    """Mean over blocks with a symmetric bootstrap interval; ``n`` is the number of blocks."""
     _, mean, _ = moments(np.swapaxes(values, 0, 1))
     n, centre, _ = moments(mean)
-    drawn = bootstrap_means(values, over, draws, seed)
-    half = np.quantile(np.abs(drawn - centre), LEVEL, axis=0)
+    means = bootstrap_means(values, over, draws, seed)
+    half = np.quantile(np.abs(means - centre), LEVEL, axis=0)
     return Interval(centre, np.asarray(centre - half), np.asarray(centre + half), n)

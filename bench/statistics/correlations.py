@@ -1,4 +1,4 @@
-"""Correlations that the tables report: of pairing by seed, and between metrics."""
+"""Correlations: of a method with its baseline over seeds, and between metrics."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def pairing_correlation(
     values: Float[np.ndarray, "blocks seeds *items"],
     baseline: Float[np.ndarray, "blocks seeds *items"],
 ) -> Interval:
-    """Pearson correlation of values and baseline over seeds, deviations pooled over blocks.
+    """Pearson correlation of values and baseline over seeds, with deviations pooled over blocks.
 
-    It says what pairing by seed achieved: the variance of a difference is that of two unpaired
-    means times 1 - r (at equal variances). Fisher's z interval with the pooled degrees of freedom.
+    It shows the gain of pairing by seed: with equal variances, the variance of a paired difference
+    is that of an unpaired one times 1 - r. Fisher's z interval with the pooled degrees of freedom.
     """
     both = np.isfinite(values) & np.isfinite(baseline)
     x, y = (_centred(np.where(both, v, np.nan), 1) for v in (values, baseline))
@@ -26,11 +26,11 @@ def pairing_correlation(
 def rank_correlation(values: Float[np.ndarray, "blocks methods metrics"]) -> Interval:
     """Spearman's correlation of every pair of metrics over the methods of all blocks.
 
-    Values are standardised within their block first, so that easy and hard data do not pass for
-    agreement. Each pair uses the methods that have both. Fisher's z interval with Bonett and
-    Wright's (2000) variance (1 + r²/2)/(n - 3), where n is the number of cells less that of blocks
-    plus one; below n = 10, where it covers too little, there is none. It takes the methods as a
-    sample and the cells as independent.
+    Values are first standardised within their block, so that differences between easy and hard
+    data do not count as agreement. Each pair uses the methods that have both metrics. Fisher's z
+    interval with Bonett and Wright's (2000) variance (1 + r²/2)/(n - 3), where n is the number of
+    values minus the number of blocks plus one. Below n = 10, where it covers too little, there is
+    no interval. It takes the methods as a sample, and values as independent.
     """
     first = np.broadcast_to(values[..., :, None], (*values.shape, values.shape[-1]))
     second = np.swapaxes(first, -1, -2)
@@ -40,7 +40,7 @@ def rank_correlation(values: Float[np.ndarray, "blocks methods metrics"]) -> Int
 
 
 def _pooled_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks over all cells of values standardised by block, less their mean; 0: no value."""
+    """Ranks over all blocks of the values standardised by block, minus their mean; 0: no value."""
     _, mean, deviation = moments(np.moveaxis(values, 1, 0))
     scale = np.where(deviation > 0, deviation, np.nan)
     z = (values - mean[:, None]) / scale[:, None]
@@ -50,7 +50,7 @@ def _pooled_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _centred(values: np.ndarray, axis: int) -> np.ndarray:
-    """Deviations from the mean along an axis, 0 where there is no value."""
+    """Deviations from the mean along an axis; 0 where there is no value."""
     mean = np.expand_dims(moments(np.moveaxis(values, axis, 0))[1], axis)
     return np.where(np.isfinite(values), values - mean, 0)
 
@@ -58,7 +58,7 @@ def _centred(values: np.ndarray, axis: int) -> np.ndarray:
 def _pooled(
     x: np.ndarray, y: np.ndarray, both: np.ndarray, extra: float, smallest: int = 4
 ) -> Interval:
-    """Correlation of deviations over the first two axes, with a z interval."""
+    """Correlation of deviations over the first two axes, with Fisher's z interval."""
     sums = [(a * b).sum((0, 1)) for a, b in ((x, y), (x, x), (y, y))]
     scale = np.sqrt(sums[1] * sums[2])
     r = np.asarray(np.clip(sums[0] / np.where(scale > 0, scale, np.nan), -1, 1))

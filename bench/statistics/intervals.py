@@ -1,8 +1,8 @@
-"""Intervals over seeds and what they cover.
+"""Confidence intervals and tests over seeds.
 
-Arrays have seeds along the first axis; NaN marks a seed without a value. All intervals are
-two-sided 95 % unless said. The seeds are the sample: a t interval covers the mean over further
-seeds on the very same data, backbone and recipe, and says nothing of other data.
+The first axis of arrays is seeds; NaN is a missing value. Intervals are two-sided, 95 % by default.
+The seeds are the sample: a t interval is about the mean over other seeds with the same data,
+backbone and recipe. It does not generalise to other data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Numbers = Float[np.ndarray, "*items"]
 
 
 class Interval(NamedTuple):
-    """Estimates with their limits (NaN where one seed gives none) and the sample sizes."""
+    """Estimates with their limits (NaN for a single seed) and the sample sizes."""
 
     mean: Numbers
     low: Numbers
@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 
 
 def t_interval(values: Float[np.ndarray, "seeds *items"], level: float = LEVEL) -> Interval:
-    """Student's t interval of the mean over seeds, standard deviation with ddof=1."""
+    """Student's t interval of the mean over seeds; the standard deviation has ddof=1."""
     n, mean, deviation = moments(values)
     half = (
         special.stdtrit(np.maximum(n - 1, 1), (1 + level) / 2)
@@ -48,23 +48,29 @@ def paired_difference(
     baseline: Float[np.ndarray, "seeds *#items"],
     level: float = LEVEL,
 ) -> Interval:
-    """t interval of the mean difference to the baseline over the seeds that both have."""
+    """t interval of the mean difference to the baseline, over the seeds that both have."""
     return t_interval(values - baseline, level)
 
 
 def paired_p(
     values: Float[np.ndarray, "seeds *items"], baseline: Float[np.ndarray, "seeds *#items"]
 ) -> Numbers:
-    """Two-sided p of the paired t test; NaN below two seeds and where the differences, not all
-    zero, show no spread (which at a few seeds is no evidence that there is none)."""
+    """Two-sided p value of the paired t test.
+
+    NaN with fewer than two seeds, and if all differences are equal but not zero: with few seeds
+    that does not show that they never vary.
+    """
     n, mean, deviation = moments(values - baseline)
     error = np.asarray(deviation / np.sqrt(np.maximum(n, 1)))
     return t_p(mean, error, np.where(n > 1, n - 1, np.nan))
 
 
 class Pooled(NamedTuple):
-    """A mean over blocks of means over seeds: with its standard error, Welch and Satterthwaite's
-    degrees of freedom, and the number of blocks. It is about these blocks and other seeds."""
+    """A mean over blocks of means over seeds.
+
+    With its standard error, Welch and Satterthwaite's degrees of freedom, and the number of blocks.
+    It is about the same blocks with other seeds.
+    """
 
     mean: Numbers
     error: Numbers
@@ -77,39 +83,35 @@ class Pooled(NamedTuple):
         return Interval(self.mean, self.mean - half, self.mean + half, self.n)
 
     def p(self) -> Numbers:
-        """Two-sided p of a mean of 0 (see `t_p`)."""
+        """Two-sided p value for a mean of 0 (see `t_p`)."""
         return t_p(self.mean, self.error, self.freedom)
 
 
 def pooled(values: Float[np.ndarray, "blocks seeds *items"]) -> Pooled:
-    """The mean over the blocks that have a value; blocks may differ in spread.
+    """The mean over the blocks that have a value; the blocks' variances may differ.
 
-    The error is NaN where one of them has a single seed.
+    The standard error is NaN if one of these blocks has a single seed.
     """
     n, mean, deviation = moments(np.swapaxes(values, 0, 1))
-    shared = n > 0
-    count = np.asarray(shared.sum(0, dtype=float))
-    variance = np.where(shared, deviation**2 / np.maximum(n, 1), 0)
+    has_values = n > 0
+    count = np.asarray(has_values.sum(0, dtype=float))
+    variance = np.where(has_values, deviation**2 / np.maximum(n, 1), 0)
     total = variance.sum(0)
     freedom = total**2 / np.maximum((variance**2 / np.maximum(n - 1, 1)).sum(0), 1e-300)
-    centre = np.where(shared, mean, 0).sum(0) / np.where(count > 0, count, np.nan)
+    centre = np.where(has_values, mean, 0).sum(0) / np.where(count > 0, count, np.nan)
     error = np.asarray(np.sqrt(total) / np.maximum(count, 1))
     return Pooled(np.asarray(centre), error, np.where(freedom > 0, freedom, 1.0), count)
 
 
-def t_p(
-    mean: Numbers,
-    error: Numbers,
-    freedom: Numbers,
-) -> Numbers:
-    """Two-sided p of mean/error in Student's t; 1 for 0/0, NaN for a mean without spread."""
+def t_p(mean: Numbers, error: Numbers, freedom: Numbers) -> Numbers:
+    """Two-sided p value of mean/error in Student's t; 1 for 0/0, NaN for another mean over 0."""
     flat = error <= 1e-12 * np.abs(mean)
     p = 2 * special.stdtr(freedom, -np.abs(mean) / np.where(flat, 1, error))
     return np.where(flat, np.where(mean == 0, 1.0, np.nan), p)
 
 
 def holm(p: Float[np.ndarray, "*tests"]) -> Float[np.ndarray, "*tests"]:
-    """Holm's adjusted p values over all tests of the array; NaN is no test and stays NaN."""
+    """Holm's adjusted p values over all tests of the array; NaN is a missing test, and stays."""
     flat = p.ravel()
     order = np.argsort(flat)[: np.isfinite(flat).sum()]
     steps = flat[order] * np.arange(len(order), 0, -1)
@@ -121,9 +123,9 @@ def holm(p: Float[np.ndarray, "*tests"]) -> Float[np.ndarray, "*tests"]:
 def moments(
     values: Float[np.ndarray, "seeds *items"],
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Number of values, mean and standard deviation (ddof=1) over seeds, NaN left out."""
-    known: Bool[np.ndarray, "seeds *items"] = np.isfinite(values)
-    n = np.asarray(known.sum(0, dtype=float))
-    mean = np.asarray(np.where(known, values, 0).sum(0) / np.where(n > 0, n, np.nan))
-    squares = np.where(known, (values - mean) ** 2, 0).sum(0)
+    """Number of values, mean and standard deviation (ddof=1) over seeds, without NaN."""
+    finite: Bool[np.ndarray, "seeds *items"] = np.isfinite(values)
+    n = np.asarray(finite.sum(0, dtype=float))
+    mean = np.asarray(np.where(finite, values, 0).sum(0) / np.where(n > 0, n, np.nan))
+    squares = np.where(finite, (values - mean) ** 2, 0).sum(0)
     return n, mean, np.asarray(np.sqrt(squares / np.where(n > 1, n - 1, np.nan)))

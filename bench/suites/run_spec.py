@@ -1,4 +1,4 @@
-"""A suite -> run specs: dataset x backbone x method x seed, all checked before anything runs."""
+"""Run specs: what each run of a suite is, all checked before anything runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from legible.bench.errors import UserError, nearest
 from legible.bench.plugins import registry
-from legible.bench.suites.schema import Suite, SuiteBlock
+from legible.bench.suites.schema import MethodEntry, Suite, SuiteBlock
 from legible.bench.training.recipe import Recipe
 from legible.metrics.base import ASPECTS
 
@@ -35,13 +35,13 @@ BASELINE = RowKey("plain", "{}")
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """What one run is. Everything is resolved: defaults are filled in, types are checked.
+    """What one run is: dataset, backbone, method, recipe and seed, with defaults filled in.
 
     ``given`` holds the method's parameters that differ from their defaults. ``shots`` is the number
-    of training images a class, drawn by the seed (0: all). ``partner`` is the seed that
-    comparisons between seeds look at. ``stage`` says which images and concepts judge the run (see
+    of training images of each class, drawn by the seed (0: all). ``partner`` is the seed that this
+    one is compared with. ``stage`` says which images and concepts judge the run (see
     `scoring.splits`). ``measures`` names the metrics to score (empty: all of ``aspects``).
-    ``declared`` is what the suite gives a method whose setting was tuned.
+    ``declared`` holds the parameters that the suite names, for a method whose setting was tuned.
     """
 
     dataset: str
@@ -64,8 +64,8 @@ class RunSpec:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics to score: those of its aspects, less those that read validations
-        made while training where the recipe makes none."""
+        """Names of the metrics to score: those of its aspects. Without validation during training
+        the metrics that need it are left out."""
         if self.measures:
             return sorted(self.measures)
         absent = set() if self.recipe.validate_every else {"validations"}
@@ -74,41 +74,43 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        """Readable, fit for a file name, and unique within a suite (a run's folder adds a hash)."""
-        method = _with(self.method, self.given)
+        """A readable name that fits in a file name; unique in a suite."""
+        method = _name_with(self.method, self.given)
         name = f"{self.dataset_label}-{self.backbone_label}-{method}-s{self.seed}"
         return re.sub(r"[^\w.,=()-]+", "_", name)[-150:]
 
     @property
     def row(self) -> RowKey:
-        """The leaderboard row it belongs to (parameters that were tuned are left out)."""
+        """Its row of the leaderboard; parameters that were tuned are left out."""
         given = self.given if self.declared is None else self.declared
         return RowKey(self.method, canonical(given))
 
     @property
     def block(self) -> Block:
-        """The block it belongs to."""
+        """Its block: the dataset on the backbone."""
         return Block(self.dataset_label, self.backbone_label)
 
     @property
     def dataset_label(self) -> str:
+        """The dataset with its parameters and shots, as `label` writes it."""
         shots = {"shots": self.shots} if self.shots else {}
         return label("datasets", self.dataset, self.data | shots)
 
     @property
     def backbone_label(self) -> str:
+        """The backbone with its parameters, as `label` writes it."""
         return label("backbones", self.backbone, self.net)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-ready values; `from_json` makes the same run spec again."""
+        """JSON values, from which `from_json` makes the same run spec again."""
         return json.loads(canonical(asdict(self) | {"recipe": self.recipe.model_dump()}))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunSpec:
-        """The run spec that `to_json` wrote, with the defaults of the code as it is now.
+        """The run spec that `to_json` wrote, with the defaults of the present code.
 
-        Raises UserError for a dataset, backbone, method or parameter that is not there any more,
-        and KeyError or TypeError where the value is no run spec.
+        Raises UserError for a dataset, backbone, method or parameter that no longer exists, and
+        KeyError or TypeError if the value is not a run spec.
         """
         fields = dict(value)
         load = registry.get("datasets", fields["dataset"])
@@ -126,26 +128,25 @@ class RunSpec:
 
 
 def label(kind: str, name: str, params: Mapping[str, Any]) -> str:
-    """``kanji`` or ``kanji(size=28)``: a dataset's or backbone's name with its parameters that
-    differ from their defaults."""
+    """The name of a dataset or backbone with its non-default parameters: ``kanji(size=28)``."""
     target = registry.KINDS[kind].get(name)
     skip = {"datasets": 1, "backbones": 2}[kind]
-    return _with(name, non_default(target, params, skip) if target else params)
+    return _name_with(name, non_default(target, params, skip) if target else params)
 
 
-def _with(name: str, given: Mapping[str, Any]) -> str:
+def _name_with(name: str, given: Mapping[str, Any]) -> str:
     inside = ",".join(f"{k}={v}" for k, v in given.items())
     return f"{name}({inside})" if inside else name
 
 
 def non_default(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
-    """The parameters that are not at their default."""
+    """The parameters that differ from their defaults."""
     defaults = registry.defaults(target, skip)
     return {k: v for k, v in params.items() if k not in defaults or v != defaults[k]}
 
 
 def canonical(params: Mapping[str, Any]) -> str:
-    """Parameters as JSON with sorted keys, the same text for the same values."""
+    """Parameters as JSON with sorted keys: the same values always give the same text."""
     return json.dumps(dict(params), sort_keys=True, default=str)
 
 
@@ -158,26 +159,25 @@ def expand(
     methods: Sequence[str] | None = None,
     datasets: Sequence[str] | None = None,
 ) -> list[RunSpec]:
-    """All run specs of a suite in running order: by block, then seed, then method, plain first.
+    """All run specs of a suite, by block, then by seed, then by method as the suite lists them.
 
-    ``seeds``, ``methods`` and ``datasets`` restrict it. Raises UserError for any unknown name or
-    parameter, before anything runs.
+    ``seeds``, ``methods`` and ``datasets`` select some of them. Raises UserError for any unknown
+    name or parameter.
     """
     check_headline(suite)
-    _restricted(suite.methods, "method", methods, lambda e: e.name)
-    blocks = _restricted(suite.blocks, "dataset", datasets, lambda b: b.dataset)
+    _select(suite.methods, "method", methods, lambda e: e.name)
+    blocks = _select(suite.blocks, "dataset", datasets, lambda b: b.dataset)
     return [
         spec
         for block in blocks
-        for spec in _of_block(suite, block, suite.seeds if seeds is None else seeds, methods)
+        for spec in _expand_block(suite, block, suite.seeds if seeds is None else seeds, methods)
     ]
 
 
-def _of_block(
+def _expand_block(
     suite: Suite, block: SuiteBlock, seeds: Sequence[int], methods: Sequence[str] | None
 ) -> list[RunSpec]:
-    entries = _restricted(suite.methods, "method", block.methods or None, lambda e: e.name)
-    entries = [entry for entry in entries if methods is None or entry.name in methods]
+    entries = block_methods(suite, block, methods)
     load = registry.get("datasets", block.dataset)
     build = registry.get("backbones", block.backbone)
     recipe = Recipe(**{**suite.recipe.model_dump(), **block.recipe})
@@ -191,7 +191,7 @@ def _of_block(
     }  # fmt: skip
     specs = []
     for seed in seeds:
-        partner = _next(seed, suite.seeds if seed in suite.seeds else seeds)
+        partner = _next_seed(seed, suite.seeds if seed in suite.seeds else seeds)
         for entry in entries:
             cls = registry.get("methods", entry.name)
             registry.make_method(entry.name, entry.params)
@@ -205,14 +205,23 @@ def _of_block(
     return specs
 
 
-def _next(seed: int, seeds: Sequence[int]) -> int | None:
-    """The seed after this one, the first after the last; None where there is no other."""
+def block_methods(
+    suite: Suite, block: SuiteBlock, methods: Sequence[str] | None = None
+) -> list[MethodEntry]:
+    """The methods that run on a block, ``methods`` alone if given. Raises UserError if the block
+    names a method that the suite does not have."""
+    entries = _select(suite.methods, "method", block.methods or None, lambda e: e.name)
+    return [entry for entry in entries if methods is None or entry.name in methods]
+
+
+def _next_seed(seed: int, seeds: Sequence[int]) -> int | None:
+    """The seed after this one in the list, the first after the last; None if it is the only one."""
     following = seeds[(list(seeds).index(seed) + 1) % len(seeds)]
     return following if following != seed else None
 
 
 def check_headline(suite: Suite) -> None:
-    """UserError where the suite names an unknown aspect, or metric as a headline."""
+    """Raises UserError if the suite names an unknown aspect or headline metric."""
     for aspect in suite.aspects:
         if aspect not in ASPECTS:
             raise UserError(f"aspects: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")
@@ -225,13 +234,14 @@ def check_headline(suite: Suite) -> None:
 Item = TypeVar("Item")
 
 
-def _restricted(
+def _select(
     items: Sequence[Item],
     kind: str,
     names: Sequence[str] | None,
     name_of: Callable[[Item], str],
 ) -> list[Item]:
-    """The items of some names, in their own order; UserError for a name that none has."""
+    """The items that have one of the names, in their own order. Raises UserError for a name that
+    no item has."""
     if names is None:
         return list(items)
     valid = {name_of(item) for item in items}

@@ -1,4 +1,4 @@
-"""Suite files: what they may say, and how they are read and checked."""
+"""Suite files: their schema, and how they are read and checked."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from legible.bench.training.recipe import Recipe
 from legible.metrics.base import ASPECTS
 
 
-def _apart(seeds: list[int]) -> list[int]:
+def _distinct(seeds: list[int]) -> list[int]:
     if len(set(seeds)) < len(seeds):
-        raise ValueError("a seed stands there twice")
+        raise ValueError("a seed is listed twice")
     return seeds
 
 
 Seeds = Annotated[
-    list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_apart)
+    list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)
 ]  # -1 stands for comparisons across seeds
 
 
 class SuiteBlock(BaseModel):
-    """One dataset on one backbone; ``recipe`` overrides the suite's.
+    """One dataset on one backbone. ``recipe`` overrides values of the suite's recipe.
 
-    ``shots`` above 0: only so many training images a class, other ones for each seed.
-    ``methods`` names those of the suite's that run here; empty: all.
+    ``shots`` above 0 leaves only that many training images of each class, drawn anew for each seed.
+    ``methods`` names the methods of the suite that run on this block (empty: all).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,7 +52,7 @@ class SuiteBlock(BaseModel):
 
 
 class MethodEntry(BaseModel):
-    """A method and its parameters; any key but ``name`` is a parameter."""
+    """A method and its parameters: every key except ``name`` is a parameter."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -64,7 +64,7 @@ class MethodEntry(BaseModel):
 
 
 class Tune(BaseModel):
-    """How a suite chooses the setting of each method (see tuning/trials.py)."""
+    """The [tune] table: how the setting of each method is chosen (see tuning/trials.py)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,7 +77,7 @@ class Tune(BaseModel):
 
 
 class Suite(BaseModel):
-    """What a suite file says."""
+    """The content of a suite file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,7 +112,7 @@ SUITES = Path(__file__).parent
 
 
 def find_suite(name: str) -> Path:
-    """A suite file by path or by the name of a built-in one; UserError with the nearest name."""
+    """The path of a suite file, from its path or the name of a built-in suite. Raises UserError."""
     path = Path(name)
     if path.suffix == ".toml":
         if not path.is_file():
@@ -126,7 +126,7 @@ def find_suite(name: str) -> Path:
 
 
 def read_suite(path: Path) -> Suite:
-    """A checked suite. UserError, in one line, for a file that is not one."""
+    """Reads and checks a suite file. Raises UserError, in one line, for anything wrong in it."""
     try:
         text = path.read_text(encoding="utf-8")
         raw = tomllib.loads(text)
@@ -151,7 +151,7 @@ def read_suite(path: Path) -> Suite:
 
 
 def _first_problem(error: ValidationError) -> str:
-    errors = error.errors()  # a misspelt key comes before the one that is then missing
+    errors = error.errors()  # a misspelt key is more helpful than the key that is then missing
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -163,7 +163,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def with_plugins(suite: Suite, plugins: Sequence[Path]) -> Suite:
-    """The suite with the methods of plugin files added to every block."""
+    """The suite with the methods of plugin files added to every block, unless it lists them."""
     files = {path.resolve() for path in plugins}
     listed = {entry.name for entry in suite.methods}
     new = [

@@ -1,1 +1,1 @@
-"""The one training loop and what it saves."""
+"""The training loop, and what it saves."""

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch on the device, each image by its own draw."""
+"""Augments a whole batch on the device; each image is shifted and flipped independently."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def pad(images: UInt8[Tensor, "n c h w"], shift: int) -> UInt8[Tensor, "n c H W"]:
-    """Images with their edge pixels repeated ``shift`` times outwards, once for all epochs."""
+    """Pads images by ``shift`` pixels on each side, repeating the edge pixels."""
     if not shift:
         return images
     rows, columns = (
@@ -18,24 +18,30 @@ def pad(images: UInt8[Tensor, "n c h w"], shift: int) -> UInt8[Tensor, "n c H W"
     return images[:, :, rows][..., columns]
 
 
-def augmented(
-    padded: Tensor,
+def augment_batch(
+    padded: UInt8[Tensor, "n c H W"],
     indices: Int[Tensor, "batch"],
     shift: int,
     flip: bool,
     generator: torch.Generator,
     size: tuple[int, ...],
 ) -> UInt8[Tensor, "batch channels height width"]:
-    """A batch, each image shifted and flipped by its own draw."""
+    """Returns the images at ``indices``, each shifted and flipped at random.
+
+    padded: all images, from `pad` with the same ``shift``.
+    shift: the largest shift in each direction, in pixels.
+    flip: whether half of the images are mirrored left to right.
+    size: height and width of the result.
+    """
     if shift:
         windows = padded.unfold(2, size[0], 1).unfold(3, size[1], 1)
-        drawn = torch.randint(
+        corners = torch.randint(
             2 * shift + 1, (2, len(indices)), generator=generator, device=padded.device
         )
-        images = windows[indices, :, drawn[0], drawn[1]]
+        images = windows[indices, :, corners[0], corners[1]]
     else:
         images = padded[indices]
     if flip:
-        flipped = torch.rand(len(indices), generator=generator, device=padded.device) < 0.5
-        images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
+        mirror = torch.rand(len(indices), generator=generator, device=padded.device) < 0.5
+        images = torch.where(mirror.view(-1, 1, 1, 1), images.flip(-1), images)
     return images

@@ -1,6 +1,6 @@
-"""The one way to a trained network: build it, attach the method, train (or edit the parent's run).
+"""Builds a network with a method and trains it: the one way to a trained network.
 
-The runner, `legible check`, tuning and the tests all call `build` and `fit`.
+The runner, tuning, `legible check` and the tests all call `build_network`, then `fit_network`.
 """
 
 from __future__ import annotations
@@ -19,41 +19,31 @@ from legible.bench.training.recipe import Recipe
 from legible.methods.base import Method
 
 
-def build(
-    make_network: Callable[[], Network],
-    method: Method,
-    data: Split,
-    seed: int,
-    device: torch.device | str | None = None,
+def build_network(
+    make_network: Callable[[], Network], method: Method, data: Split, seed: int
 ) -> Network:
-    """A freshly initialised network with the method attached, both on one device.
+    """Returns a freshly initialised network with the method attached, both on the data's device.
 
-    ``data`` is the training split that the method's ``attach`` sees; ``device`` defaults to its
-    device. The same seed gives the same weights.
+    ``data`` is the training split. The same seed gives the same weights.
     """
-    network = initialise(make_network, seed, data.labels.device if device is None else device)
-    attach(method, network, data, seed)
+    device = data.labels.device
+    network = initialise(make_network, seed, device)
+    method.generator = torch.Generator(device).manual_seed(stream(seed, "method"))
+    method.attach(network, data)
+    method.to(device)
     return network
 
 
 def initialise(
     make_network: Callable[[], Network], seed: int, device: torch.device | str
 ) -> Network:
-    """A network whose weights are drawn from its own random stream; the global generator stays."""
+    """Returns a network with random weights. torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(seed, "initialisation"))
         return make_network().to(device)
 
 
-def attach(method: Method, network: Network, data: Split, seed: int) -> Method:
-    """Gives the method its generator and the network, and moves it to the network's device."""
-    device = data.labels.device
-    method.generator = torch.Generator(device).manual_seed(stream(seed, "method"))
-    method.attach(network, data)
-    return method.to(device)
-
-
-def fit(
+def fit_network(
     network: Network,
     method: Method,
     data: Dataset,
@@ -64,17 +54,24 @@ def fit(
     resume: State | None = None,
     after_epoch: Callable[[State], None] = lambda state: None,
 ) -> State:
-    """Trains a network that `build` made, in place, and returns the last training state.
+    """Trains a network from `build_network` in place and returns the last training state.
 
-    A method with a parent is not trained: it edits the parent's finished network, whose tensors
-    (a `snapshot`) ``parent`` returns. A method with ``trains = False`` keeps the initial weights.
-    ``resume`` continues from a checkpoint, bit-identically on the CPU. ``after_epoch`` is called
-    with each epoch's state. Raises Diverged, and ValueError where a needed parent is not given.
+    A method with a parent is not trained: it starts from the parent's trained network, whose
+    `snapshot` ``parent`` returns. A method with ``trains = False`` keeps the initial weights.
+    Both return an empty state. At the end, ``method.after_training`` edits the network, and
+    network and method are in evaluation mode.
+
+    parent: called once, and only for a method with a parent.
+    resume: a state to continue from; on the CPU the result is bit-identical to an uninterrupted
+        training.
+    after_epoch: called with the state after each epoch.
+
+    Raises Diverged, and ValueError if the method needs a parent and ``parent`` is None.
     """
     state = State(0, {}, [])
     if method.parent:
         if parent is None:
-            raise ValueError(f"'{method.name}' edits a network of '{method.parent}': give parent=")
+            raise ValueError(f"'{method.name}' edits a network of '{method.parent}': pass parent=")
         own = {k: v for k, v in snapshot(network, method).items() if k.startswith("method.")}
         inherited = {k: v for k, v in parent().items() if k.startswith("network.")}
         restore({**inherited, **own}, network, method)

@@ -1,4 +1,4 @@
-"""The one training loop. Data on the device, no host round trip inside a step."""
+"""The training loop. All data is on the device; no step waits for a number from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.nn import functional
 from legible.bench.backbones.taps import Network
 from legible.bench.data.base import Dataset, Split
 from legible.bench.seeds import stream
-from legible.bench.training.augment import augmented, pad
+from legible.bench.training.augment import augment_batch, pad
 from legible.bench.training.checkpoint import State, restore, snapshot
 from legible.bench.training.recipe import Recipe
 from legible.methods.base import Method, Step
@@ -25,7 +25,7 @@ from legible.metrics.network import Output
 
 
 class Diverged(Exception):
-    """A loss term stopped being finite; the message names term, epoch and step."""
+    """A loss term became infinite or NaN; the message names term, epoch and step."""
 
 
 def train(
@@ -38,9 +38,10 @@ def train(
     resume: State | None = None,
     after_epoch: Callable[[State], None] = lambda state: None,
 ) -> State:
-    """Trains in place an attached method's network and returns the last state.
+    """Trains a network with an attached method in place and returns the last state.
 
-    ``resume`` continues from a saved state, bit-identically on the CPU. Raises Diverged.
+    Called by `legible.bench.training.fit.fit_network` alone, which explains the arguments.
+    Raises Diverged.
     """
     split = method.training_data(data.train)
     if recipe.channels_last:
@@ -55,7 +56,7 @@ def train(
         terms = loop.epoch(state.epoch)
         line: dict[str, float | int] = {"epoch": state.epoch + 1, **terms}
         if recipe.validate_every and (state.epoch + 1) % recipe.validate_every == 0:
-            line |= held_out(network, method, data, recipe.validate_images)
+            line |= held_out_accuracies(network, method, data, recipe.validate_images)
         state = State(
             state.epoch + 1,
             snapshot(network, method, optimizer),
@@ -69,7 +70,7 @@ def train(
 
 
 class Loop:
-    """What an epoch needs at hand."""
+    """Trains a network epoch by epoch; holds all that stays the same in a training."""
 
     def __init__(
         self,
@@ -94,10 +95,11 @@ class Loop:
             group["initial_lr"] = group["lr"]
 
     def generator(self, name: str, epoch: int) -> torch.Generator:
+        """A new generator for one purpose in one epoch."""
         return torch.Generator(self.device).manual_seed(stream(self.seed, name, epoch))
 
     def epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the data; returns the mean of each loss term and the accuracy."""
+        """Trains for one epoch; returns the mean of each loss term and the training accuracy."""
         self.method.generator.manual_seed(stream(self.seed, "method", epoch))
         self.network.train()
         self.method.train()
@@ -125,17 +127,26 @@ class Loop:
     def step(
         self, indices: Int[Tensor, "batch"], augment: torch.Generator, epoch: int, number: int
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """One optimisation step; returns the loss terms and the batch accuracy, on the device."""
+        """Takes one optimisation step; returns the loss terms and the batch accuracy.
+
+        number: of the step, counted from the start of the training.
+        """
         labels = self.split.labels[indices]
         images = self.view(indices, augment)
         out = self.forward(images)
         logits = out.logits.float()
         step = Step(
-            self.network, images, labels, indices, logits,
-            Float32(out.activations), Float32(out.transformed),
-            epoch, number / self.total,
-            partial(self.second_view, indices, number),
-        )  # fmt: skip
+            network=self.network,
+            images=images,
+            labels=labels,
+            indices=indices,
+            logits=logits,
+            activations=Float32(out.activations),
+            transformed=Float32(out.transformed),
+            epoch=epoch,
+            progress=number / self.total,
+            view=partial(self.second_view, indices, number),
+        )
         terms = {"cross_entropy": functional.cross_entropy(logits, labels)}
         terms |= self.method.penalty(step)
         self.schedule(number)
@@ -152,7 +163,8 @@ class Loop:
     def view(
         self, indices: Int[Tensor, "batch"], augment: torch.Generator
     ) -> Float[Tensor, "batch channels height width"]:
-        images = augmented(
+        """Returns augmented, normalised images."""
+        images = augment_batch(
             self.padded, indices, self.shift, self.flip, augment, self.split.images.shape[-2:]
         )
         images = self.split.normalise(images)
@@ -161,12 +173,14 @@ class Loop:
         return images
 
     def forward(self, images: Tensor) -> Output:
+        """Runs the network in the recipe's precision."""
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return self.network(images)
 
     def second_view(self, indices: Tensor, number: int) -> Output:
-        # draws of its own, so that the first views stay paired with plain training's
+        """Runs the network on another augmentation; leaves BatchNorm's statistics alone."""
+        # a generator of its own, so that a method with second views sees plain's first views
         augment = self.generator("second view", number)
         with frozen_statistics(self.network):
             return self.forward(self.view(indices, augment))
@@ -184,16 +198,16 @@ class Loop:
 def _raise_if_diverged(names: list[str], rows: list[Tensor], epoch: int) -> None:
     if not rows:
         return
-    broken = (~torch.stack(rows)[:, : len(names)].isfinite()).nonzero()
-    if len(broken):
-        step, term = broken[0].tolist()
+    not_finite = (~torch.stack(rows)[:, : len(names)].isfinite()).nonzero()
+    if len(not_finite):
+        step, term = not_finite[0].tolist()
         raise Diverged(
             f"loss term '{names[term]}' is not finite at epoch {epoch + 1}, step {step + 1}"
         )
 
 
 class Float32(Mapping[str, Tensor]):
-    """Activations in float32, each converted when it is first asked for."""
+    """Activations in float32; each is converted at its first use."""
 
     def __init__(self, activations: Mapping[str, Tensor]) -> None:
         self.activations = dict(activations)
@@ -210,7 +224,11 @@ class Float32(Mapping[str, Tensor]):
 
 
 def make_optimizer(network: Network, method: Method, recipe: Recipe) -> torch.optim.Optimizer:
-    """One optimiser; weight decay on weights only, the method's parameters as it says."""
+    """Returns the recipe's optimiser of the network's and the method's parameters.
+
+    Weight decay applies to weights, not to biases and normalisation layers; the method's
+    parameters follow ``method.parameter_groups``.
+    """
     own = [p for p in network.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in own if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -226,7 +244,7 @@ def make_optimizer(network: Network, method: Method, recipe: Recipe) -> torch.op
 
 @contextlib.contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Leaves BatchNorm's running statistics as they are, whatever passes in training mode."""
+    """A context in which BatchNorm's running statistics do not change in training mode."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     tracked = [(m, m.track_running_stats) for m in norms]
     for module in norms:
@@ -240,7 +258,7 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def accuracy(network: Network, method: Method, split: Split) -> float:
-    """Share of a split's images classified correctly, in evaluation mode."""
+    """The share of a split's images that are classified correctly, in evaluation mode."""
     network.eval()
     method.eval()
     correct = sum(
@@ -250,8 +268,10 @@ def accuracy(network: Network, method: Method, split: Split) -> float:
     return float(correct) / len(split)
 
 
-def held_out(network: Network, method: Method, data: Dataset, images: int) -> dict[str, float]:
-    """Accuracy on the first validation and test images, for the history: training reads neither."""
+def held_out_accuracies(
+    network: Network, method: Method, data: Dataset, images: int
+) -> dict[str, float]:
+    """Accuracies on the first validation and test images, for the history; not used in training."""
     splits = {"validation_accuracy": data.validation, "test_accuracy": data.test}
     first = {name: torch.arange(min(images, len(split))) for name, split in splits.items()}
     return {

@@ -1,6 +1,6 @@
-"""The ledger of a tuned suite, results/<suite>/ledger.csv: every trial, what was chosen, and why.
+"""The ledger of a tuned suite, results/<suite>/ledger.csv: every trial, the choice, the reason.
 
-A choice follows from the numbers in the file alone, so that reading it can check it.
+Choices follow from the numbers in the file alone, so they can be checked when it is read.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from legible.bench.errors import UserError
+from legible.bench.suites.run_spec import BASELINE
 
 FILE = "ledger.csv"
 LARGEST = 16 * 2**20  # bytes of a ledger that is read
 SLACK = 1e-8  # accuracies have nine digits
-REFERENCE = ("plain", "{}")
 
 
 def _is_object(text: str) -> str:
@@ -45,11 +45,11 @@ Reason = Annotated[str, Field(max_length=500, pattern=_PRINTABLE)]
 class Trial(BaseModel):
     """One setting of a method, trained on one tuning seed: a line of the ledger.
 
-    ``declared`` is what the suite gives the method, ``setting`` that and what is tried, both as
-    JSON without defaults; ``number`` counts a method's settings from 0. ``setup`` stands for
-    data, backbone, recipe, layer and probe. ``accuracy`` is over all validation images, ``value``
-    the metric's headline mean on the probed ones with validation concepts; where one is not
-    there, ``problem`` says why.
+    ``declared`` holds the parameters that the suite names, ``setting`` these and the searched ones,
+    both as JSON without defaults; ``number`` counts a method's settings from 0. ``setup`` is a hash
+    of data, backbone, recipe, layer and probe. ``accuracy`` is over all validation images;
+    ``value`` is the metric's headline mean on the probed ones, with validation concepts. If one of
+    them is missing, ``problem`` says why.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,21 +72,22 @@ class Trial(BaseModel):
 
     @property
     def block(self) -> tuple[str, str]:
+        """Its block of the suite's tables."""
         return self.dataset, self.backbone
 
     @property
     def row(self) -> tuple[str, str]:
-        """The row of the suite's tables it belongs to."""
+        """Its row of the suite's tables."""
         return self.method, self.declared
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """What was tried, apart from what came of it."""
+        """All that identifies a trial, without its results."""
         return (*self.block, *self.row, self.number, self.setting, self.seed, self.setup)
 
 
 class Outcome(NamedTuple):
-    """A setting over its tuning seeds: means, NaN where a seed has no value."""
+    """The results of a setting: means over its tuning seeds, NaN if a seed has no value."""
 
     number: int
     setting: str
@@ -95,7 +96,7 @@ class Outcome(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The chosen setting of a method on a block, and whether its accuracy is tolerable."""
+    """The chosen setting of a method on a block. ``within``: it is within the tolerance."""
 
     outcome: Outcome
     within: bool
@@ -107,13 +108,13 @@ class Choice(NamedTuple):
 
 
 def outcomes(trials: Sequence[Trial]) -> list[Outcome]:
-    """The settings of one method on one block, in the order they were tried."""
-    found: dict[tuple[int, str], list[Trial]] = {}
+    """The results of one method's settings on one block, by number."""
+    settings: dict[tuple[int, str], list[Trial]] = {}
     for trial in trials:
-        found.setdefault((trial.number, trial.setting), []).append(trial)
+        settings.setdefault((trial.number, trial.setting), []).append(trial)
     return [
         Outcome(*key, _mean([t.accuracy for t in group]), _mean([t.value for t in group]))
-        for key, group in sorted(found.items())
+        for key, group in sorted(settings.items())
     ]
 
 
@@ -122,35 +123,36 @@ def _mean(values: Sequence[float | None]) -> float:
 
 
 def choose(
-    tried: Sequence[Outcome], reference: float, better: str, tolerance: float
-) -> tuple[Outcome, bool, str]:
-    """The setting with the best metric among those at most ``tolerance`` less accurate than the
-    reference, whether there is one, and the reason; else the most accurate setting.
+    candidates: Sequence[Outcome], reference: float, better: str, tolerance: float, trials: int = 0
+) -> Choice:
+    """The setting with the best metric among those that are at most ``tolerance`` less accurate
+    than the reference; if there is none, the most accurate setting.
 
-    Equal metrics: the more accurate, then the one tried first.
+    Of equal metrics the more accurate setting counts, then the one with the lower number.
     """
     sign = -1.0 if better == "lower" else 1.0
-    able = [o for o in tried if math.isfinite(o.accuracy)]
+    able = [o for o in candidates if math.isfinite(o.accuracy)]
     within = [o for o in able if tolerable(o, reference, tolerance) and math.isfinite(o.value)]
     if within:
         best = max(within, key=lambda o: (sign * o.value, o.accuracy, -o.number))
-        return best, True, "best within the tolerance"
+        return Choice(best, True, "best within the tolerance", trials)
     if able:
         best = max(able, key=lambda o: (o.accuracy, -o.number))
-        return best, False, "most accurate; none is within the tolerance"
-    return tried[0], False, "the first; none could be trained"
+        return Choice(best, False, "most accurate; none is within the tolerance", trials)
+    return Choice(candidates[0], False, "the first; none could be trained", trials)
 
 
 def tolerable(outcome: Outcome, reference: float, tolerance: float) -> bool:
-    """Whether a setting costs at most ``tolerance`` of accuracy."""
+    """Whether a setting is at most ``tolerance`` less accurate than the reference."""
     return outcome.accuracy >= reference - tolerance - SLACK
 
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
-    """All trials of a suite, and what follows from them.
+    """All trials of a suite, and the choices that follow from them.
 
-    ``fixed`` holds (dataset, backbone, method, declared) of methods with nothing to search.
+    ``fixed`` holds (dataset, backbone, method, declared) of methods that have nothing to search.
+    ``epochs`` is the training length of trials, if it is shorter than that of the suite's runs.
     """
 
     trials: Sequence[Trial]
@@ -158,19 +160,19 @@ class Ledger:
     better: Literal["higher", "lower", "neither"]
     tolerance: float
     fixed: Collection[tuple[str, str, str, str]] = ()
-    epochs: int | None = None  # of trials, where they are shorter than the runs that are tested
+    epochs: int | None = None
 
     @cached_property
     def groups(self) -> dict[tuple[str, str, str, str], list[Trial]]:
-        """Trials by dataset, backbone, method and what the suite declares."""
-        found: dict[tuple[str, str, str, str], list[Trial]] = {}
+        """Trials by dataset, backbone, method and declared parameters."""
+        groups: dict[tuple[str, str, str, str], list[Trial]] = {}
         for trial in self.trials:
-            found.setdefault((*trial.block, *trial.row), []).append(trial)
-        return found
+            groups.setdefault((*trial.block, *trial.row), []).append(trial)
+        return groups
 
     def reference(self, block: tuple[str, str]) -> Outcome:
-        """Plain training on a block. UserError where it has no value to compare with."""
-        trials = self.groups.get((*block, *REFERENCE), [])
+        """The results of plain training on a block. Raises UserError if it has none."""
+        trials = self.groups.get((*block, *BASELINE), [])
         where = ", ".join(block)
         if not trials:
             raise UserError(f"no trial of plain on {where}, so there is nothing to compare with")
@@ -187,27 +189,28 @@ class Ledger:
 
     def _choice(self, key: tuple[str, str, str, str], trials: Sequence[Trial]) -> Choice:
         reference = self.reference(key[:2])
-        chosen, within, reason = choose(
-            outcomes(trials), reference.accuracy, self.better, self.tolerance
+        choice = choose(
+            outcomes(trials), reference.accuracy, self.better, self.tolerance, len(trials)
         )
+        reason = choice.reason
         if key in self.fixed:
-            reason = "no search space" + ("" if within else "; not within the tolerance")
-        if key[2:] == REFERENCE:
+            reason = "no search space" + ("" if choice.within else "; not within the tolerance")
+        if key[2:] == BASELINE:
             reason = f"the reference; {reason}"
-        return Choice(chosen, within, reason, len(trials))
+        return choice._replace(reason=reason)
 
     def judged(self) -> list[Trial]:
-        """The trials with what was chosen, and why each was or was not."""
+        """The trials, each marked as chosen or not, with the reason."""
         out = []
         for trial in self.trials:
             key = (*trial.block, *trial.row)
             choice = self.choices[key]
-            chosen = trial.number == choice.outcome.number
-            reason = choice.reason if chosen else self._rejected(trial)
-            out.append(trial.model_copy(update={"chosen": chosen, "reason": reason}))
+            is_choice = trial.number == choice.outcome.number
+            reason = choice.reason if is_choice else self._reason_against(trial)
+            out.append(trial.model_copy(update={"chosen": is_choice, "reason": reason}))
         return out
 
-    def _rejected(self, trial: Trial) -> str:
+    def _reason_against(self, trial: Trial) -> str:
         group = self.groups[(*trial.block, *trial.row)]
         outcome = next(o for o in outcomes(group) if o.number == trial.number)
         if not math.isfinite(outcome.accuracy):
@@ -221,20 +224,20 @@ class Ledger:
 
 
 def to_text(trials: Sequence[Trial]) -> str:
-    """The file's text: the same trials, the same bytes."""
+    """The text of the file; the same trials always give the same bytes."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(Trial.model_fields), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: _shown(v) for k, v in trial.model_dump().items()} for trial in trials)
+    writer.writerows({k: _to_csv(v) for k, v in trial.model_dump().items()} for trial in trials)
     return text.getvalue()
 
 
 def nine_digits(value: float) -> float | None:
-    """A number as the file will hold it; None for one that is not finite."""
+    """A number as the file holds it; None for one that is not finite."""
     return float(f"{value:.9g}") if math.isfinite(value) else None
 
 
-def _shown(value: Any) -> str:
+def _to_csv(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, float):
@@ -243,7 +246,7 @@ def _shown(value: Any) -> str:
 
 
 def read(path: Path) -> list[Trial]:
-    """The trials in a ledger. UserError, in one line, for a file that is not one."""
+    """The trials of a ledger file. Raises UserError, in one line, for anything else."""
     try:
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path}: larger than {LARGEST // 2**20} MiB")
@@ -255,12 +258,12 @@ def read(path: Path) -> list[Trial]:
         raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
     if list(lines.fieldnames or []) != list(Trial.model_fields):
         raise UserError(f"{path}: the columns are not {', '.join(Trial.model_fields)}")
-    return [_parsed(path, number, row) for number, row in enumerate(rows, 2)]
+    return [_parse(path, number, row) for number, row in enumerate(rows, 2)]
 
 
-def _parsed(path: Path, number: int, row: dict[Any, Any]) -> Trial:
+def _parse(path: Path, number: int, row: dict[Any, Any]) -> Trial:
     if None in row or None in row.values():
-        raise UserError(f"{path}: line {number} has not {len(Trial.model_fields)} columns")
+        raise UserError(f"{path}: line {number} does not have {len(Trial.model_fields)} columns")
     if row["chosen"] not in ("yes", ""):
         raise UserError(f"{path}: line {number}: chosen must be 'yes' or empty")
     typed = row | {name: row[name] or None for name in ("value", "accuracy")}

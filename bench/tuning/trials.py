@@ -1,4 +1,4 @@
-"""What a suite's [tune] table asks for: the settings of every method, and the cells to try them."""
+"""The trials that a suite's [tune] table asks for: each method's settings on each tuning seed."""
 
 from __future__ import annotations
 
@@ -11,43 +11,57 @@ from typing import Any
 from legible.bench.errors import UserError
 from legible.bench.execution.store import digest
 from legible.bench.plugins import registry
-from legible.bench.suites.run_spec import RunSpec, canonical, non_default, expand
+from legible.bench.suites.run_spec import RunSpec, block_methods, canonical, expand, non_default
 from legible.bench.suites.schema import Suite, Tune
 from legible.bench.tuning.ledger import Trial
 
-ONE_TAP = ("spatial", "dense", "all")  # choices that may name several Taps
+SEVERAL_TAPS = ("spatial", "dense", "all")  # layers that may stand for several Taps
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A trial to make: its cell, which of the method's settings it is, what the suite declares."""
+class Result:
+    """What a trial gave; see `Trial`."""
+
+    layer: str = ""
+    value: float | None = None
+    accuracy: float | None = None
+    problem: str = ""
+
+
+NO_RESULT = Result()
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial to make: a run with setting ``number`` of its method.
+
+    ``setting`` is JSON and holds the searched parameters even if they have their default values.
+    ``fixed``: the method has nothing to search.
+    """
 
     spec: RunSpec
     number: int
-    setting: str  # as JSON, with what is searched even where it is the default
-    fixed: bool  # nothing to search
+    setting: str
+    fixed: bool
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """Block and row of the suite's tables."""
+        """Its block and row of the suite's tables."""
         return (*self.spec.block, *self.spec.row)
 
-    def trial(self, metric: str, **found: Any) -> Trial:
-        """The ledger's line, with what was found."""
+    def trial(self, metric: str, result: Result = NO_RESULT) -> Trial:
+        """The trial's line of the ledger, before anything is chosen."""
         spec = self.spec
-        blank = {"layer": "", "value": None, "accuracy": None, "problem": "", "chosen": False}
-        return Trial.model_validate(
-            blank | {
-                "dataset": spec.dataset_label, "backbone": spec.backbone_label,
-                "method": spec.method, "declared": spec.row[1], "number": self.number,
-                "setting": self.setting, "seed": spec.seed, "metric": metric,
-                "reason": "", "setup": setup(spec),
-            } | found
+        return Trial(
+            dataset=spec.dataset_label, backbone=spec.backbone_label, method=spec.method,
+            declared=spec.row.params, number=self.number, setting=self.setting, seed=spec.seed,
+            metric=metric, layer=result.layer, value=result.value, accuracy=result.accuracy,
+            problem=result.problem, chosen=False, reason="", setup=setup(spec),
         )  # fmt: skip
 
 
 def setup(spec: RunSpec) -> str:
-    """Twelve digits for all that a trial shares with the others of its block."""
+    """A hash of twelve digits of all that the trials of a block have in common."""
     return digest(
         {
             "data": [spec.dataset, spec.data, spec.shots], "net": [spec.backbone, spec.net],
@@ -57,20 +71,17 @@ def setup(spec: RunSpec) -> str:
     )  # fmt: skip
 
 
-# ----------------------------------------------------------------- what is tried
-
-
-def tuning(suite: Suite) -> Tune:
-    """The suite's [tune] table. UserError where there is none or it asks for what cannot be."""
+def tune_table(suite: Suite) -> Tune:
+    """The suite's [tune] table. Raises UserError if there is none or it cannot be carried out."""
     tune = suite.tune
     if tune is None:
-        raise UserError(f"suite '{suite.name}' has no [tune] table: there is nothing to choose")
+        raise UserError(f"suite '{suite.name}' has no [tune] table: there is nothing to tune")
     metric = registry.get("metrics", tune.metric)
     if metric.better == "neither":
         raise UserError(f"[tune] metric '{tune.metric}' has no better direction to choose by")
     if metric.aspect not in suite.aspects:
         raise UserError(f"[tune] metric '{tune.metric}': its aspect is not among the suite's")
-    if tune.layer in ONE_TAP or tune.layer not in suite.layers:
+    if tune.layer in SEVERAL_TAPS or tune.layer not in suite.layers:
         raise UserError(f"[tune] layer '{tune.layer}' must be one Tap among the suite's layers")
     if both := sorted(set(tune.seeds) & set(suite.seeds)):
         raise UserError(f"[tune] seed {both[0]} is also one that the suite tests with")
@@ -80,11 +91,12 @@ def tuning(suite: Suite) -> Tune:
 
 
 def choices(cls: Any, given: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """The settings to try, ``given`` fixed: the strength's grid first, then the further
-    parameters in an order drawn by the method's name. UserError where there are too few.
+    """The settings to try; the parameters in ``given`` are fixed.
 
-    Without a strength the first parameter of the search space stands in its place. A grid longer
-    than ``count`` is thinned evenly. A method with nothing to search has one setting.
+    First come the values of the strength alone (without a strength, of the first searched
+    parameter), evenly thinned if there are more than ``count``. Then come combinations of all
+    searched parameters, in a random order that depends on the method's name alone. A method with
+    nothing to search has one setting. Raises UserError if there are fewer than ``count``.
     """
     space = {name: list(values) for name, values in cls.search.items() if name not in given}
     if not space:
@@ -93,23 +105,23 @@ def choices(cls: Any, given: Mapping[str, Any], count: int) -> list[dict[str, An
     grid = [{dose: value} for value in spread(space[dose], count)]
     rest = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     random.Random(cls.name).shuffle(rest)
-    found = list(itertools.islice(_distinct(cls, given, [*grid, *rest]), count))
-    if len(found) < count:
+    settings = list(itertools.islice(_distinct(cls, given, [*grid, *rest]), count))
+    if len(settings) < count:
         raise UserError(
-            f"method '{cls.name}' has {len(found)} settings to search, fewer than the suite's "
+            f"method '{cls.name}' has {len(settings)} settings to search, fewer than the suite's "
             f"{count} trials: widen its `search`, or lower [tune] trials"
         )
-    return found
+    return settings
 
 
 def dose_of(cls: Any, given: Mapping[str, Any]) -> str:
-    """The searched parameter that says how much of a method there is ("": nothing is searched)."""
+    """The searched parameter that is the method's dose; empty if nothing is searched."""
     free = [name for name in cls.search if name not in given]
     return "strength" if "strength" in free else next(iter(free), "")
 
 
 def spread(values: Sequence[Any], count: int) -> list[Any]:
-    """At most ``count`` of the values, evenly over their order."""
+    """At most ``count`` of the values, evenly spaced."""
     most = min(count, len(values))
     return [values[(2 * i + 1) * len(values) // (2 * most)] for i in range(most)]
 
@@ -117,34 +129,38 @@ def spread(values: Sequence[Any], count: int) -> list[Any]:
 def _distinct(
     cls: Any, given: Mapping[str, Any], extras: Sequence[Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Settings that the method accepts, each once whatever is written out of its defaults."""
-    seen: set[str] = set()
+    """The settings that the method accepts, each once: two that differ only in whether a default
+    is written out are the same."""
+    keys: set[str] = set()
     for extra in extras:
         try:
             registry.make_method(cls.name, {**given, **extra})
         except UserError:
             continue  # parameters that do not go together
         key = canonical(registry.parameters(cls, {**given, **extra}))
-        if key not in seen:
-            seen.add(key)
+        if key not in keys:
+            keys.add(key)
             yield {**given, **extra}
 
 
-def plan(
+def plan_trials(
     suite: Suite, methods: Sequence[str] | None = None, datasets: Sequence[str] | None = None
-) -> list[Planned]:
-    """All trials in the ledger's order: a block, then a method's settings, then tuning seeds."""
-    tune = tuning(suite)
-    entries = [e for e in suite.methods if methods is None or e.name in methods]
+) -> list[PlannedTrial]:
+    """All trials in the order of the ledger: by block, method, setting and tuning seed."""
+    tune = tune_table(suite)
     base = suite.model_copy(update={"layers": [tune.layer], "seeds": tune.seeds})
+    specs = expand(base, None, methods, datasets)
+    blocks = [b for b in suite.blocks if datasets is None or b.dataset in datasets]
+    entries = [e for b in blocks for _ in tune.seeds for e in block_methods(suite, b, methods)]
     out = []
-    for index, spec in enumerate(expand(base, None, methods, datasets)):
+    for spec, entry in zip(specs, entries, strict=True):
         cls = registry.get("methods", spec.method)
-        given = entries[index % len(entries)].params
-        tried = choices(cls, given, tune.trials)
-        fixed = not dose_of(cls, given)
-        out += [Planned(_trial_spec(spec, cls, setting, tune), number, canonical(setting), fixed)
-                for number, setting in enumerate(tried)]  # fmt: skip
+        settings = choices(cls, entry.params, tune.trials)
+        fixed = not dose_of(cls, entry.params)
+        out += [
+            PlannedTrial(_trial_spec(spec, cls, setting, tune), number, canonical(setting), fixed)
+            for number, setting in enumerate(settings)
+        ]
     order = list(dict.fromkeys(p.key for p in out))  # blocks, and in them methods
     seeds = tune.seeds
     return sorted(out, key=lambda p: (order.index(p.key), p.number, seeds.index(p.spec.seed)))

@@ -1,8 +1,9 @@
-"""A fair contest: the same number of trials for every method, chosen on validation data alone.
+"""Tuning: the same number of trials for every method, and a choice on validation data alone.
 
-Each trial is an ordinary stored run, on a tuning seed that the suite does not test with, scored on
-validation images with the validation half of the concepts (see bench/stages.py). The ledger keeps
-every trial; `legible run` then trains what it chose, and the other half of the concepts tests it.
+Each trial is an ordinary run in the store. Its seed is not one that the suite tests with, and it is
+scored on validation images with the validation half of the concepts (see scoring/splits.py). The
+ledger holds every trial; `legible run` then trains the chosen settings, and tests them on the other
+half of the concepts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from legible.bench.suites.schema import Suite, Tune
 from legible.bench.text import one_line, settings
 from legible.bench.tuning import ledger as ledgers
 from legible.bench.tuning.ledger import Choice, Ledger, Trial, nine_digits
-from legible.bench.tuning.trials import Planned, plan, tuning
+from legible.bench.tuning.trials import PlannedTrial, Result, plan_trials, tune_table
 from legible.metrics.base import METRICS
 
 
@@ -40,19 +41,22 @@ def run_trials(
     methods: Sequence[str] | None = None,
     datasets: Sequence[str] | None = None,
 ) -> Path:
-    """Makes the trials that are not there yet and writes the ledger. Raises UserError.
+    """Makes the trials that are missing, writes the ledger and returns its path. Raises UserError.
 
-    With only some methods or datasets, the others' lines are kept as they stand.
+    With ``methods`` or ``datasets`` the ledger's lines of the others stay as they are; plain is
+    always tried, because it is the reference.
     """
-    wanted = None if methods is None else [*methods, "plain"]
-    planned = plan(suite, wanted, datasets)
+    planned = plan_trials(suite, None if methods is None else [*methods, "plain"], datasets)
     path = results / suite.name / ledgers.FILE
-    kept = [] if (methods, datasets) == (None, None) or not path.exists() else ledgers.read(path)
+    partial = methods is not None or datasets is not None
+    earlier = ledgers.read(path) if partial and path.exists() else []
     schedule.attempt(workspace, [p.spec for p in planned], jobs, plugins)
-    found = {t.place: t for t in [*kept, *measured(workspace, planned, tuning(suite))]}
-    whole = plan(suite)
-    places = [p.trial(tuning(suite).metric).place for p in whole]
-    trials = _ledger(suite, whole, [found[place] for place in places if place in found]).judged()
+    new = finished_trials(workspace, planned, tune_table(suite))
+    by_place = {trial.place: trial for trial in [*earlier, *new]}
+    whole = plan_trials(suite)
+    places = [p.trial(tune_table(suite).metric).place for p in whole]
+    trials = [by_place[place] for place in places if place in by_place]
+    trials = _ledger(suite, whole, trials).judged()
     try:
         write_bytes(path, ledgers.to_text(trials).encode())
     except OSError as error:
@@ -61,25 +65,27 @@ def run_trials(
     return path
 
 
-def measured(workspace: Workspace, planned: Sequence[Planned], tune: Tune) -> list[Trial]:
-    """The ledger's lines of finished trials, read from their runs; nothing chosen yet.
+def finished_trials(
+    workspace: Workspace, planned: Sequence[PlannedTrial], tune: Tune
+) -> list[Trial]:
+    """The ledger's lines of finished trials, before anything is chosen.
 
-    UserError for one that is not finished or whose data is missing.
+    Raises UserError for a trial that is not finished or whose data is missing.
     """
     out = []
-    statuses = schedule.plan(workspace, [p.spec for p in planned])
-    for item, (spec, status, reason) in zip(planned, statuses, strict=True):
-        if status in ("skipped", "failed"):
-            found: dict[str, Any] = {"problem": one_line(f"{status}: {reason}", 300)}
-        elif status in ("done", "to score"):
-            found = _scored(workspace, spec, tune.metric)
+    runs = schedule.plan_runs(workspace, [p.spec for p in planned])
+    for item, run in zip(planned, runs, strict=True):
+        if run.status in ("skipped", "failed"):
+            result = Result(problem=one_line(f"{run.status}: {run.reason}", 300))
+        elif run.status in ("done", "to score"):
+            result = _result(workspace, run.spec, tune.metric)
         else:
-            raise UserError(f"no ledger yet: {spec.name}: {reason or 'not finished'}")
-        out.append(item.trial(tune.metric, **found))
+            raise UserError(f"no ledger yet: {run.spec.name}: {run.reason or 'not finished'}")
+        out.append(item.trial(tune.metric, result))
     return out
 
 
-def _scored(workspace: Workspace, spec: RunSpec, metric: str) -> dict[str, Any]:
+def _result(workspace: Workspace, spec: RunSpec, metric: str) -> Result:
     run = workspace.run_of(spec)
     entry = run.scores(probe_key(workspace, spec)).get(metric)
     if entry is None:
@@ -88,11 +94,11 @@ def _scored(workspace: Workspace, spec: RunSpec, metric: str) -> dict[str, Any]:
     value = nine_digits(score.value)
     problem = one_line(score.reason or "undefined", 300) if value is None else ""
     accuracy = nine_digits(run.require_manifest().validation_accuracy or 0.0)
-    return {"layer": score.layer, "value": value, "accuracy": accuracy, "problem": problem}
+    return Result(score.layer, value, accuracy, problem)
 
 
-def _ledger(suite: Suite, planned: Sequence[Planned], trials: Sequence[Trial]) -> Ledger:
-    tune = tuning(suite)
+def _ledger(suite: Suite, planned: Sequence[PlannedTrial], trials: Sequence[Trial]) -> Ledger:
+    tune = tune_table(suite)
     fixed = {p.key for p in planned if p.fixed}
     return Ledger(
         trials, tune.metric, METRICS[tune.metric].better, tune.tolerance, fixed, tune.epochs
@@ -100,67 +106,70 @@ def _ledger(suite: Suite, planned: Sequence[Planned], trials: Sequence[Trial]) -
 
 
 def show(ledger: Ledger) -> None:
-    """Prints each method's choice."""
+    """Prints the choice of each method on each block."""
     for block in dict.fromkeys(key[:2] for key in ledger.choices):
         CONSOLE.print(f"{', '.join(block)}: {ledger.metric} on validation", markup=False)
         table = Table("method", "trials", "chosen", "accuracy", "metric", "why", box=None)
         for key, choice in ledger.choices.items():
             if key[:2] == block:
-                table.add_row(*map(escape, _line(key, choice)))
+                table.add_row(*map(escape, _table_row(key, choice)))
         CONSOLE.print(table)
 
 
-def _line(key: tuple[str, str, str, str], choice: Choice) -> list[str]:
-    chosen = choice.outcome
-    numbers = (f"{value:.4f}" for value in (chosen.accuracy, chosen.value))
+def _table_row(key: tuple[str, str, str, str], choice: Choice) -> list[str]:
+    outcome = choice.outcome
+    numbers = (f"{value:.4f}" for value in (outcome.accuracy, outcome.value))
     name = f"{key[2]} {settings(key[3])}".strip()
-    return [name, str(choice.trials), settings(chosen.setting), *numbers, choice.reason]
+    return [name, str(choice.trials), settings(outcome.setting), *numbers, choice.reason]
 
 
-# ----------------------------------------------------------------- what is tested
+# ----------------------------------------------------------------- using the ledger
 
 
 def read(suite: Suite, results: Path) -> Ledger:
-    """A suite's ledger, if it fits the suite and its choices follow from its numbers.
+    """A suite's ledger, after checking that it fits the suite and that its choices follow from its
+    numbers.
 
-    UserError, in one line that names `legible tune`, where there is none or it does not.
+    Raises UserError, in one line that names `legible tune`, if it does not or there is none.
     """
     path = results / suite.name / ledgers.FILE
     again = f"run `legible tune {suite.name}`"
     if not path.exists():
-        raise UserError(f"suite '{suite.name}' is tuned and {path} is not there: {again} first")
+        raise UserError(f"suite '{suite.name}' needs tuning, but there is no {path}: {again} first")
     try:
         trials = ledgers.read(path)
     except UserError as error:
         raise UserError(f"{error}; {again}") from None
-    planned = plan(suite)
-    metric = tuning(suite).metric
+    planned = plan_trials(suite)
+    metric = tune_table(suite).metric
     ledger = _ledger(suite, planned, trials)
-    want: dict[tuple[str, str, str, str], list[Any]] = {}
+    places: dict[tuple[str, str, str, str], list[Any]] = {}
     for p in planned:
-        want.setdefault(p.key, []).append((*p.trial(metric).place, metric))
+        places.setdefault(p.key, []).append((*p.trial(metric).place, metric))
     for key, group in ledger.groups.items():
-        if [(*t.place, t.metric) for t in group] != want.get(key):
+        if [(*t.place, t.metric) for t in group] != places.get(key):
             name = one_line(" ".join(key), 120)
             raise UserError(f"{path} does not fit the suite as it is now ({name}); {again}")
-    for number, (trial, due) in enumerate(zip(trials, ledger.judged(), strict=True), 2):
-        if trial != due:
-            raise UserError(f"{path}: line {number} is not what its numbers choose; {again}")
+    for number, (trial, judged) in enumerate(zip(trials, ledger.judged(), strict=True), 2):
+        if trial != judged:
+            raise UserError(f"{path}: line {number} does not follow from the numbers; {again}")
     return ledger
 
 
 def tuned_specs(suite: Suite, specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
-    """The suite's cells with the chosen settings, judged on what did not choose; the cells as
-    they are where the suite tunes nothing. UserError where a choice is missing."""
+    """The run specs with the chosen settings, to be judged on data that did not choose them.
+
+    A suite that tunes nothing keeps its run specs. Raises UserError if a choice is missing.
+    """
     if suite.tune is None:
         return list(specs)
-    if both := sorted({spec.seed for spec in specs} & set(tuning(suite).seeds)):
-        raise UserError(f"seed {both[0]} chose the settings, so it cannot test them")
+    if both := sorted({spec.seed for spec in specs} & set(tune_table(suite).seeds)):
+        raise UserError(f"seed {both[0]} was used to choose settings, so it cannot test them")
     ledger = read(suite, results)
-    return [_settled(suite, spec, ledger) for spec in specs]
+    return [_with_choice(suite, spec, ledger) for spec in specs]
 
 
-def _settled(suite: Suite, spec: RunSpec, ledger: Ledger) -> RunSpec:
+def _with_choice(suite: Suite, spec: RunSpec, ledger: Ledger) -> RunSpec:
     choice = ledger.choices.get((*spec.block, *spec.row))
     if choice is None:
         raise UserError(

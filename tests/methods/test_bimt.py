@@ -31,25 +31,39 @@ def length_of(a, b):
     return abs(a[0] - b[0]) + abs(a[1] - b[1])
 
 
+def slow_cost(weight, targets, sources, length=2.0, wire=0.5):
+    """Sum of |w| (length d + wire), weight by weight, between places of targets and of inputs."""
+    return sum(
+        abs(value) * (length * length_of(target, source) + wire)
+        for row, target in zip(weight.tolist(), targets, strict=True)
+        for value, source in zip(row, sources, strict=True)
+    )
+
+
+def slow_cost_of_layer(weight, channels, layout, length, wire):
+    """`slow_cost` over units x channels, each channel's weights at the channel's place."""
+    units, entries = len(weight), weight.shape[1] // channels
+    targets = [place(i, units, layout) for i in range(units)]
+    sources = [place(c // entries, channels, layout) for c in range(weight.shape[1])]
+    return slow_cost(weight, targets, sources, length, wire) / (units * channels)
+
+
+def double(layer):
+    """A layer's weight in float64, one row for each unit."""
+    return layer.weight.detach().double().flatten(1)
+
+
 def test_cost_of_dense_layers_by_loops(step_on, toy):
     network = mlp((1, 16, 16), 3, hidden=(6, 4))
     method = attached(network, toy)
     method.slot0.copy_(torch.tensor([5, 0, 3, 1, 2, 4]))
-    first, second, head = (
-        getattr(network.backbone, n).weight.detach().double() for n in ("fc1", "fc2", "head")
-    )
-    slots = method.slot0.tolist()
-    total = 0.0
-    for i in range(6):
-        for j in range(256):
-            pixel = (j // 16 + 0.5) / 16, (j % 16 + 0.5) / 16
-            d = length_of(place(slots[i], 6), pixel)
-            total += float(first[i, j].abs()) * (2 * d + 0.5) / (6 * 256)
-    for i in range(4):
-        for j in range(6):
-            d = length_of(place(i, 4), place(slots[j], 6))
-            total += float(second[i, j].abs()) * (2 * d + 0.5) / 24
-    total += 0.5 * float(head.abs().mean())
+    backbone = network.backbone
+    pixels = [((j // 16 + 0.5) / 16, (j % 16 + 0.5) / 16) for j in range(256)]
+    hidden = [place(slot, 6) for slot in method.slot0.tolist()]
+    last = [place(i, 4) for i in range(4)]
+    total = slow_cost(double(backbone.fc1), hidden, pixels) / (6 * 256)
+    total += slow_cost(double(backbone.fc2), last, hidden) / (4 * 6)
+    total += 0.5 * float(double(backbone.head).abs().mean())
     state = network.state_dict()
     biases = sum(0.5 * float(b.abs().mean()) for name, b in state.items() if "bias" in name)
     terms = method.penalty(step_on(network))
@@ -60,21 +74,13 @@ def test_cost_of_dense_layers_by_loops(step_on, toy):
 def test_convolutions_count_kernels_and_maps_by_channel(step_on, toy):
     network = lenet5((1, 16, 16), 3)
     method = attached(network, toy, layout="line", length=1.0, wire=0.1)
-    total = 0.0
-    for name, inputs in (("conv1", None), ("conv2", 6), ("fc1", 16), ("fc2", 120), ("head", None)):
-        weight = getattr(network.backbone, name).weight.detach().double().abs().flatten(1)
-        units = len(weight)
-        channels = inputs or {"conv1": 1, "head": 84}[name]
-        cells = weight.shape[1] // channels
-        cost = 0.0
-        for i in range(units):
-            row = weight[i].tolist()
-            for c, value in enumerate(row):
-                d = 0.0
-                if inputs:
-                    d = length_of(place(i, units, "line"), place(c // cells, inputs, "line"))
-                cost += value * (d + 0.1)
-        total += cost / (units * channels)
+    backbone = network.backbone
+    total = sum(  # no place for the image's channel and the logits: the wire's cost alone
+        0.1 * float(double(layer).abs().sum()) / (len(layer.weight) * channels)
+        for layer, channels in ((backbone.conv1, 1), (backbone.head, 84))
+    )
+    for layer, channels in ((backbone.conv2, 6), (backbone.fc1, 16), (backbone.fc2, 120)):
+        total += slow_cost_of_layer(double(layer), channels, "line", length=1.0, wire=0.1)
     assert abs(method.penalty(step_on(network))["wires"].item() - total) < 1e-5
 
 
@@ -125,7 +131,7 @@ def test_relocation_tries_every_partner():
 
 
 @pytest.mark.parametrize("backbone", [mlp, resnet18, lenet5])
-def test_a_swap_changes_the_cost_by_what_was_foreseen(step_on, toy, backbone):
+def test_a_swap_changes_the_cost_as_place_costs_predicts(step_on, toy, backbone):
     net = {mlp: {"hidden": (6, 4)}, resnet18: {"width": 4, "stages": 2}, lenet5: {}}[backbone]
     network = backbone((1, 16, 16), 3, **net)
     method = attached(network, toy)
@@ -134,10 +140,10 @@ def test_a_swap_changes_the_cost_by_what_was_foreseen(step_on, toy, backbone):
     cost, _ = method.place_costs(tap, network)
     slot = method.slot(tap, network)
     before = method.penalty(step)["wires"]
-    foreseen = cost[0, slot[2]] + cost[2, slot[0]] - cost[0, slot[0]] - cost[2, slot[2]]
+    predicted = cost[0, slot[2]] + cost[2, slot[0]] - cost[0, slot[0]] - cost[2, slot[2]]
     slot[torch.tensor([0, 2])] = slot[torch.tensor([2, 0])]
     after = method.penalty(step)["wires"]
-    torch.testing.assert_close(after - before, foreseen, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(after - before, predicted, atol=1e-5, rtol=1e-3)
 
 
 def test_an_epoch_start_shortens_the_wires_and_touches_no_weight(step_on, toy):

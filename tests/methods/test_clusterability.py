@@ -37,25 +37,31 @@ def test_share_by_loops_with_gradient():
     torch.testing.assert_close(*gradients)
 
 
+def slow_share(weight, inputs, blocks):
+    """The share of squared weights within blocks; ``inputs`` units have equally many columns."""
+    targets, columns = weight.shape
+    total = within = 0.0
+    for i in range(targets):
+        for c in range(columns):
+            power = float(weight[i, c] ** 2)
+            total += power
+            source = c // (columns // inputs)
+            within += power * (i * blocks // targets == source * blocks // inputs)
+    return within / total
+
+
 def test_the_penalty_over_a_network(step_on, toy):
     network = lenet5((1, 16, 16), 3)
     method = Clusterability(2.0, k=2)
     method.attach(network, toy.train)
-    shares = []
-    for name in ("conv2", "fc1", "fc2"):
-        weight = getattr(network.backbone, name).weight.detach().double().flatten(1)
-        inputs = {"conv2": 6, "fc1": 16, "fc2": 120}[name]
-        cells = weight.shape[1] // inputs
-        total = within = 0.0
-        for i in range(len(weight)):
-            for c in range(weight.shape[1]):
-                power = float(weight[i, c] ** 2)
-                total += power
-                within += power * (i * 2 // len(weight) == c // cells * 2 // inputs)
-        shares.append(within / total)
+    backbone = network.backbone
+    shares = [
+        slow_share(layer.weight.detach().double().flatten(1), inputs, 2)
+        for layer, inputs in ((backbone.conv2, 6), (backbone.fc1, 16), (backbone.fc2, 120))
+    ]
     expected = 2 * (1 - sum(shares) / 3)
-    got = method.penalty(step_on(network))["between"]
-    torch.testing.assert_close(got.double(), torch.tensor(expected, dtype=torch.float64))
+    value = method.penalty(step_on(network))["between"]
+    torch.testing.assert_close(value.double(), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_two_pieces_have_a_zero_second_eigenvalue_and_a_single_one_does_not():

@@ -33,11 +33,11 @@ def shapes() -> Dataset:
         images = torch.randint(0, 100, (count, 1, 16, 16), generator=generator)
         masks = torch.zeros(count, 5, 16, 16, dtype=torch.bool)
         labels = torch.arange(count) % 3
-        shown = torch.rand(count, 4, generator=generator) < 0.3
-        shown[torch.arange(count), labels] = True
+        present = torch.rand(count, 4, generator=generator) < 0.3
+        present[torch.arange(count), labels] = True
         for k in range(4):
             y, x = 8 * (k // 2) + 2, 8 * (k % 2) + 2
-            masks[shown[:, k], k, y : y + 4, x : x + 4] = True
+            masks[present[:, k], k, y : y + 4, x : x + 4] = True
         masks[:, 4, 0] = True
         images += 120 * masks[:, :4].any(1, keepdim=True)
         concepts = Concepts.pack(masks, names, ["corner"] * 5, [True] * 5, (0, 1, 2))
@@ -149,13 +149,9 @@ def test_the_step_meets_armijo_and_wolfe():
     assert derivative >= 0.9 * slope - 1e-6
 
 
-@pytest.mark.parametrize("scale", [1e-6, 3e-4, 1e-3, 0.01, 1.0, 10.0])
-def test_the_step_is_that_of_the_bisection_written_out(scale):
-    """From 1000: too far where Armijo (1e-4) fails, too near where Wolfe (0.9) does."""
-    generator = torch.Generator().manual_seed(7)
-    r = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))[0]
-    g = scale * torch.randn(5, 5, generator=generator, dtype=torch.float64)
-    a, eye = g @ r.T - r @ g.T, torch.eye(5, dtype=torch.float64)
+def slow_cayley_step(r, g):
+    """The bisection from 1000: too far where Armijo fails, too near where Wolfe does."""
+    a, eye = g @ r.T - r @ g.T, torch.eye(len(r), dtype=torch.float64)
 
     def on_curve(t):
         return torch.linalg.solve(eye + t / 2 * a, (eye - t / 2 * a) @ r)
@@ -176,10 +172,18 @@ def test_the_step_is_that_of_the_bisection_written_out(scale):
         else:
             break
         t = (low + high) / 2
-    torch.testing.assert_close(cayley_step(r, g), on_curve(t), rtol=1e-6, atol=1e-8)
+    return on_curve(t)
 
 
-def test_a_rotation_is_two_steps_down_a_gradient_that_moves_a_twentieth(shapes):
+@pytest.mark.parametrize("scale", [1e-6, 3e-4, 1e-3, 0.01, 1.0, 10.0])
+def test_the_step_is_that_of_the_bisection_written_out(scale):
+    generator = torch.Generator().manual_seed(7)
+    r = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))[0]
+    g = scale * torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(cayley_step(r, g), slow_cayley_step(r, g), rtol=1e-6, atol=1e-8)
+
+
+def test_rotate_moves_the_gradient_a_twentieth_and_takes_two_steps(shapes):
     network, method, _ = run(shapes, {"concepts": ["ne", "sw"], "every": 10**6}, epochs=1)
     layer = network.taps["conv6"].norm
     before, gradient = layer.rotation.clone(), method.gradient.clone()
@@ -194,18 +198,18 @@ def test_a_rotation_is_two_steps_down_a_gradient_that_moves_a_twentieth(shapes):
 
 
 def test_it_rotates_every_few_steps_of_an_epoch(shapes, monkeypatch):
-    rotations = []
-    monkeypatch.setattr(ConceptWhitening, "rotate", lambda self, network: rotations.append(self.steps))
+    steps = []
+    monkeypatch.setattr(ConceptWhitening, "rotate", lambda self, network: steps.append(self.steps))
     run(shapes, {"concepts": ["se"], "every": 2}, epochs=2)  # of three steps each
-    assert rotations == [0, 2, 0, 2]
+    assert steps == [0, 2, 0, 2]
 
 
-def test_no_gradient_no_turn():
+def test_a_zero_gradient_leaves_the_rotation():
     rotation = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(4)))[0]
     torch.testing.assert_close(cayley_step(rotation, torch.zeros(5, 5)), rotation)
 
 
-def test_steps_turn_axes_to_the_concepts():
+def test_repeated_steps_rotate_axes_to_the_concepts():
     q, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(5)))
     rotation, gradient = torch.eye(6), torch.zeros(6, 6)
     gradient[:2] = -q[:2]
@@ -231,9 +235,9 @@ def slow_direction(whitened, rotation, activation, selection):
     for j in range(concepts):
         for m in range(images):
             z = whitened[j, m]
-            rotations = (rotation @ z.flatten(1)).view_as(z)
+            axes = (rotation @ z.flatten(1)).view_as(z)
             for c in range(units):
-                axis = rotations[c if selection == "official" else j]
+                axis = axes[c if selection == "official" else j]
                 values = []
                 for (y0, y1), (x0, x1) in windows:
                     if activation == "mean":
@@ -257,7 +261,7 @@ def test_direction(activation, selection):
 
 
 def test_the_codes_selection_differs_and_is_not_the_activations_gradient():
-    """d (mean over positions values by axis j of R_j z) / d R_j is the mean of z there."""
+    """d (mean over positions where axis j peaks of R_j z) / d R_j is the mean of z there."""
     generator = torch.Generator().manual_seed(7)
     whitened = torch.randn(1, 3, 4, 6, 6, generator=generator, dtype=torch.float64)
     rotation = torch.eye(4, dtype=torch.float64).requires_grad_()
@@ -288,8 +292,8 @@ def test_concepts_are_named_or_drawn_from_those_that_vary(shapes):
         select_concepts(concepts, ["fram"], 16, generator)
 
 
-def test_axes_learn_the_concepts_and_the_used_ones_are_told(shapes):
-    """A concept that no class needs: the first axis tells it best of all."""
+def test_axes_learn_the_concepts_and_used_concepts_names_them(shapes):
+    """Of all axes, the first detects a concept best that no class needs."""
     network, method, _ = run(shapes, {"concepts": ["se"], "every": 1}, epochs=10)
     assert method.used_concepts() == ("se",)
     layer = network.taps["conv6"].norm
@@ -299,19 +303,19 @@ def test_axes_learn_the_concepts_and_the_used_ones_are_told(shapes):
     network(shapes.train.normalise(shapes.train.images))
     handle.remove()
     axes = torch.nn.functional.max_pool2d(outputs[0], 3, 3).mean((2, 3))
-    shown = presence(shapes.train.concepts)[:, 3]
-    area = (axes[shown][:, None] > axes[~shown]).float().mean((0, 1))
+    positive = presence(shapes.train.concepts)[:, 3]
+    area = (axes[positive][:, None] > axes[~positive]).float().mean((0, 1))
     assert area[0] > 0.8 and area[0] > area[1:].max() - 0.02
 
 
 def test_concept_images_show_their_concept(shapes):
     _, method, _ = run(shapes, {"concepts": ["ne", "sw"], "images": 5}, epochs=1)
     every = shapes.train.normalise(shapes.train.images)
-    shown = presence(shapes.train.concepts)
+    present = presence(shapes.train.concepts)
     for j, k in enumerate((1, 2)):
         for image in method.concept_images[j]:
             rows = (every == image).flatten(1).all(1)
-            assert rows.any() and shown[rows, k].all()
+            assert rows.any() and present[rows, k].all()
 
 
 def test_whitening_alone_needs_no_concepts(toy, shapes):

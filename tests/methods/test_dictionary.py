@@ -1,4 +1,4 @@
-"""What the three post-hoc dictionaries have in common."""
+"""The parts that the three post-hoc methods share: a dictionary in place of the units."""
 
 import functools
 
@@ -15,7 +15,7 @@ SHORT = {"posthoc_nmf": {"steps": 100}, "posthoc_sae": {"steps": 300}}
 
 @pytest.fixture(scope="module")
 def cached_fit(fit):
-    """Fits that several tests read."""
+    """Trained networks that several tests read."""
     return functools.cache(lambda name: fit(name, SHORT.get(name)))
 
 
@@ -67,7 +67,7 @@ def test_the_same_run_twice_is_the_same(cached_fit, fit, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_weight_is_said_to_lead_out_of_an_atom(cached_fit, name):
+def test_atoms_have_no_outgoing_weights(cached_fit, name):
     fitted = cached_fit(name)
     assert fitted.network.taps[fitted.method.taps[0]].outgoing == ()
 
@@ -82,7 +82,7 @@ def test_bf16_does_not_reach_the_code(cached_fit, images, name):
     torch.testing.assert_close(out.logits.float(), full.logits, atol=0.1, rtol=0.1)
 
 
-def test_what_the_atoms_miss_shows_in_the_accuracy(fit, toy):
+def test_an_incomplete_reconstruction_lowers_the_accuracy(fit, toy):
     plain = fit("plain", epochs=8)
     few = fit("posthoc_nmf", {"atoms": 1}, epochs=8)
     full = accuracy(plain.network, plain.method, toy.train)

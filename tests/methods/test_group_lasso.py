@@ -65,7 +65,7 @@ def test_rescaled_filters_do_not_evade_the_folded_penalty(penalties):
         assert after["raw"][term] < before["raw"][term]
 
 
-def test_head_rows_and_image_columns_are_no_groups(penalties):
+def test_rows_of_the_head_and_columns_of_the_image_are_no_groups(penalties):
     network = vgg((1, 16, 16), 3, width=4, depth=1)
     raw = penalties(network, batchnorm="raw", group="channel")
     weights = [link.weight for link in links(network)]

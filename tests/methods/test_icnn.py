@@ -7,10 +7,10 @@ from torch.nn import functional
 from legible.methods.icnn import (
     ICNN,
     Template,
+    apply_mask,
     beta_target,
     filter_gradient,
     log_mean_exp,
-    apply_mask,
     template,
     update_peaks,
 )
@@ -26,30 +26,30 @@ def maps(seed=0, images=7, units=4, height=5, width=5, scale=1.0):
     return scale * torch.randn(shape, generator=generator, dtype=torch.float64).relu()
 
 
+def positions(height, width):
+    """Row and column of every position, from 1 as in MATLAB."""
+    return [(i, j) for i in range(1, height + 1) for j in range(1, width + 1)]
+
+
+def slow_centre(x):
+    """getMu of one map: the rounded centroid, at least 1, and the map's mean squared distance."""
+    total = max(x.sum().item(), 1e-9)
+    mass = {(i, j): x[i - 1, j - 1].item() / total for i, j in positions(*x.shape)}
+    y, x = (max(round(sum(p[axis] * m for p, m in mass.items())), 1) for axis in (0, 1))
+    return (y, x), sum(((i - y) ** 2 + (j - x) ** 2) * m for (i, j), m in mass.items())
+
+
 def slow_template(x, beta):
-    """getMu and getMask with their 1-based loops."""
-    images, units, h, w = x.shape
+    """getMu and getMask of every map, position by position."""
+    images, units, height, width = x.shape
     mask, spread = torch.empty_like(x), torch.empty(images, units, dtype=x.dtype)
-    places = [torch.linspace(-1, 1, n, dtype=x.dtype) for n in (h, w)]
+    rows, columns = (torch.linspace(-1, 1, n, dtype=x.dtype) for n in (height, width))
     for n in range(images):
         for f in range(units):
-            total = max(x[n, f].sum().item(), 1e-9)
-            cells = [(i, j) for i in range(1, h + 1) for j in range(1, w + 1)]
-            mu = [
-                max(
-                    round(sum(c[axis] * x[n, f, c[0] - 1, c[1] - 1].item() for c in cells) / total),
-                    1,
-                )
-                for axis in (0, 1)
-            ]
-            far = sum(
-                ((i - mu[0]) ** 2 + (j - mu[1]) ** 2) * x[n, f, i - 1, j - 1].item()
-                for i, j in cells
-            )
-            spread[n, f] = (far / total) ** 0.5
-            for i, j in cells:
-                away = abs(places[0][i - 1] - places[0][mu[0] - 1])
-                away = away + abs(places[1][j - 1] - places[1][mu[1] - 1])
+            (mu_y, mu_x), squared = slow_centre(x[n, f])
+            spread[n, f] = squared**0.5
+            for i, j in positions(height, width):
+                away = abs(rows[i - 1] - rows[mu_y - 1]) + abs(columns[j - 1] - columns[mu_x - 1])
                 mask[n, f, i - 1, j - 1] = max(1 - beta[f] * away, -1)
     return mask, spread
 

@@ -24,7 +24,7 @@ def test_classes_are_drawn_with_their_probabilities():
 
 
 def test_mask_value_and_gradients_on_fixed_draws():
-    """Value: Bernoulli of the classes class's shares. Gradients: those of softmax @ share."""
+    """Value: Bernoulli of the drawn class's shares. Gradients: those of softmax @ share."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     matrix = torch.randn(3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -38,7 +38,7 @@ def test_mask_value_and_gradients_on_fixed_draws():
             assert mask[n, k].item() == float(uniform[n, k] < p[classes[n]])
     ours = torch.autograd.grad((mask * upstream).sum(), (logits, matrix))
 
-    # by hand: d keep[n, k] / d share[c, k] = [c == classes n]; d keep / d softmax = share
+    # by hand: d keep[n, k] / d share[c, k] = [c == classes[n]]; d keep / d softmax = share
     share, soft = matrix.softmax(0), logits.softmax(1)
     one_hot = functional.one_hot(classes, 3).double()
     to_share = one_hot.T @ upstream

@@ -5,7 +5,7 @@ import torch
 
 from legible.methods.selectivity_reg import selectivity
 from legible.metrics.selectivity import class_means
-from legible.metrics.selectivity import selectivity as metric
+from legible.metrics.selectivity import selectivity_index as metric
 
 
 def slow(maps, labels):

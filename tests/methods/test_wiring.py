@@ -1,4 +1,4 @@
-"""Which weights join which units, and what of them the function depends on."""
+"""Which units each weight layer joins, and the part of a weight that the function depends on."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from torch import nn
 from legible.bench.backbones.lenet5 import lenet5
 from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.vgg import vgg
-from legible.methods._wiring import by_unit, links_to, effective_weight, links, sheet
+from legible.methods._wiring import by_unit, effective_weight, links, links_to, sheet
 
 
 def joined(network):
@@ -39,7 +39,7 @@ def test_links_of_a_residual_network():
     ]
 
 
-def test_some_taps_choose_their_incoming_weights_and_all_taps_the_head_too():
+def test_links_to_some_taps_are_their_incoming_weights_and_to_all_taps_also_the_head():
     network = vgg((1, 16, 16), 3, width=4, depth=1)
     assert [link.target for link in links_to(network, ["conv2"])] == ["conv2"]
     assert len(links_to(network, list(network.taps))) == 4

@@ -13,14 +13,14 @@ from legible.bench.backbones.vgg import vgg
 from legible.bench.scoring.score import score_metric as score
 from legible.metrics.assemblies import (
     correlation_synchronization_agreement,
-    driven_target,
+    main_target,
     largest_weights,
     outgoing_correlation_agreement,
     outgoing_synchronization_agreement,
     output_dead_units,
     own_class_accuracy_change,
     own_class_prediction_change,
-    rand_of,
+    rand_index,
     single_target_units,
     targets_of_a_unit,
     weights_under_hundredth,
@@ -115,7 +115,7 @@ def grouped(noise, units=24, classes=3, images=240):
 
 def test_groups_that_act_together_agree_in_every_reading():
     (layer, probe), mine = grouped(0.05)
-    assert torch.equal(driven_target(layer, probe), mine)
+    assert torch.equal(main_target(layer, probe), mine)
     assert outgoing_correlation_agreement(layer, probe) == 1
     assert outgoing_synchronization_agreement(layer, probe) == 1
     assert correlation_synchronization_agreement(layer, probe) == 1
@@ -135,13 +135,13 @@ def test_a_unit_that_drives_nothing_is_in_no_group():
     activation = torch.rand(30, 4)
     activation[:, 3] = 0.7  # constant: its weight moves no answer from image to image
     layer, probe = with_head([[1.0, 0.2, 1e-5, 3.0], [0.1, 0.9, 1e-6, 0.0]], activation)
-    assert driven_target(layer, probe).tolist() == [0, 1, -1, -1]
+    assert main_target(layer, probe).tolist() == [0, 1, -1, -1]
 
 
 def test_agreement_counts_units_that_both_assign():
     first, second = torch.tensor([0, 0, 1, 1, -1]), torch.tensor([5, 5, 2, 2, 2])
-    assert rand_of(first, second) == 1
-    assert math.isnan(rand_of(first, torch.tensor([-1, -1, -1, -1, 0])))
+    assert rand_index(first, second) == 1
+    assert math.isnan(rand_index(first, torch.tensor([-1, -1, -1, -1, 0])))
 
 
 def test_one_group_has_nothing_to_agree_about():
@@ -179,7 +179,7 @@ def test_without_a_group_that_inhibits_it_a_class_is_predicted_too_often():
 def test_groups_by_hand_at_pooled_maps():
     layer, probe = drawn(vgg, "conv6", width=4)
     changes = own_class_prediction_change(layer, probe)
-    target = driven_target(layer, probe)
+    target = main_target(layer, probe)
     for c in range(5):
         if not (target == c).any():
             assert changes[c].isnan()

@@ -16,7 +16,7 @@ from legible.bench.backbones.taps import Network, Tap
 from legible.bench.data.planted import planted
 from legible.metrics import attribution, explainers
 from legible.metrics.base import METRICS, Layer, Probe
-from legible.metrics.explainers import ALGORITHMS, explained
+from legible.metrics.explainers import ALGORITHMS, explanations
 
 ORDER = list(ALGORITHMS)
 NAMES = [n for n, item in METRICS.items() if item.aspect == "attribution" and item.per == "network"]
@@ -54,7 +54,7 @@ def test_baselines_know_no_network():
 
 
 def test_relevance_leaves_the_evidence_as_the_network_looks_elsewhere():
-    """A head that reads random units is explained by parts that the image does not show."""
+    """A head that reads random units is explanations by parts that the image does not show."""
     data = planted(Path(), parts=4, noise=4)
     masses = []
     for dose in (0.0, 1.0, 4.0):
@@ -148,7 +148,7 @@ def test_conductance_is_that_of_the_units_that_lesions_silence():
 def test_what_fails_the_audit_is_left_out(monkeypatch):
     monkeypatch.setitem(ALGORITHMS, "occlusion", lambda model, x, y: x * float("nan"))
     probe = probe_planted(*_parts())
-    assert explained(probe).faults == {"occlusion": "attributions are missing or not finite"}
+    assert explanations(probe).faults == {"occlusion": "attributions are missing or not finite"}
     passed = of("attribution_audit", probe)
     assert passed.pop("occlusion") == 0 and set(passed.values()) == {1}
     for metric in ("relevance_mass", "deletion", "infidelity", "sensitivity_max"):

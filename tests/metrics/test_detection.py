@@ -9,19 +9,19 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from legible.metrics import detection
-from legible.metrics.maps import per_cell, thresholds
+from legible.metrics.maps import pixels_per_position, thresholds
 from legible.metrics.relevance import midranks
 
 
 def direct(layer, probe):
     """Largest area over concepts, by scikit-learn."""
-    shown = per_cell(probe.concepts.masks(), layer.activation.shape[2:]) > 0
+    shown = pixels_per_position(probe.concepts.masks(), layer.activation.shape[2:]) > 0
     values = torch.zeros(layer.units, dtype=torch.float64)
     for unit in range(layer.units):
         score = layer.activation[:, unit].clamp(min=0).flatten()
         for concept in range(len(probe.concepts)):
             label = shown[:, concept]
-            if label.any(1).sum() >= detection.LEAST and not label.all():
+            if label.any(1).sum() >= semantics.FEWEST_IMAGES and not label.all():
                 area = roc_auc_score(label.flatten(), score)
                 values[unit] = max(values[unit], torch.tensor(area))
     return values
@@ -32,7 +32,7 @@ def test_areas_equal_scikit_learns(chunk, monkeypatch):
     monkeypatch.setattr("legible.metrics.maps.BUDGET", chunk)
     layer, probe = random_probe(images=60, units=5)
     layer.activation = (layer.activation * 3).round() / 3  # many equal values
-    torch.testing.assert_close(detection.concept_auc(layer, probe), direct(layer, probe))
+    torch.testing.assert_close(semantics.concept_auc(layer, probe), direct(layer, probe))
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=30))
@@ -57,15 +57,15 @@ def located(images=40, rare=10):
 
 def test_a_unit_that_fires_where_its_concept_is_scores_one_and_a_dead_one_nothing():
     layer, probe = located()
-    values = detection.concept_auc(layer, probe)
+    values = semantics.concept_auc(layer, probe)
     assert values[:2].tolist() == [1, 1] and values[2].isnan()
 
 
 def test_a_concept_in_nine_images_does_not_count():
     layer, probe = located(rare=9)
-    areas = detection.concept_aucs(layer, probe.concepts)
+    areas = semantics.concept_aucs(layer, probe.concepts)
     assert areas[:, 1].isnan().all()
-    assert detection.concept_auc(layer, probe)[1] < 0.5  # it fires where concept 0 is not
+    assert semantics.concept_auc(layer, probe)[1] < 0.5  # it fires where concept 0 is not
 
 
 def test_a_response_below_the_peak_counts_though_no_region_shows_it():
@@ -76,11 +76,11 @@ def test_a_response_below_the_peak_counts_though_no_region_shows_it():
     one, probe_one = make_probe(pure, probe.labels, probe.concepts)
     both, probe_both = make_probe(mixed, probe.labels, probe.concepts)
     assert torch.equal(thresholds(one), thresholds(both)) and thresholds(both) > 0.5
-    assert detection.concept_auc(one, probe_one) == 1
-    assert 0.9 < detection.concept_auc(both, probe_both) < 1
+    assert semantics.concept_auc(one, probe_one) == 1
+    assert 0.9 < semantics.concept_auc(both, probe_both) < 1
 
 
 def test_a_concept_in_every_cell_is_undefined():
     layer, probe = random_probe()
     probe.concepts = make_concepts(torch.ones(60, 2, 24, 24, dtype=torch.bool))
-    assert detection.concept_auc(layer, probe).isnan().all()
+    assert semantics.concept_auc(layer, probe).isnan().all()

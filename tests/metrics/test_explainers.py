@@ -9,7 +9,7 @@ from torch import nn
 
 from legible.bench.backbones.taps import Network, Tap
 from legible.metrics import explainers
-from legible.metrics.explainers import ALGORITHMS, HOOKED, Logits, Model, audit, explain, explained
+from legible.metrics.explainers import ALGORITHMS, HOOKED, Logits, Model, audit, explain, explanations
 
 
 def small(activation: list[nn.Module]) -> Network:
@@ -113,9 +113,9 @@ def test_a_faulty_algorithm_is_found_out(broken, reason, images, monkeypatch):
 
 def test_a_network_without_maps_has_no_gradcam():
     _, probe = make_probe(torch.rand(20, 5), torch.arange(20) % 2)
-    known = explained(probe)
+    known = explanations(probe)
     assert known.faults == dict.fromkeys(explainers.MAPPED, "no Tap has a map")
-    assert set(known.found) == set(ALGORITHMS) - explainers.MAPPED
+    assert set(known.attributions) == set(ALGORITHMS) - explainers.MAPPED
 
 
 # ----------------------------------------------------------------- the sample
@@ -123,7 +123,7 @@ def test_a_network_without_maps_has_no_gradcam():
 
 def test_the_sample_shows_its_evidence():
     _, probe = scenes()
-    known = explained(probe)
+    known = explanations(probe)
     assert len(known.images) == explainers.SAMPLE and known.evidence is not None
     assert known.evidence.flatten(1).any(1).all()
     row = (probe.images == known.images[0]).flatten(1).all(1).nonzero()[0, 0]
@@ -133,4 +133,4 @@ def test_the_sample_shows_its_evidence():
 
 def test_without_concepts_that_define_classes_there_is_no_evidence():
     _, probe = random_probe()
-    assert explained(probe).evidence is None
+    assert explanations(probe).evidence is None

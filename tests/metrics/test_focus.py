@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from planted_probes import CELL, make_concepts, make_probe, random_probe
+from planted_probes import PIXELS_PER_POSITION, make_concepts, make_probe, random_probe
 
 from legible.metrics import focus
 from legible.metrics.base import METRICS
@@ -92,7 +92,7 @@ def moving_landmark(images: int, size: int = 6, seed: int = 0):
     """One landmark, a cell in size, anywhere on the map; returns its cell and its mask."""
     cell = torch.randint(size * size, (images,), generator=torch.Generator().manual_seed(seed))
     mask = torch.nn.functional.one_hot(cell, size * size).bool().reshape(images, 1, size, size)
-    return cell, mask.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    return cell, mask.repeat_interleave(PIXELS_PER_POSITION, 2).repeat_interleave(PIXELS_PER_POSITION, 3)
 
 
 def test_a_unit_that_peaks_on_the_landmark_is_perfectly_stable():
@@ -112,7 +112,7 @@ def test_a_constant_offset_in_one_direction_is_stable():
     column = torch.arange(40) % 4
     unit = torch.nn.functional.one_hot(6 * 2 + column, 36).float().reshape(40, 1, 6, 6)
     mask = torch.nn.functional.one_hot(6 * 2 + column + 2, 36).bool().reshape(40, 1, 6, 6)
-    mask = mask.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    mask = mask.repeat_interleave(PIXELS_PER_POSITION, 2).repeat_interleave(PIXELS_PER_POSITION, 3)
     layer, probe = make_probe(unit, torch.arange(40) // 20, make_concepts(mask))
     assert focus.location_instability(layer, probe).item() == pytest.approx(0, abs=1e-12)
 

@@ -26,7 +26,7 @@ from legible.metrics.lesion import (
     specificity,
     unit_lesions,
 )
-from legible.metrics.modules import modules
+from legible.metrics.modules import layer_modules
 
 NAMES = [name for name, item in METRICS.items() if item.function.__module__ == lesion.__name__]
 
@@ -105,7 +105,7 @@ def test_lesions_are_reruns_without_the_units(build):
 
 def test_only_means_are_rerun_where_the_head_pools():
     layer, probe = random_probe(images=40, units=8)
-    activation, labels = lesioned(layer, probe)
+    activation, labels = lesion_inputs(layer, probe)
     assert activation.shape == (40, 8, 1, 1)
     assert torch.equal(labels, probe.labels)
 
@@ -113,7 +113,7 @@ def test_only_means_are_rerun_where_the_head_pools():
 def test_maps_stay_maps_where_a_transform_reads_positions():
     layer, probe = random_probe(images=40, units=8)
     probe.network.taps["units"].install(lambda x: x * (x > 1.0))
-    assert lesioned(layer, probe)[0].shape == layer.activation.shape
+    assert lesion_inputs(layer, probe)[0].shape == layer.activation.shape
     group = torch.arange(8)[None] < 3
     expected = one_by_one(layer, probe, group[0])
     torch.testing.assert_close(lesions(layer, probe, group)[0], expected, atol=1e-12, rtol=0)
@@ -122,10 +122,10 @@ def test_maps_stay_maps_where_a_transform_reads_positions():
 def test_layers_before_the_last_are_lesioned_on_a_fixed_sample(monkeypatch):
     monkeypatch.setattr(lesion, "SAMPLE", 10)
     layer, probe = lenet_probe("conv2")
-    activation, labels = lesioned(layer, probe)
+    activation, labels = lesion_inputs(layer, probe)
     assert len(activation) == len(labels) == 10
-    assert torch.equal(activation, lesioned(layer, probe)[0])
-    assert len(lesioned(*lenet_probe("fc2"))[0]) == 40
+    assert torch.equal(activation, lesion_inputs(layer, probe)[0])
+    assert len(lesion_inputs(*lenet_probe("fc2"))[0]) == 40
 
 
 def test_unit_lesions_of_a_network_that_reads_one_unit_a_class():
@@ -207,7 +207,7 @@ def test_specificity_and_percentile_by_hand():
 
 def test_modules_that_serve_one_class_each_are_specific():
     layer, probe = serving()
-    assert len(modules(layer).unique()) == 4
+    assert len(layer_modules(layer).unique()) == 4
     values = lesion_specificity(layer, probe)
     assert sorted(values.tolist()) == pytest.approx([0, 4, 4, 4])  # the bias stands in for class 0
     assert (lesion_specificity_percentile(layer, probe).sort().values[1:] > 0.95).all()

@@ -20,7 +20,7 @@ def test_a_pixel_belongs_to_the_cell_that_upsampling_gives_it(cells, pixels):
     owner = torch.nn.functional.interpolate(index, pixels, mode="nearest-exact")[0, 0].long()
     expected = torch.zeros(2, 3, cells[0] * cells[1])
     expected.index_add_(2, owner.flatten(), masks.flatten(2).float())
-    assert torch.equal(maps.per_cell(masks, cells), expected)
+    assert torch.equal(maps.pixels_per_position(masks, cells), expected)
 
 
 @pytest.mark.parametrize("kept", [0, 2**24])
@@ -29,13 +29,13 @@ def test_cells_of_all_masks_come_in_chunks_kept_or_not(kept, monkeypatch):
     concepts = make_concepts(masks)
     monkeypatch.setattr(maps, "KEPT", kept)
     monkeypatch.setattr(maps, "BUDGET", 2 * 2 * 3 * 16 * 16)  # two images a chunk
-    chunks = list(maps.cells_of(concepts, (4, 4)))
+    chunks = list(maps.mask_counts(concepts, (4, 4)))
     assert [rows.start for rows, _ in chunks] == [0, 2, 4, 6]
-    assert torch.equal(torch.cat([counts for _, counts in chunks]), maps.per_cell(masks, (4, 4)))
+    assert torch.equal(torch.cat([counts for _, counts in chunks]), maps.pixels_per_position(masks, (4, 4)))
 
 
 def test_cell_centres_are_half_a_cell_from_the_border():
-    centres = maps.cell_centres((2, 4), (8, 8))
+    centres = maps.position_centres((2, 4), (8, 8))
     assert centres[0].tolist() == [2, 1] and centres[-1].tolist() == [6, 7]
 
 

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from planted_probes import CELL, make_concepts, make_probe, random_probe
+from planted_probes import PIXELS_PER_POSITION, make_concepts, make_probe, random_probe
 
 from legible.metrics import module_meaning
 from legible.metrics.base import METRICS, Layer, as_values
@@ -37,7 +37,7 @@ def detectors(owner, images=60, seed=0):
     concepts, size = 4, 6
     cell = torch.randint(size * size, (images, concepts), generator=generator)
     maps = torch.nn.functional.one_hot(cell, size * size).view(images, concepts, size, size)
-    masks = maps.bool().repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    masks = maps.bool().repeat_interleave(PIXELS_PER_POSITION, 2).repeat_interleave(PIXELS_PER_POSITION, 3)
     strength = 1 + torch.rand(images, concepts, 1, 1, generator=generator)
     labels = torch.arange(images) % 3
     return make_probe((maps * strength)[:, owner].float(), labels, make_concepts(masks))
@@ -124,7 +124,7 @@ def test_permuting_and_rescaling_units(name):
 @pytest.mark.parametrize("present", [0, 1, 3])
 @pytest.mark.parametrize("classes", [1, 3])
 def test_degenerate_layers_never_crash(name, activation, present, classes):
-    masks = torch.zeros(9, 3, 2 * CELL, 2 * CELL, dtype=torch.bool)
+    masks = torch.zeros(9, 3, 2 * PIXELS_PER_POSITION, 2 * PIXELS_PER_POSITION, dtype=torch.bool)
     masks[:, :present, :2, :2] = True
     labels = torch.arange(9) % classes
     _, probe = make_probe(activation.nan_to_num(), labels, make_concepts(masks), classes)

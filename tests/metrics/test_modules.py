@@ -13,7 +13,7 @@ from legible.metrics.modules import (
     description_length,
     embedding,
     graph,
-    modules,
+    layer_modules,
     newman_modularity,
     numbered,
     spectral_modules,
@@ -39,8 +39,8 @@ def planted(sizes, noise, seed=0, images=200, shared=0.0):
 @pytest.mark.parametrize("shared", [0.0, 1.0])
 def test_planted_blocks_are_found_exactly(sizes, shared):
     layer, labels = planted(sizes, 0.2, shared=shared)
-    assert adjusted_rand_score(labels, modules(layer)) == 1
-    assert (modules(layer) >= 0).all()
+    assert adjusted_rand_score(labels, layer_modules(layer)) == 1
+    assert (layer_modules(layer) >= 0).all()
 
 
 @pytest.mark.parametrize("choose", ["modularity", "mdl"])
@@ -55,7 +55,7 @@ def test_agreement_with_the_planted_blocks_falls_as_noise_grows():
         scores = []
         for seed in range(4):
             layer, labels = planted([8] * 6, noise, seed)
-            found = modules(layer)
+            found = layer_modules(layer)
             found = torch.where(found < 0, -1 - torch.arange(len(found)), found)  # each alone
             scores.append(adjusted_rand_score(labels, found))
         return np.mean(scores)
@@ -70,10 +70,10 @@ def test_permuting_units_permutes_modules_and_scaling_changes_nothing():
     layer, _ = planted([3, 5, 9], 0.8)
     generator = torch.Generator().manual_seed(3)
     order = torch.randperm(17, generator=generator)
-    permuted = modules(Layer("x", layer.activation[:, order]))
-    assert adjusted_rand_score(modules(layer)[order], permuted) == 1
+    permuted = layer_modules(Layer("x", layer.activation[:, order]))
+    assert adjusted_rand_score(layer_modules(layer)[order], permuted) == 1
     scale = torch.logspace(-4, 4, 17)[:, None, None]
-    assert torch.equal(modules(Layer("x", layer.activation * scale)), modules(layer))
+    assert torch.equal(layer_modules(Layer("x", layer.activation * scale)), layer_modules(layer))
 
 
 def test_dead_and_constant_units_are_unassigned():
@@ -81,9 +81,9 @@ def test_dead_and_constant_units_are_unassigned():
     extra = torch.zeros(200, 3, 2, 2)
     extra[:, 1] = 0.7
     extra[3, 2] = float("nan")
-    found = modules(Layer("x", torch.cat([layer.activation, extra], 1)))
+    found = layer_modules(Layer("x", torch.cat([layer.activation, extra], 1)))
     assert found[8:].tolist() == [-1, -1, -1]
-    assert torch.equal(found[:8], modules(layer))
+    assert torch.equal(found[:8], layer_modules(layer))
 
 
 @pytest.mark.parametrize("find", [modules, spectral_modules])
@@ -104,13 +104,13 @@ def test_without_directions_there_are_no_modules(find, activation):
 
 def test_two_units_are_a_module_only_if_they_respond_alike():
     x = torch.rand(50, 1, generator=torch.Generator().manual_seed(0))
-    assert modules(Layer("x", torch.cat([x, 2 * x + 1], 1))).tolist() == [0, 0]
-    assert modules(Layer("x", torch.cat([x, 1 - x], 1))).tolist() == [-1, -1]
+    assert layer_modules(Layer("x", torch.cat([x, 2 * x + 1], 1))).tolist() == [0, 0]
+    assert layer_modules(Layer("x", torch.cat([x, 1 - x], 1))).tolist() == [-1, -1]
 
 
 def test_copies_of_one_unit_are_one_module():
     x = torch.rand(50, 1, generator=torch.Generator().manual_seed(0))
-    assert modules(Layer("x", x.expand(50, 6))).tolist() == [0] * 6
+    assert layer_modules(Layer("x", x.expand(50, 6))).tolist() == [0] * 6
 
 
 def test_dynamics_are_the_sum_over_neighbours_of_sines():

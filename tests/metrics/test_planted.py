@@ -8,10 +8,10 @@ import torch
 from planted_probes import probe_planted
 
 from legible.bench.backbones import planted as networks
-from legible.bench.data.planted import CELL, planted
+from legible.bench.data.planted import PIXELS_PER_POSITION, planted
 from legible.bench.plugins import registry
 from legible.metrics.base import METRICS, Probe
-from legible.metrics.modules import modules, spectral_modules
+from legible.metrics.modules import layer_modules, spectral_modules
 
 registry.load()
 
@@ -36,7 +36,7 @@ def answers(network: str, layer: str = "parts", data: dict | None = None, **para
 
 
 def test_a_suite_names_them():
-    assert CELL == networks.CELL
+    assert PIXELS_PER_POSITION == networks.PIXELS_PER_POSITION
     data = registry.get("datasets", "planted")(Path(), parts=4, noise=16)
     for name in ("parts", "faults", "blocks", "localizer"):
         network = registry.get("backbones", f"planted_{name}")(data.image, 4)
@@ -166,7 +166,7 @@ def test_counts_leave_out_dead_and_copied_units():
 def test_blocks_are_found(layer):
     of, probe = answers("blocks", layer, data={"parts": 4, "noise": 16})
     blocks = torch.arange(4).repeat_interleave(4)
-    for found in (modules(probe.layers[layer]), spectral_modules(probe.layers[layer])):
+    for found in (layer_modules(probe.layers[layer]), spectral_modules(probe.layers[layer])):
         assert torch.equal(found[:, None] == found, blocks[:, None] == blocks)
     assert of("modularity") == pytest.approx(0.75, abs=0.01)  # 1 - 1 / 4
     assert of("coverage") == 1 and of("module_count") == 4

@@ -79,11 +79,11 @@ def test_an_empty_map_has_no_curve():
 
 def test_unexplained_change():
     change = torch.randn(16, 3, generator=generator())
-    assert relevance.unexplained(5 * change, change).tolist() == pytest.approx([0] * 3, abs=1e-6)
-    assert relevance.unexplained(-change, change).tolist() == [1] * 3
-    assert relevance.unexplained(0 * change, change).isnan().all()
+    assert relevance.unexplained_share(5 * change, change).tolist() == pytest.approx([0] * 3, abs=1e-6)
+    assert relevance.unexplained_share(-change, change).tolist() == [1] * 3
+    assert relevance.unexplained_share(0 * change, change).isnan().all()
     lucky = torch.randn(16, 3000, generator=generator(1))
-    unrelated = relevance.unexplained(lucky, torch.randn(16, 3000, generator=generator(2)))
+    unrelated = relevance.unexplained_share(lucky, torch.randn(16, 3000, generator=generator(2)))
     assert unrelated.mean().item() == pytest.approx(1 - 1 / 32, abs=0.01)
 
 
@@ -108,7 +108,7 @@ def test_unexplained_is_captum_s_normalised_infidelity():
     theirs = infidelity(
         net, perturb, images, slope, target=target, n_perturb_samples=20, normalize=True
     )
-    ours = relevance.unexplained(told, change) * change.double().square().mean(0)
+    ours = relevance.unexplained_share(told, change) * change.double().square().mean(0)
     torch.testing.assert_close(ours.float(), theirs.float(), rtol=1e-3, atol=1e-5)
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from planted_probes import CELL, make_concepts, make_probe, random_probe
+from planted_probes import PIXELS_PER_POSITION, make_concepts, make_probe, random_probe
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, one_hot
 
 from legible.metrics import maps, parts
@@ -12,7 +12,7 @@ from legible.metrics import maps, parts
 
 def blocks(cells: torch.Tensor) -> torch.Tensor:
     """Masks whose pixels are whole cells of the map."""
-    return cells.repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
+    return cells.repeat_interleave(PIXELS_PER_POSITION, -2).repeat_interleave(PIXELS_PER_POSITION, -1)
 
 
 def one_part_each(images: int = 240, count: int = 12, side: int = 8, seed: int = 0):

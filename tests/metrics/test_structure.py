@@ -10,7 +10,7 @@ from planted_probes import make_probe
 
 from legible.metrics import structure
 from legible.metrics.base import METRICS, Layer, as_values, unmet
-from legible.metrics.modules import graph, modules
+from legible.metrics.modules import graph, layer_modules
 from legible.metrics.similarity import layer_correlation
 from legible.metrics.structure import (
     coverage,
@@ -58,7 +58,7 @@ def test_equal_blocks_have_modularity_one_minus_one_over_their_number():
 
 def test_modularity_is_networkx_s_on_the_layers_graph():
     layer, probe = blocks([5, 4, 3], 1.0)
-    found = modules(layer)
+    found = layer_modules(layer)
     groups = [set((found == k).nonzero()[:, 0].tolist()) for k in found.unique() if k >= 0]
     groups += [{i} for i in (found < 0).nonzero()[:, 0].tolist()]
     nodes = networkx.from_numpy_array(graph(layer_correlation(layer)).numpy())

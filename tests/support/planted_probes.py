@@ -16,7 +16,7 @@ from legible.metrics.base import Layer, Probe
 from legible.metrics.network import Concepts
 
 #: Pixels along the side of one cell of a map.
-CELL = 4
+PIXELS_PER_POSITION = 4
 
 
 def pooled_network(
@@ -29,9 +29,9 @@ def pooled_network(
         head.bias.zero_()
     flat = len(map_size) == 0
     pool: list[nn.Module] = [] if flat else [nn.AdaptiveAvgPool2d(1)]
-    start = [nn.AvgPool2d(CELL), *([nn.Flatten()] if flat else [])]
+    start = [nn.AvgPool2d(PIXELS_PER_POSITION), *([nn.Flatten()] if flat else [])]
     modules = nn.Sequential(*start, nn.ReLU(), Tap("units"), *pool, nn.Flatten(), head)
-    image = (units, *(CELL * side for side in map_size or (1, 1)))
+    image = (units, *(PIXELS_PER_POSITION * side for side in map_size or (1, 1)))
     return Network(modules, list(modules), image).eval()
 
 
@@ -69,7 +69,9 @@ def make_probe(
     generator = torch.Generator().manual_seed(seed)
     network = pooled_network(activation.shape[1], classes, tuple(activation.shape[2:]), generator)
     images = activation if activation.ndim == 4 else activation[:, :, None, None]
-    images = images.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    images = images.repeat_interleave(PIXELS_PER_POSITION, 2).repeat_interleave(
+        PIXELS_PER_POSITION, 3
+    )
     with torch.no_grad():
         logits = network(images).logits
     layer = Layer("units", activation, claimed)
@@ -93,7 +95,7 @@ def random_probe(
     activation = torch.randn(images, units, size, size, generator=generator)
     favourite = torch.arange(units) % classes
     activation += (labels[:, None] == favourite)[:, :, None, None] * 0.8
-    masks = random_masks(images, concepts, CELL * size, generator)
+    masks = random_masks(images, concepts, PIXELS_PER_POSITION * size, generator)
     claimed = torch.arange(units) % 3 - (torch.arange(units) == units - 1).long()
     return make_probe(activation.relu(), labels, make_concepts(masks), classes, claimed, seed)
 
@@ -116,7 +118,9 @@ def scenes(
     inside = (line >= corner) & (line < corner + 8)
     masks = inside[:, :, 0, :, None] & inside[:, :, 1, None, :] & shown[:, :, None, None]
     brightness = 0.5 + torch.rand(images, parts, 1, 1, generator=generator)
-    activation = nn.functional.adaptive_avg_pool2d(masks.float(), 32 // CELL) * brightness
+    activation = (
+        nn.functional.adaptive_avg_pool2d(masks.float(), 32 // PIXELS_PER_POSITION) * brightness
+    )
     names = [f"part {k}" for k in range(parts)]
     concepts = Concepts.pack(masks, names, ["part"] * parts, [True] * parts, range(parts))
     return make_probe(activation, labels, concepts)

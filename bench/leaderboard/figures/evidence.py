@@ -35,10 +35,10 @@ from legible.bench.leaderboard.figures.pictures import (
 )
 from legible.bench.suites.run_spec import Block
 from legible.metrics.base import Layer, Probe
-from legible.metrics.explainers import explained
+from legible.metrics.explainers import explanations
 from legible.metrics.lesion import lesions
 from legible.metrics.maps import pixel_thresholds
-from legible.metrics.modules import membership, modules
+from legible.metrics.modules import membership, layer_modules
 from legible.metrics.semantics import best_concepts
 from legible.metrics.relevance import positive
 from legible.metrics.similarity import layer_correlation
@@ -98,7 +98,7 @@ def examine(
         return Evidence(chosen.name, [], None, None, None, None)
     matched = best_matches(chosen, probe)
     galleried = spread_units(matched.iou, ~chosen.dead).tolist()
-    found = modules(chosen)
+    found = layer_modules(chosen)
     on_trunk = getattr(probe.network.taps[chosen.name], "on_trunk", False)
     drops = lesions(chosen, probe, membership(found).T.bool()) if on_trunk else None
     spot = mean_spot(_array(chosen.activation[:SPOTS])) if chosen.spatial else None
@@ -187,15 +187,15 @@ def _views(layer: Layer, probe: Probe, images: Tensor, matched: Matches) -> View
 def _attribution(probe: Probe) -> AttributionGrid | None:
     """Positive relevance of the first images by each algorithm that passes its audit there; images
     are scaled to their own range."""
-    known = explained(probe.subset(slice(EXPLAINED)))
-    if not known.found:
+    known = explanations(probe.subset(slice(EXPLAINED)))
+    if not known.attributions:
         return None
     images = known.images[:SHOWN]
     low, high = images.flatten(1).aminmax(dim=1)
     scaled = (images - low.view(-1, 1, 1, 1)) / (high - low).clamp(min=1e-9).view(-1, 1, 1, 1)
     evidence = known.evidence
     masks = torch.zeros_like(images[:, 0]) > 0 if evidence is None else evidence[:SHOWN]
-    maps = {name: _array(positive(found[:SHOWN])) for name, found in known.found.items()}
+    maps = {name: _array(positive(attribution[:SHOWN])) for name, attribution in known.attributions.items()}
     return AttributionGrid(_array(scaled), masks.cpu().numpy(), maps)
 
 

@@ -1,9 +1,10 @@
-"""Data is read and drawn once for all tests of the datasets."""
+"""Datasets that several tests share: each is read or drawn once."""
 
 import pytest
+from image_files import write_digits
 
-from legible.bench.data.kanji_plan import plan_characters
 from legible.bench.data.kanji import kanji
+from legible.bench.data.kanji_plan import plan_characters
 from legible.bench.data.shapes import shapes
 from legible.bench.data.strokes import kanjivg_files, read_characters
 
@@ -24,12 +25,37 @@ def plan(characters):
 
 
 @pytest.fixture(scope="session")
-def drawn(root):
-    """Kanji on a plain ground, without clutter: what is not ground is ink."""
+def plain_kanji(root):
+    """Kanji on a plain background, without clutter: all that differs from it is ink."""
     return kanji(root, train=360, validation=90, test=180, texture=0.0, clutter=0)
 
 
 @pytest.fixture(scope="session")
 def scenes(root):
-    """Shapes on a plain ground."""
+    """Shapes on a plain background."""
     return shapes(root, train=600, validation=100, test=200, background=0.0)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No download is allowed."""
+    monkeypatch.delenv("LEGIBLE_DOWNLOAD", raising=False)
+
+
+@pytest.fixture
+def digits(tmp_path, offline):
+    """A data root with small files of MNIST (see `write_digits`)."""
+    write_digits(tmp_path / "MNIST/raw")
+    return tmp_path
+
+
+@pytest.fixture
+def one_line():
+    """A check that an error's message is one line and contains some words."""
+
+    def check(error, *words):
+        text = str(error.value)
+        assert "\n" not in text
+        assert all(word in text for word in words), text
+
+    return check

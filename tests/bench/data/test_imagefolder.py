@@ -1,3 +1,5 @@
+"""Folders of images."""
+
 import os
 
 import numpy as np

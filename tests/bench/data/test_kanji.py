@@ -1,46 +1,52 @@
+"""Kanji: images, masks and labels agree."""
+
 import pytest
 import torch
 
 from legible.bench.data.kanji import kanji
 from legible.bench.data.strokes import kanjivg_files
-from legible.bench.scoring.oracle import measurable
+from legible.bench.scoring.oracle import measurability
 
 SMALL = {"train": 54, "validation": 18, "test": 18}
 
 
-def test_what_a_split_holds(drawn):
-    assert drawn.image == (1, 32, 32)
-    assert drawn.drawn and "CC BY-SA" in drawn.attribution
-    assert drawn.class_names == drawn.train.concepts.names[:18]
-    assert drawn.train.concepts.of_class == tuple(range(18))
-    for split, count in ((drawn.train, 360), (drawn.validation, 90), (drawn.test, 180)):
+def test_what_a_split_holds(plain_kanji):
+    assert plain_kanji.image == (1, 32, 32)
+    assert plain_kanji.drawn and "CC BY-SA" in plain_kanji.attribution
+    assert plain_kanji.class_names == plain_kanji.train.concepts.names[:18]
+    assert plain_kanji.train.concepts.of_class == tuple(range(18))
+    for split, count in (
+        (plain_kanji.train, 360),
+        (plain_kanji.validation, 90),
+        (plain_kanji.test, 180),
+    ):
         assert split.images.dtype == torch.uint8 and len(split.images) == count
         assert split.concepts.packed.shape == (count, len(split.concepts), 32, 4)
         assert (split.labels.bincount() == count / 18).all()
         assert split.images.min() > 0  # attributions of a zero ground would be zero
 
 
-def test_the_class_component_is_there_and_no_other(drawn):
-    present = drawn.train.concepts.masks()[:, :18].flatten(2).any(2)
-    assert torch.equal(present, torch.nn.functional.one_hot(drawn.train.labels, 18).bool())
+def test_the_class_component_is_there_and_no_other(plain_kanji):
+    present = plain_kanji.train.concepts.masks()[:, :18].flatten(2).any(2)
+    assert torch.equal(present, torch.nn.functional.one_hot(plain_kanji.train.labels, 18).bool())
 
 
-def test_masks_lie_on_ink(drawn):
+def test_masks_lie_on_ink(plain_kanji):
     """On a plain ground, all that is masked has at least about a quarter of the full ink."""
-    image = drawn.train.images[:, 0].float()
+    image = plain_kanji.train.images[:, 0].float()
     ground, full = image.amin((1, 2), keepdim=True), image.amax((1, 2), keepdim=True)
     ink = (image - ground) / (full - ground)
-    masked = drawn.train.concepts.masks().any(1)
+    masked = plain_kanji.train.concepts.masks().any(1)
     assert ink[masked].min() > 0.2
     covered = (masked & (ink > 0.5)).sum() / (ink > 0.5).sum()
     assert covered > 0.5  # and masks are not specks
 
 
-def test_the_position_is_that_of_the_class_component(drawn):
-    concepts = drawn.train.concepts
+def test_the_position_is_that_of_the_class_component(plain_kanji):
+    concepts = plain_kanji.train.concepts
     masks = concepts.masks()
     places = masks[:, [k for k, c in enumerate(concepts.categories) if c == "position"]]
-    own = masks[torch.arange(len(masks)), drawn.train.labels]
+    own = masks[torch.arange(len(masks)), plain_kanji.train.labels]
     assert (places.flatten(2).any(2).sum(1) == 1).all()
     assert torch.equal(places.any(1), own)
     left, right = (masks[:, concepts.names.index(name)] for name in ("left", "right"))
@@ -49,8 +55,8 @@ def test_the_position_is_that_of_the_class_component(drawn):
     assert middle[0] < 13 < 19 < middle[1]
 
 
-def test_every_concept_is_shown_in_training(drawn):
-    assert drawn.train.concepts.masks().any(0).flatten(1).any(1).float().mean() > 0.9
+def test_every_concept_is_shown_in_training(plain_kanji):
+    assert plain_kanji.train.concepts.masks().any(0).flatten(1).any(1).float().mean() > 0.9
 
 
 def test_the_same_seed_draws_the_same(root, tmp_path):
@@ -94,8 +100,8 @@ def test_knobs_change_the_images_they_name(root):
 def test_the_classes_components_can_be_measured(root):
     """On 8 x 8 maps the oracle passes the measurability gate."""
     data = kanji(root, train=18, validation=18, test=1000)
-    passed, iou, shown = measurable(data.test.concepts, (8, 8))
-    assert passed and iou > 0.42 and shown > 0.95
+    gate = measurability(data.test.concepts, (8, 8))
+    assert gate.passes and gate.iou > 0.42 and gate.interpretability > 0.95
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,7 @@ def test_parameters_out_of_range(root, name, value):
 
 
 def test_no_drawing_of_the_package_is_needed_twice(root, monkeypatch):
-    """What is cached is not drawn again."""
+    """What is cached is not plain_kanji again."""
     kanji(root, **SMALL)
     files = kanjivg_files()
     monkeypatch.setattr("legible.bench.data.kanji.kanjivg_files", lambda: files)

@@ -1,3 +1,5 @@
+"""The choice of characters, and their division among splits."""
+
 import dataclasses
 from collections import Counter
 

@@ -1,3 +1,5 @@
+"""KanjiVG's drawings, and distances to strokes."""
+
 import importlib.metadata
 
 import numpy as np

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
+from tiny_suites import specs_of, work
 
-from legible.bench.errors import UserError
-from legible.bench.execution import schedule
-from legible.bench.execution.pairs import due
-from legible.bench.execution.store import Store
-from legible.bench.execution.worker import work_through as worker
-from legible.bench.execution.workspace import Workspace, probe_key
-from legible.bench.plugins import registry
+from legible.bench.execution.pairs import scorable, unscored
+from legible.bench.execution.schedule import attempt, lacks_pair, plan_runs, run_all
+from legible.bench.execution.workspace import probe_key
 from legible.bench.scores.collect import score_table
-from legible.bench.scoring.score import MISSING, stale
-from legible.bench.suites import run_spec, schema
+from legible.bench.scoring.score import MISSING, stale_metrics
 
-SUITE = """
-title = "Partners"
+PAIRS = """
+title = "Pairs"
 seeds = [0, 1, 2]
 probe = 100
 layers = ["parts"]
@@ -34,59 +29,39 @@ backbone = "planted_blocks"
 methods = ["untrained"]
 """
 
-registry.load()
+
+def seeds(text: str) -> str:
+    """The suite with other seeds."""
+    return PAIRS.replace("[0, 1, 2]", text)
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(Store(tmp_path / "runs"))
-
-
-def specs(folder: Path, text: str = SUITE, **chosen: list) -> list[suites.RunSpec]:
-    path = folder / "partners.toml"
-    path.write_text(text)
-    return run_spec.expand(schema.read_suite(path), **chosen)
-
-
-def values(workspace: Workspace, made: list[suites.RunSpec], metric: str) -> list[float]:
-    table = score_table(workspace, made)
+def values(workspace, specs, metric):
+    table = score_table(workspace, specs)
     return table[table["metric"] == metric].sort_values("seed")["value"].tolist()
 
 
-def test_each_seed_is_compared_with_the_next_of_the_suite(tmp_path):
-    made = specs(tmp_path)
-    assert [(c.method, c.seed, c.partner) for c in made] == [
-        ("untrained", 0, 1), ("untrained", 1, 2), ("untrained", 2, 0),
-    ]  # fmt: skip
-    assert [c.partner for c in specs(tmp_path, seeds=[1])] == [2]
-    assert [c.partner for c in specs(tmp_path, seeds=[7, 8])] == [8, 7]
-    assert [c.partner for c in specs(tmp_path, SUITE.replace("[0, 1, 2]", "[3]"))] == [None]
-
-
-def test_a_block_may_name_its_methods(tmp_path):
-    with pytest.raises(UserError, match="no method 'untraned'; did you mean 'untrained'"):
-        specs(tmp_path, SUITE.replace('methods = ["untrained"]', 'methods = ["untraned"]'))
+def scores_of(workspace, spec):
+    return workspace.run_of(spec).scores(probe_key(workspace, spec))
 
 
 def test_comparisons_are_scored_once_both_runs_are_there(workspace, tmp_path):
-    made = specs(tmp_path)
-    schedule.run_all(workspace, made, 1, [])
+    specs = specs_of(tmp_path, PAIRS)
+    run_all(workspace, specs, 1, [])
     for name in ("ari", "ari_splits", "ari_seeds", "matched_correlation"):
-        assert values(workspace, made, name) == pytest.approx([1, 1, 1]), name
-    assert all(status == "done" for _, status, _ in schedule.plan(workspace, made))
+        assert values(workspace, specs, name) == pytest.approx([1, 1, 1]), name
+    assert all(item.status == "done" for item in plan_runs(workspace, specs))
 
 
 def test_a_comparison_of_seeds_waits_and_nothing_is_scored_twice(workspace, tmp_path):
-    first, second, _ = made = specs(tmp_path)
-    worker(workspace, [first], lambda event: None)
-    run, key = workspace.run_of(first), probe_key(workspace, first)
-    before = run.scores(key)
+    first, second, _ = specs = specs_of(tmp_path, PAIRS)
+    work(workspace, [first])
+    before = scores_of(workspace, first)
     assert "ari_splits" in before and "ari_seeds" not in before
-    assert not due(workspace, first).stale(run, key) and not schedule.waits(workspace, first)
-    worker(workspace, [second], lambda event: None)
-    assert schedule.waits(workspace, first)
-    schedule.run_all(workspace, made, 1, [])
-    after = run.scores(key)
+    assert not unscored(workspace, first) and not lacks_pair(workspace, first)
+    work(workspace, [second])
+    assert lacks_pair(workspace, first)
+    run_all(workspace, specs, 1, [])
+    after = scores_of(workspace, first)
     assert {name: after[name].to_json() for name in before} == {
         name: scores.to_json() for name, scores in before.items()
     }
@@ -94,32 +69,33 @@ def test_a_comparison_of_seeds_waits_and_nothing_is_scored_twice(workspace, tmp_
 
 
 def test_another_partner_makes_comparisons_of_seeds_stale_and_no_others(workspace, tmp_path):
-    made = specs(tmp_path)
-    schedule.run_all(workspace, made, 1, [])
-    moved = dataclasses.replace(made[0], partner=2)
-    names = due(workspace, moved).stale(workspace.run_of(moved), probe_key(workspace, made[0]))
-    assert "ari_seeds" in names and "ari_splits" not in names and "ari" not in names
-    scores = workspace.run_of(moved).scores(probe_key(workspace, made[0]))
-    assert stale(scores, ["ari", "ari_splits"]) == []
+    first, *_ = specs = specs_of(tmp_path, PAIRS)
+    run_all(workspace, specs, 1, [])
+    scores = scores_of(workspace, first)
+    moved = scorable(workspace, dataclasses.replace(first, partner=2))
+    assert moved.partner == workspace.run_of(specs[2]).name
+    stale = stale_metrics(scores, moved.metrics, moved.partner)
+    assert "ari_seeds" in stale and "ari_splits" not in stale and "ari" not in stale
 
 
 def test_a_suite_of_one_seed_says_why_there_is_no_comparison(workspace, tmp_path):
-    made = specs(tmp_path, SUITE.replace("[0, 1, 2]", "[0]"))
-    schedule.run_all(workspace, made, 1, [])
-    table = score_table(workspace, made)
-    (row,) = table[table["metric"] == "ari_seeds"].to_dict("records")
-    assert row["reason"] == MISSING["seeds"]
+    specs = specs_of(tmp_path, seeds("[0]"))
+    assert scorable(workspace, specs[0]).partner == ""
+    run_all(workspace, specs, 1, [])
+    table = score_table(workspace, specs)
+    (reason,) = table.loc[table["metric"] == "ari_seeds", "reason"]
+    assert reason == MISSING["seeds"]
 
 
 def test_suites_with_other_seeds_keep_their_own_comparisons(workspace, tmp_path):
-    """Seed 1 is compared with 0 where it is the last, and with 2 where it is not."""
-    short = specs(tmp_path, SUITE.replace("[0, 1, 2]", "[0, 1]"))
-    schedule.attempt(workspace, short, 1, [])
-    run, key = workspace.run_of(short[1]), probe_key(workspace, short[1])
-    before = (run.folder / f"scores-{key}.json").read_bytes()
-    longer = specs(tmp_path)
-    schedule.attempt(workspace, longer, 1, [])
-    assert (run.folder / f"scores-{key}.json").read_bytes() == before
+    """Seed 1 is compared with 0 if it is the last, and else with 2."""
+    short = specs_of(tmp_path, seeds("[0, 1]"))
+    attempt(workspace, short, 1, [])
+    before = scores_of(workspace, short[1])["ari_seeds"].to_json()
+    longer = specs_of(tmp_path, PAIRS)
+    attempt(workspace, longer, 1, [])
+    assert scores_of(workspace, short[1])["ari_seeds"].to_json() == before
     assert probe_key(workspace, short[1]) != probe_key(workspace, longer[1])
     assert probe_key(workspace, short[0]) == probe_key(workspace, longer[0])
-    assert schedule.plan(workspace, short)[1][1] == schedule.plan(workspace, longer)[1][1] == "done"
+    for specs in (short, longer):
+        assert plan_runs(workspace, specs)[1].status == "done"

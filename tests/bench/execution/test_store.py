@@ -1,10 +1,11 @@
-"""Runs on disk: whole or not at all, and never silently wrong."""
+"""The store: runs on disk are whole or not there, and never silently wrong."""
 
-import json
+from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from records import manifest
 
 from legible.bench.errors import UserError
 from legible.bench.execution.store import MANIFEST, TRAINING, WEIGHTS, Corrupt, Run, Store, digest
@@ -15,7 +16,13 @@ from legible.metrics.base import Score
 STATE = State(2, {"network.w": torch.arange(6.0).reshape(2, 3)}, [{"loss": 0.1}], [0.5])
 
 
-def test_a_checkpoint_round_trips(tmp_path):
+def finished(run: Run) -> Run:
+    """The run with a manifest of a finished one."""
+    run.finish(manifest())
+    return run
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     run = Run(tmp_path / "run")
     assert run.state("cpu") is None
     run.save_state(STATE)
@@ -24,11 +31,11 @@ def test_a_checkpoint_round_trips(tmp_path):
     assert (back.epoch, back.history, back.seconds) == (2, [{"loss": 0.1}], [0.5])
 
 
-def test_finishing_drops_the_checkpoint(tmp_path):
+def test_finishing_deletes_the_checkpoint(tmp_path):
     run = Run(tmp_path)
     run.save_state(STATE)
     run.save_weights(STATE.tensors)
-    run.finish({"status": "done"})
+    finished(run)
     assert run.done() and not (tmp_path / TRAINING).exists()
 
 
@@ -36,7 +43,7 @@ def test_finishing_drops_the_checkpoint(tmp_path):
 def test_half_written_files_are_corrupt(tmp_path, name):
     run = Run(tmp_path)
     run.save_weights(STATE.tensors)
-    run.finish({"status": "done"})
+    finished(run)
     run.save_state(STATE)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
@@ -46,9 +53,19 @@ def test_half_written_files_are_corrupt(tmp_path, name):
 
 def test_a_pickle_is_never_loaded(tmp_path):
     torch.save(STATE.tensors, tmp_path / WEIGHTS)
-    (tmp_path / MANIFEST).write_text('{"status": "done"}')
-    with pytest.raises(Corrupt):
-        Run(tmp_path).done()
+    with pytest.raises(Corrupt, match=WEIGHTS):
+        finished(Run(tmp_path)).done()
+
+
+def test_a_corrupt_manifest_is_none_for_reports(tmp_path):
+    run = finished(Run(tmp_path))
+    assert run.readable_manifest() == run.require_manifest()
+    (tmp_path / MANIFEST).write_text("[]")
+    assert run.readable_manifest() is None
+    with pytest.raises(Corrupt, match=MANIFEST):
+        run.manifest()
+    with pytest.raises(Corrupt, match="no manifest"):
+        Run(tmp_path / "none").require_manifest()
 
 
 def test_the_digest_is_of_the_content_not_the_order():
@@ -67,51 +84,60 @@ def test_a_lock_is_held_by_one_worker(tmp_path):
 def test_setting_aside_never_overwrites(tmp_path):
     store = Store(tmp_path)
     run = store.run("x", {})
-    for expected in (1, 2):
+    for number in (1, 2):
         run.folder.mkdir()
-        assert store.set_aside(run).name == f"{run.name}.corrupt-{expected}"
+        assert store.set_aside(run).name == f"{run.name}.corrupt-{number}"
 
 
-def test_runs_are_found_by_beginning_and_by_hash(tmp_path):
-    store = Store(tmp_path)
-    for name in ("a-s0", "a-s1"):
-        store.run(name, {}).finish({"status": "done"})
-    assert store.find("a-s1").name.startswith("a-s1")
-    with pytest.raises(UserError, match="fits 2 runs"):
-        store.find("a-")
-    with pytest.raises(UserError, match="no run 'b'"):
-        store.find("b")
+class TestFind:
+    def test_a_run_is_found_by_its_path_name_beginning_or_hash(self, tmp_path):
+        store = Store(tmp_path)
+        first, _ = (finished(store.run(name, {"name": name})) for name in ("a-s0", "a-s1"))
+        for name in (str(first.folder), first.name, "a-s0", first.name[-6:]):
+            assert store.find(name).folder == first.folder
+
+    def test_a_name_of_several_or_of_none_is_refused(self, tmp_path):
+        store = Store(tmp_path)
+        for name in ("a-s0", "a-s1"):
+            finished(store.run(name, {}))
+        with pytest.raises(UserError, match="stands for 2 runs"):
+            store.find("a-")
+        with pytest.raises(UserError, match="no run 'b'"):
+            store.find("b")
+
+    def test_a_run_that_was_set_aside_is_in_nobody_s_way(self, tmp_path):
+        store = Store(tmp_path)
+        run = finished(store.run("a-s0", {}))
+        store.set_aside(run)
+        finished(run)
+        for name in (run.name, "a-s0", run.name[-6:]):
+            assert store.find(name).name == run.name
+        assert store.find(f"{run.name}.corrupt-1").name == f"{run.name}.corrupt-1"
 
 
-def test_a_run_that_was_set_aside_is_in_nobodys_way(tmp_path):
-    store = Store(tmp_path)
-    run = store.run("a-s0", {})
-    run.finish({"status": "done"})
-    store.set_aside(run)
-    run.finish({"status": "done"})
-    for name in (run.name, "a-s0", run.name[-6:]):
-        assert store.find(name).name == run.name
-    assert store.find(f"{run.name}.corrupt-1").name == f"{run.name}.corrupt-1"
+class TestScores:
+    SCORES = MetricScores("k", (Score("good", "conv", np.array([1.0, np.nan])),))
 
+    def test_they_are_read_as_they_were_written(self, tmp_path):
+        run = Run(tmp_path)
+        run.save_scores("x", {"good": self.SCORES})
+        (score,) = run.scores("x")["good"].layers
+        assert run.scores("x")["good"].key == "k" and (score.metric, score.layer) == (
+            "good",
+            "conv",
+        )
+        np.testing.assert_array_equal(score.values, [1.0, np.nan])
+        assert run.scores("other") == {}
 
-def test_scores_that_are_none_are_made_again(tmp_path):
-    run = Run(tmp_path)
-    run.save_scores("x", {"good": MetricScores("k", (Score("good", "fc1", np.array([1.0])),))})
-    file = tmp_path / "scores-x.json"
-    broken = {"a": 3, "b": {"key": "k"}, "c": {"layers": [3]}, "d": None}
-    file.write_text(json.dumps(json.loads(file.read_text()) | broken))
-    assert list(run.scores("x")) == ["good"]
-    assert run.scores("x")["good"].layers[0].values == [1.0]
-    (tmp_path / "scores-x.json").write_text("[]")
-    assert run.scores("x") == {}
-
-
-def test_what_is_told_of_a_corrupt_run_is_nothing(tmp_path):
-    run = Run(tmp_path)
-    run.finish({"status": "done"})
-    assert run.told() == {"status": "done"}
-    (tmp_path / "manifest.json").write_text("[")
-    assert run.told() == {}
+    @pytest.mark.parametrize("entry", ["3", '{"key": "k"}', '{"layers": [3]}', "null"])
+    def test_those_that_cannot_be_read_are_made_again(self, tmp_path, entry):
+        run = Run(tmp_path)
+        run.save_scores("x", {"good": self.SCORES})
+        file = tmp_path / "scores-x.json"
+        file.write_text(file.read_text().rstrip().removesuffix("}") + f', "bad": {entry}}}')
+        assert list(run.scores("x")) == ["good"]
+        file.write_text("[]")
+        assert run.scores("x") == {}
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path):

@@ -267,3 +267,76 @@ class TestParameters:
             registry.get("methods", "mien")
         with pytest.raises(UserError, match=r"no metric 'xyzzy' \(see: legible list metrics\)"):
             registry.get("metrics", "xyzzy")
+
+
+class TestConstructors:
+    """What a method's constructor may look like."""
+
+    def load(self, tmp_path: Path, text: str) -> type:
+        registry.load_plugin(write(tmp_path / "mine.py", text))
+        return METHODS["mine"]
+
+    def test_may_pass_keyword_arguments_on(self, tmp_path: Path) -> None:
+        cls = self.load(tmp_path, '''
+            from legible import Method, register
+
+            @register
+            class Mine(Method):
+                """Mine."""
+
+                def __init__(self, k: int = 3, **kwargs) -> None:
+                    super().__init__(**kwargs)
+                    self.k = k
+            ''')  # fmt: skip
+        assert registry.parameters(cls, {}) == {"k": 3}  # nobody gave a strength
+        assert registry.make_method("mine", {"strength": 0.5}).strength == 0.5
+        with pytest.raises(UserError, match="no parameter 'strenght'; did you mean 'strength'"):
+            registry.parameters(cls, {"strenght": 1})
+
+    def test_may_have_types_that_only_a_type_checker_imports(self, tmp_path: Path) -> None:
+        cls = self.load(tmp_path, '''
+            from __future__ import annotations
+            from typing import TYPE_CHECKING
+            from legible import Method, register
+            if TYPE_CHECKING:
+                from nowhere import Shape
+
+            @register
+            class Mine(Method):
+                """Mine."""
+
+                def __init__(self, strength: float = 1.0, shape: Shape = "round") -> None:
+                    super().__init__(strength)
+            ''')  # fmt: skip
+        assert registry.parameters(cls, {"strength": 2}) == {"strength": 2.0, "shape": "round"}
+
+    @pytest.mark.parametrize(
+        ("signature", "reason"),
+        [
+            ("*values", "'values' cannot be given by name"),
+            ("k: int", "k is missing"),
+            ("k: object = frozenset('ab')", "parameter 'k' is a frozenset"),
+            ("k=lambda: 1", "parameter 'k' is a function"),
+        ],
+    )
+    def test_are_refused_in_one_line(self, signature: str, reason: str, tmp_path: Path) -> None:
+        cls = self.load(tmp_path, f'''
+            from legible import Method, register
+
+            @register
+            class Mine(Method):
+                """Mine."""
+
+                def __init__(self, {signature}) -> None:
+                    super().__init__()
+            ''')  # fmt: skip
+        with pytest.raises(UserError, match=reason) as error:
+            registry.parameters(cls, {})
+        assert "\n" not in str(error.value)
+
+
+def test_two_methods_in_one_file_are_named(tmp_path: Path) -> None:
+    text = METHOD + METHOD.replace("class Mine", "class Other")
+    with pytest.raises(UserError, match=r"registers two methods, Mine and Other: write one"):
+        registry.load_plugin(write(tmp_path / "mine.py", text))
+    assert "mine" not in METHODS

@@ -1,116 +1,150 @@
-"""Suite files: every mistake is one line with the nearest valid name."""
+"""Run specs: what a suite expands to, how they are named, and the nearest name for a typo."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
 
 import pytest
+from tiny_suites import toy_suite
 
 from legible.bench.errors import UserError
-from legible.bench.suites import run_spec, schema
-from legible.bench.suites.run_spec import specs
-from legible.bench.suites.schema import SUITES, find, read
+from legible.bench.suites.run_spec import BASELINE, Block, RowKey, RunSpec, canonical, expand, label
+from legible.bench.suites.schema import read_suite
 
-GOOD = """
-title = "Tiny"
-seeds = [0, 1]
-methods = ["plain", {name = "sync", focus = 0.5}]
-[recipe]
-epochs = 1
-[[blocks]]
-dataset = "toy"
-backbone = "vgg"
-net = {width = 4, stages = 2}
-"""
+GOOD = toy_suite('"plain", {name = "sync", focus = 0.5}', [0, 1])
 
 
 @pytest.fixture
-def write(tmp_path, toy_plugin):
-    def make(text):
-        path = tmp_path / "tiny.toml"
-        path.write_text(text)
-        return path
-
-    return make
+def specs(write):
+    """The run specs of a suite's text."""
+    return lambda text=GOOD, **selection: expand(read_suite(write(text)), **selection)
 
 
-def test_a_suite_becomes_cells_paired_by_seed(write):
-    made = specs(read(write(GOOD)))
-    assert [(c.method, c.seed) for c in made] == [
+def test_a_suite_becomes_run_specs_paired_by_seed(specs):
+    made = specs()
+    assert [(spec.method, spec.seed) for spec in made] == [
         ("plain", 0), ("sync", 0), ("plain", 1), ("sync", 1),
     ]  # fmt: skip
     assert made[1].given == {"focus": 0.5} and made[1].params["k"] == 3
     assert made[0].recipe.epochs == 1
-    assert made[0].backbone_label == "vgg(width=4,stages=2)" and made[0].dataset_label == "toy"
+    assert made[0].block == Block("toy", "vgg(width=4,stages=2)")
+    assert made[0].row == BASELINE and made[1].row == RowKey("sync", '{"focus": 0.5}')
 
 
-def test_a_choice_of_seeds_methods_and_datasets(write):
-    suite = read(write(GOOD))
-    assert [(c.method, c.seed) for c in specs(suite, [7], ["sync"], ["toy"])] == [("sync", 7)]
+def test_seeds_methods_and_datasets_can_be_selected(specs):
+    (spec,) = specs(seeds=[7], methods=["sync"], datasets=["toy"])
+    assert (spec.method, spec.seed) == ("sync", 7)
+
+
+def test_each_seed_is_compared_with_the_next_of_the_suite(specs):
+    three = toy_suite(seeds=[0, 1, 2])
+    assert [spec.partner for spec in specs(three)] == [1, 2, 0]
+    assert [spec.partner for spec in specs(three, seeds=[1])] == [2]
+    assert [spec.partner for spec in specs(three, seeds=[7, 8])] == [8, 7]
+    assert [spec.partner for spec in specs(toy_suite(seeds=[3]))] == [None]
+
+
+def test_a_block_may_name_its_methods_and_change_the_recipe(specs):
+    block = GOOD[GOOD.index("[[blocks]]") :] + 'methods = ["sync"]\nrecipe = {epochs = 9}\n'
+    made = specs(GOOD + block, seeds=[0])
+    assert [(s.method, s.recipe.epochs) for s in made] == [("plain", 1), ("sync", 1), ("sync", 9)]
+    with pytest.raises(UserError, match="no method 'snyc'; did you mean 'sync'"):
+        specs(GOOD + block.replace('["sync"]', '["snyc"]'))
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("old", "new", "message"),
     [
-        (("", ""), "empty"),
-        (("title", "= title"), "not TOML"),
-        (("seeds", "sedes"), "unknown key 'sedes'; did you mean 'seeds'?"),
-        (("epochs = 1", "epoch = 1"), "did you mean 'epochs'?"),
-        (("epochs = 1", "epochs = -1"), "greater than or equal to 0"),
-        (("epochs = 1", "epochs = 'many'"), "valid integer"),
-        (('dataset = "toy"', ""), "'blocks.0.dataset' is missing"),
-        (("seeds = [0, 1]", "seeds = []"), "at least 1 item"),
-        (("seeds = [0, 1]", "seeds = [0, -1]"), "greater than or equal to 0"),
-        (("seeds = [0, 1]", "seeds = [1, 1]"), "a seed stands there twice"),
-        (("[[blocks]]", "[[blokcs]]"), "did you mean 'blocks'?"),
+        ('"plain"', '"plian"', "no method 'plian'; did you mean 'plain'?"),
+        ("focus", "focsu", "'sync' has no parameter 'focsu'; did you mean 'focus'?"),
+        ("focus = 0.5", "focus = -1", "method 'sync': focus must be at least 0"),
+        ("focus = 0.5", "focus = 'x'", "valid number"),
+        ("focus = 0.5", "centre = 'middle'", "'argmax' or 'centroid'"),
+        ('"toy"', '"shaps"', "no dataset 'shaps'; did you mean 'shapes'?"),
+        ('"vgg"', '"vvg"', "no backbone 'vvg'; did you mean 'vgg'?"),
+        ("width = 4", "widht = 4", "did you mean 'width'?"),
+        ('["task"]', '["tsak"]', "aspects: no aspect 'tsak'; did you mean 'task'?"),
+        ("[recipe]", "[headline]\nfocuss = 'x'\n[recipe]", "headline: no aspect 'focuss'"),
+        ("[recipe]", "[headline]\ntask = 'acuracy'\n[recipe]", "did you mean 'accuracy'"),
+        ("[recipe]", "[recipe]\nwatch = ['acuracy']", "did you mean 'accuracy'"),
     ],
 )
-def test_a_wrong_suite_file_is_refused_in_one_line(write, change, message):
-    text = "" if change == ("", "") else GOOD.replace(*change)
+def test_unknown_names_fail_before_anything_runs(specs, old, new, message):
     with pytest.raises(UserError) as error:
-        read(write(text))
+        specs(GOOD.replace(old, new))
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (('"plain"', '"plian"'), "no method 'plian'; did you mean 'plain'?"),
-        (("focus", "focsu"), "'sync' has no parameter 'focsu'; did you mean 'focus'?"),
-        (("focus = 0.5", "focus = -1"), "method 'sync': focus must be at least 0"),
-        (("focus = 0.5", "focus = 'x'"), "valid number"),
-        (("focus = 0.5", "centre = 'middle'"), "'argmax' or 'centroid'"),
-        (('"toy"', '"shaps"'), "no dataset 'shaps'; did you mean 'shapes'?"),
-        (('"vgg"', '"vvg"'), "no backbone 'vvg'; did you mean 'vgg'?"),
-        (("width = 4", "widht = 4"), "did you mean 'width'?"),
-        (("seeds = [0, 1]", "[headline]\nfocuss = 'x'\n"), "no aspect 'focuss'"),
-    ],
-)
-def test_unknown_names_fail_before_anything_runs(write, change, message):
-    text = GOOD.replace(*change)
-    if "headline" in change[1]:
-        text = GOOD + "\n[headline]\nfocuss = 'x'\n"
-    with pytest.raises(UserError) as error:
-        specs(read(write(text)))
-    assert message in str(error.value) and "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("selection", "message"),
     [({"methods": ["snyc"]}, "did you mean 'sync'?"), ({"datasets": ["x"]}, "it has: toy")],
 )
-def test_a_choice_that_is_not_in_the_suite_is_refused(write, wanted, message):
+def test_a_selection_that_is_not_in_the_suite_is_refused(specs, selection, message):
     with pytest.raises(UserError, match="the suite has no") as error:
-        specs(read(write(GOOD)), **wanted)
+        specs(**selection)
     assert message in str(error.value)
 
 
-def test_suites_are_found_by_name_and_by_path(write):
-    assert find("quick") == SUITES / "quick.toml"
-    path = write(GOOD)
-    assert find(str(path)) == path
-    with pytest.raises(UserError, match="did you mean 'quick'"):
-        find("quik")
-    with pytest.raises(UserError, match="no suite file"):
-        find("nowhere.toml")
+class TestNames:
+    def test_variants_of_a_method_have_names_of_their_own_fit_for_files(self, specs):
+        text = toy_suite('"plain", {name = "sync", focus = 0.5}, {name = "sync", taps = ["conv1"]}')
+        assert [spec.name for spec in specs(text)] == [
+            "toy-vgg(width=4,stages=2)-plain-s0",
+            "toy-vgg(width=4,stages=2)-sync(focus=0.5)-s0",
+            "toy-vgg(width=4,stages=2)-sync(taps=_conv1_)-s0",
+        ]
+
+    def test_a_long_name_is_cut_and_keeps_the_seed(self, specs):
+        (spec, *_) = specs()
+        long = dataclasses.replace(spec, given={"x": "y" * 300})
+        assert len(long.name) == 150 and long.name.endswith("-s0")
+
+    def test_labels_hold_parameters_that_are_not_defaults(self, toy_plugin):
+        assert label("datasets", "toy", {"images": 96, "size": 16}) == "toy"
+        assert label("datasets", "toy", {"images": 96, "size": 20}) == "toy(size=20)"
+        assert label("datasets", "forgotten", {"size": 16}) == "forgotten(size=16)"
+
+    def test_shots_are_part_of_the_dataset_s_label(self, specs):
+        assert specs(toy_suite(block="shots = 2"))[0].dataset_label == "toy(shots=2)"
+
+    def test_a_tuned_setting_keeps_the_row_that_the_suite_declares(self, specs):
+        spec = specs()[1]
+        tuned = dataclasses.replace(spec, given={"focus": 9.0}, declared={})
+        assert tuned.row == RowKey("sync", "{}") and "focus=9.0" in tuned.name
+
+    def test_the_order_of_parameters_does_not_matter(self):
+        assert canonical({"b": 1, "a": (2,)}) == canonical({"a": [2], "b": 1})
 
 
-@pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda p: p.stem)
-def test_every_shipped_suite_is_valid(path, toy_plugin):
-    assert run_spec.expand(schema.read_suite(path))
+class TestMetrics:
+    def test_they_are_those_of_the_aspects(self, specs):
+        assert specs()[0].metrics == ["accuracy", "expected_calibration_error"]
+
+    def test_validation_while_training_adds_those_that_need_it(self, specs):
+        text = toy_suite(recipe="validate_every = 1")
+        assert "selected_accuracy" in specs(text)[0].metrics
+
+    def test_measures_replace_them(self, specs):
+        spec = dataclasses.replace(specs()[0], measures=("ari", "accuracy"))
+        assert spec.metrics == ["accuracy", "ari"]
+
+
+class TestJson:
+    def test_a_run_spec_is_read_as_it_was_written(self, specs):
+        for spec in specs():
+            value = json.loads(json.dumps(spec.to_json()))
+            assert RunSpec.from_json(value) == spec
+
+    def test_parameters_that_are_new_since_have_their_defaults(self, specs):
+        value = specs()[1].to_json()
+        del value["params"]["k"], value["net"]["width"]
+        back = RunSpec.from_json(value)
+        assert back.params["k"] == 3 and back.net["width"] > 4
+
+    def test_what_is_gone_is_named(self, specs):
+        value = specs()[0].to_json()
+        with pytest.raises(UserError, match="no method 'forgotten'"):
+            RunSpec.from_json(value | {"method": "forgotten"})
+        with pytest.raises(KeyError):
+            RunSpec.from_json({})

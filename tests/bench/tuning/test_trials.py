@@ -7,7 +7,7 @@ import torch
 
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
-from legible.bench.scoring.splits import judging_images, validation_names
+from legible.bench.scoring.splits import scoring_images, tuning_names
 from legible.bench.suites import schema
 from legible.bench.tuning.trials import choices, plan, spread, tuning
 from legible.methods.base import Method
@@ -172,7 +172,7 @@ def test_a_suite_without_the_table_cannot_be_tuned():
 
 def test_halves_share_no_concept_and_leave_none_out(toy):
     names = {
-        stage: judging_images(toy, "test", stage, 40).concepts.names
+        stage: scoring_images(toy, "test", stage, 40).concepts.names
         for stage in ("", "tuning", "final")
     }
     assert set(names["tuning"]) | set(names["final"]) == set(names[""])
@@ -183,18 +183,18 @@ def test_halves_share_no_concept_and_leave_none_out(toy):
 def test_each_category_is_halved_whatever_the_order():
     names = [f"part {i}" for i in range(10)] + [f"colour {i}" for i in range(5)]
     kinds = ["part"] * 10 + ["colour"] * 5
-    chosen = validation_names(names, kinds)
+    chosen = tuning_names(names, kinds)
     assert sum(n.startswith("part") for n in chosen) == 5
     assert sum(n.startswith("colour") for n in chosen) == 2
-    assert validation_names(names[::-1], kinds[::-1]) == chosen
+    assert tuning_names(names[::-1], kinds[::-1]) == chosen
 
 
 def test_choosing_sees_validation_images_and_testing_test_images(toy):
-    tuned, final = (judging_images(toy, "test", stage, 40) for stage in ("tuning", "final"))
+    tuned, final = (scoring_images(toy, "test", stage, 40) for stage in ("tuning", "final"))
     assert torch.equal(tuned.images, toy.validation.images[:40])
     assert torch.equal(final.images, toy.test.images[:40])
-    whole = judging_images(toy, "test", "", 40)
+    whole = scoring_images(toy, "test", "", 40)
     assert torch.equal(whole.concepts.packed, toy.test.concepts.packed[:40])
-    training = judging_images(toy, "train", "tuning", 40)
+    training = scoring_images(toy, "train", "tuning", 40)
     assert torch.equal(training.images, toy.train.images[:40])
     assert training.concepts.names == tuned.concepts.names

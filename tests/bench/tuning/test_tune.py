@@ -333,11 +333,11 @@ def test_publishing_shows_the_headline_number_the_trials_and_the_setting(workpla
     )
     gain = (iou["dropout"] - iou["plain"]).mean()
     (line,) = [x for x in text.partition("## Overall")[0].splitlines() if x.startswith("| dropout")]
-    cells_of = [part.strip() for part in line.strip("|").split("|")]
-    shown = float(cells_of[1].split(" ")[0].replace("−", "-"))
-    assert shown == pytest.approx(gain, abs=0.006) and "±" in cells_of[1]
+    mask_counts = [part.strip() for part in line.strip("|").split("|")]
+    shown = float(mask_counts[1].split(" ")[0].replace("−", "-"))
+    assert shown == pytest.approx(gain, abs=0.006) and "±" in mask_counts[1]
     strength = json.loads(choice.outcome.setting)["p"]
-    assert cells_of[3] == f"p={strength}" and cells_of[4] == "2"
+    assert mask_counts[3] == f"p={strength}" and mask_counts[4] == "2"
     assert len(json.loads(files["leaderboard.json"])["trials"]) == 6
     assert b"at most 5 points of accuracy" in files["report.html"]
 

@@ -1,0 +1,161 @@
+"""The headline table of a tuned suite: each method's chosen setting and what it is worth.
+
+Settings are chosen on validation data (the ledger); the differences to plain are on test data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from legible.bench.leaderboard.board import Board, Column, Row
+from legible.bench.leaderboard.standings import TASK, BlockDifferences, block_differences
+from legible.bench.leaderboard.tables.table import (
+    Count,
+    Estimate,
+    Notes,
+    Table,
+    TableCell,
+    TableColumn,
+    TableRow,
+    Words,
+    metric_column,
+    plain_column,
+    table_row,
+)
+from legible.bench.suites.run_spec import BASELINE, Block
+from legible.bench.text import decimals, settings
+from legible.bench.tuning.ledger import Choice, Ledger
+
+#: Footnote of a method whose chosen setting costs more accuracy than the suite allows.
+TOO_COSTLY = "no setting within the tolerance on validation data; the most accurate is shown"
+
+
+@dataclass(frozen=True, eq=False)
+class TunedRow:
+    """A method's chosen setting on one block.
+
+    ``value`` and ``accuracy`` are differences to plain on test data, ``cost`` is the difference of
+    validation accuracy; ``missing`` says why test values are missing.
+    """
+
+    row: Row
+    choice: Choice
+    value: Estimate
+    accuracy: Estimate
+    cost: float
+    missing: tuple[str, ...]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Footnotes of the row."""
+        return [*([] if self.choice.within else [TOO_COSTLY]), *self.missing]
+
+
+def tuned_tables(board: Board) -> list[Table]:
+    """A table for each block; none if the suite is not tuned."""
+    tables = (_tuned_table(board, block) for block in board.blocks)
+    return [table for table in tables if table is not None]
+
+
+def tuned_title(ledger: Ledger) -> str:
+    """The name of the headline number."""
+    return f"Interpretability at a cost of at most {points(ledger)} of accuracy"
+
+
+def points(ledger: Ledger) -> str:
+    """The tolerance in percentage points."""
+    text = f"{100 * ledger.tolerance:g}"
+    return f"{text} point" + ("" if text == "1" else "s")
+
+
+def tuned_reading(ledger: Ledger) -> str:
+    """How the settings were chosen and what the numbers are."""
+    seeds = sorted({trial.seed for trial in ledger.trials})
+    most = max(choice.trials for choice in ledger.choices.values())
+    shorter = f", each of {ledger.epochs} epochs" if ledger.epochs else ""
+    return (
+        f"Every method with a search space had {most} trials (tuning seeds "
+        f"{', '.join(map(str, seeds))}{shorter}). Among its settings that are at most "
+        f"{points(ledger)} below plain's validation accuracy, the one with the best "
+        f"{ledger.metric} was chosen, on validation images and half of the concepts. The "
+        "differences to plain are on test images and the other half of the concepts, on seeds that "
+        "were not used for choosing, paired by seed, ± half of the 95 % t interval. ▲ better and ▼ "
+        "worse, if Holm's correction over the ranked methods of the column leaves p < .05. On test "
+        "data the cost of accuracy may exceed the tolerance; it has a column of its own. Every "
+        "trial is in ledger.csv."
+    )
+
+
+def tuned_columns(board: Board, block: Block) -> tuple[Column, Column] | None:
+    """The metric that settings were chosen by, at its layer, and accuracy; None if one is absent."""
+    ledger = board.ledger
+    name = board.headlines.get(TASK)
+    if ledger is None or name is None or (*block, *BASELINE) not in ledger.groups:
+        return None
+    accuracy = board.columns(block, [name])
+    layer = ledger.groups[(*block, *BASELINE)][0].layer
+    return (Column(board.metric(ledger.metric), layer), accuracy[0]) if accuracy else None
+
+
+def tuned_rows(board: Board, block: Block) -> list[TunedRow]:
+    """The methods of a block without plain, from the largest gain to the smallest; methods that
+    cost too much accuracy and methods without a test value come last."""
+    ledger, columns = board.ledger, tuned_columns(board, block)
+    if ledger is None or columns is None or board.baseline is None:
+        return []
+    rows = [row for row in board.rows_of(block) if (*block, *row.key) in ledger.choices]
+    metric, accuracy = (block_differences(board, block, rows, [column]) for column in columns)
+    if metric is None or accuracy is None:
+        return []
+    choices = [ledger.choices[(*block, *row.key)] for row in metric.rows]
+    digits = [decimals(d.interval.mean[:, 0]) for d in (metric, accuracy)]
+    reference = ledger.reference(block).accuracy
+    tuned = [
+        TunedRow(
+            row, choice, _estimate(metric, i, digits[0]), _estimate(accuracy, i, digits[1]),
+            choice.outcome.accuracy - reference,
+            board.seed_values(block, row, columns[0]).reasons,
+        )
+        for i, (row, choice) in enumerate(zip(metric.rows, choices, strict=True))
+    ]  # fmt: skip
+    sign = -1.0 if ledger.better == "lower" else 1.0
+    return sorted(tuned, key=lambda t: (
+        math.isnan(t.value.mean), not t.choice.within, -sign * t.value.mean
+    ))  # fmt: skip
+
+
+def _estimate(differences: BlockDifferences, i: int, digits: int) -> Estimate:
+    mean, half = differences.interval.mean[i, 0], differences.interval.half[i, 0]
+    return Estimate(float(mean), float(half), digits, True, differences.sign(i, 0))
+
+
+def _tuned_table(board: Board, block: Block) -> Table | None:
+    columns, tuned, ledger = tuned_columns(board, block), tuned_rows(board, block), board.ledger
+    if columns is None or not tuned or ledger is None:
+        return None
+    notes = Notes()
+    metric, accuracy = columns
+    heads = (
+        metric_column(board, metric, notes, "− plain, test"),
+        metric_column(board, accuracy, notes, "− plain, test"),
+        TableColumn("chosen setting"), TableColumn("trials"),
+        plain_column(board, metric.metric, "validation", arrow=False),
+        plain_column(board, accuracy.metric, "− plain, validation", arrow=False),
+    )  # fmt: skip
+    digits = decimals([t.choice.outcome.value for t in tuned])
+    kinds = ("method", "control", "null")
+    lines = [_line(board, t, digits, notes)
+             for t in sorted(tuned, key=lambda t: kinds.index(t.row.kind))]  # fmt: skip
+    title = f"{tuned_title(ledger)}: {' · '.join(block)}"
+    return Table(title, heads, tuple(lines), tuple(notes.texts), block=block)
+
+
+def _line(board: Board, tuned: TunedRow, digits: int, notes: Notes) -> TableRow:
+    outcome = tuned.choice.outcome
+    contents = (
+        tuned.value, tuned.accuracy, Words(settings(outcome.setting) or "defaults"),
+        Count(tuned.choice.trials), Estimate(outcome.value, math.nan, digits),
+        Estimate(tuned.cost, math.nan, tuned.accuracy.digits, True),
+    )  # fmt: skip
+    return table_row(board, tuned.row, map(TableCell, contents), notes, tuned.remarks)

@@ -1,0 +1,76 @@
+"""The schedule: the status of each run, what is shown of it, and what is done."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_suites import specs_of, toy_suite, work
+
+from legible.bench.errors import UserError
+from legible.bench.execution import schedule
+from legible.bench.execution.schedule import attempt, plan_runs, run_all, show_plan
+from legible.bench.execution.workspace import probe_key
+
+FAILS = '{name = "activation_l1", strength = 1e39}'
+
+
+def statuses(workspace, specs):
+    return [item.status for item in plan_runs(workspace, specs)]
+
+
+def test_every_status_is_told_apart(workspace, tmp_path):
+    methods = f'"plain", "dropout", {FAILS}, "untrained", "bean"'
+    done, to_score, failed, corrupt, _ = specs = specs_of(tmp_path, toy_suite(methods))
+    work(workspace, [done, to_score, failed, corrupt])
+    workspace.run_of(to_score).save_scores(probe_key(workspace, to_score), {})
+    (workspace.run_of(corrupt).folder / "manifest.json").write_text("[")
+    assert statuses(workspace, specs) == ["done", "to score", "failed", "to run", "to run"]
+    reasons = [item.reason for item in plan_runs(workspace, specs)]
+    assert "not finite" in reasons[2] and "unreadable" in reasons[3] and reasons[4] == ""
+    gone = specs_of(tmp_path, toy_suite(block="data = {missing = true}"))
+    few = specs_of(tmp_path, toy_suite(block="shots = 5000"))
+    assert statuses(workspace, [*gone, *few]) == ["missing", "skipped"]
+
+
+def test_the_plan_is_shown_with_a_count_of_each_status(workspace, tmp_path, capsys):
+    specs = specs_of(tmp_path, toy_suite('"plain", "untrained"'))
+    work(workspace, specs[:1])
+    show_plan(workspace, specs)
+    out = capsys.readouterr().out
+    assert specs[0].name in out and specs[1].name in out
+    assert "1 done  1 to run" in out
+
+
+def test_what_is_not_done_is_done_and_edits_come_last(workspace, tmp_path, monkeypatch):
+    order = []
+    work_off = schedule.work_off
+
+    def spy(workspace, specs, *rest):
+        order.extend(spec.method for spec in specs)
+        return work_off(workspace, specs, *rest)
+
+    monkeypatch.setattr(schedule, "work_off", spy)
+    specs = specs_of(tmp_path, toy_suite('"plain_rotated", "plain", "untrained"'))
+    work(workspace, specs[2:])
+    assert attempt(workspace, specs, 1, []) == []
+    assert order == ["plain", "plain_rotated"]
+    assert statuses(workspace, specs) == ["done"] * 3
+
+
+def test_failures_are_returned_and_the_other_runs_done(workspace, tmp_path, capsys):
+    failed, plain = specs = specs_of(tmp_path, toy_suite(f'{FAILS}, "plain"'))
+    assert attempt(workspace, specs, 1, []) == [failed.name]
+    assert workspace.run_of(plain).done()
+    assert "failed: " + failed.name in capsys.readouterr().out
+    with pytest.raises(UserError, match="1 runs failed, the first: toy-"):
+        run_all(workspace, specs, 1, [])
+
+
+def test_a_reason_to_skip_is_printed_once(workspace, tmp_path, capsys):
+    specs = specs_of(tmp_path, toy_suite('"plain", "bean"', [0, 1], block="shots = 5000"))
+    run_all(workspace, specs, 1, [])
+    assert capsys.readouterr().out.count("fewer than 5000 shots") == 1
+
+
+def test_a_negative_number_of_jobs_is_refused(workspace):
+    with pytest.raises(UserError, match="--jobs must be 0"):
+        attempt(workspace, [], -1, [])

@@ -1,0 +1,125 @@
+"""A workspace: names of runs, obstacles, and probes of finished runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from tiny_suites import specs_of, toy_suite, work
+
+from legible.bench.errors import UserError
+from legible.bench.execution import workspace as workspaces
+from legible.bench.execution.store import Corrupt
+from legible.bench.execution.workspace import (
+    Obstacle,
+    open_workspace,
+    parent_of,
+    probe_key,
+    resolve_device,
+    source_hashes,
+)
+
+
+@pytest.fixture
+def spec(workspace, tmp_path):
+    return specs_of(tmp_path, toy_suite())[0]
+
+
+def changed(spec, **changes):
+    return dataclasses.replace(spec, **changes)
+
+
+class TestIdentity:
+    def test_all_that_determines_the_weights_changes_the_name(self, workspace, spec):
+        recipe = spec.recipe.model_copy(update={"lr": 0.5})
+        others = [
+            changed(spec, seed=1), changed(spec, recipe=recipe), changed(spec, shots=2),
+            changed(spec, method="dropout", params={"p": 0.5}, given={"p": 0.5}),
+            changed(spec, net={"width": 8, "stages": 2}), changed(spec, data={"images": 90}),
+        ]  # fmt: skip
+        names = {workspace.run_of(s).name for s in (spec, *others)}
+        assert len(names) == 7
+
+    def test_what_only_scores_depend_on_does_not(self, workspace, spec):
+        same = changed(spec, probe=7, layers=("last",), aspects=("focus",), partner=5)
+        assert workspace.run_of(same).name == workspace.run_of(spec).name
+        assert probe_key(workspace, same) != probe_key(workspace, spec)
+
+    def test_an_edit_of_a_network_depends_on_that_network_s_method(self, workspace, tmp_path):
+        (spec,) = specs_of(tmp_path, toy_suite('"plain_rotated"'))
+        identity = workspace.identity(spec)
+        assert identity["parent"] == workspace.identity(parent_of(spec))
+        assert parent_of(spec).method == "plain"
+
+    def test_names_stay_the_same_while_source_files_change(self, workspace, spec, monkeypatch):
+        name = workspace.run_of(spec).name
+        monkeypatch.setattr(workspaces, "content_key", lambda file: "edited")
+        assert workspace.run_of(changed(spec, seed=1)).name.rpartition("-")[0].endswith("s1")
+        assert workspace.run_of(spec).name == name
+        assert "edited" not in str(workspace.identity(changed(spec, seed=1))["code"])
+
+    def test_it_names_the_modules_that_it_depends_on(self, spec):
+        modules = source_hashes(spec)
+        assert {"legible.methods.plain", "legible.bench.backbones.vgg",
+                "legible.bench.training.loop"} <= set(modules)  # fmt: skip
+        assert "legible.methods.sync" not in modules
+
+
+class TestObstacles:
+    def test_there_is_none_for_a_run_that_can_be_made(self, workspace, spec):
+        assert workspace.obstacle(spec) is None
+
+    @pytest.mark.parametrize(
+        ("changes", "status", "reason"),
+        [
+            ({"data": {"missing": True}}, "missing", "made, not fetched"),
+            ({"shots": 5000}, "skipped", "fewer than 5000 shots"),
+            ({"layers": ("conv99",)}, "skipped", "no Tap 'conv99'; did you mean 'conv"),
+            ({"net": {"width": 0}}, "skipped", "'vgg' cannot be built: "),
+        ],
+    )
+    def test_each_says_why(self, workspace, spec, changes, status, reason):
+        obstacle = workspace.obstacle(changed(spec, **changes))
+        assert isinstance(obstacle, Obstacle) and obstacle.status == status
+        assert reason in obstacle.reason
+
+    def test_a_method_that_needs_what_is_not_there_is_skipped(self, workspace, tmp_path):
+        text = toy_suite('"icnn"').replace('"vgg"', '"mlp"')
+        text = text.replace("net = {width = 4, stages = 2}", "net = {hidden = [8]}")
+        (spec,) = specs_of(tmp_path, text.replace("last_spatial", "last"))
+        obstacle = workspace.obstacle(spec)
+        assert obstacle.status == "skipped" and "needs a Tap with a map" in obstacle.reason
+
+    def test_parameters_that_the_dataset_refuses_are_an_error(self, workspace, spec):
+        wrong = changed(spec, dataset="shapes", data={"size": 3})
+        with pytest.raises(UserError, match="dataset 'shapes': size must be between"):
+            workspace.dataset(wrong)
+
+
+def test_a_dataset_is_loaded_once(workspace, spec):
+    assert workspace.dataset(spec) is workspace.dataset(changed(spec, seed=1))
+    assert workspace.fingerprint(spec) == workspace.dataset(spec).fingerprint()
+
+
+def test_a_finished_run_is_loaded_and_probed(workspace, spec):
+    with pytest.raises(Corrupt):
+        workspace.load(spec)
+    work(workspace, [spec])
+    network, _, data = workspace.load(spec)
+    assert not network.training
+    probe = workspace.probe(spec)
+    assert len(probe.labels) == 40 and torch.equal(probe.labels, data.test.labels[:40])
+    assert len(probe.history) == 1 and math.isfinite(probe.history[0]["loss"])
+    training = workspace.probe(spec, "train")
+    assert torch.equal(training.labels, data.train.labels[:40])
+
+
+def test_devices_are_checked(monkeypatch, tmp_path):
+    with pytest.raises(UserError, match="no device 'gpu': use auto, cpu or cuda"):
+        open_workspace("gpu", [], tmp_path, None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
+    with pytest.raises(UserError, match="no usable GPU"):
+        resolve_device("cuda")

@@ -1,0 +1,96 @@
+"""Suite files: every mistake is one line with the nearest valid name."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_suites import toy_suite
+
+from legible.bench.errors import UserError
+from legible.bench.plugins import registry
+from legible.bench.suites.run_spec import expand
+from legible.bench.suites.schema import SUITES, find_suite, read_suite, with_plugins
+
+GOOD = toy_suite('"plain", {name = "sync", focus = 0.5}', [0, 1])
+
+PLUGIN = '''
+from legible import Method, register
+
+@register
+class Mine(Method):
+    """Changes nothing."""
+'''
+
+
+def test_a_suite_file_is_read_as_it_says(write):
+    suite = read_suite(write(GOOD))
+    assert (suite.name, suite.title, suite.seeds) == ("tiny", "Tiny", [0, 1])
+    assert [(entry.name, entry.params) for entry in suite.methods] == [
+        ("plain", {}), ("sync", {"focus": 0.5}),
+    ]  # fmt: skip
+    assert suite.recipe.epochs == 1 and suite.blocks[0].net == {"width": 4, "stages": 2}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("title", "= title", "not TOML"),
+        ("seeds", "sedes", "unknown key 'sedes'; did you mean 'seeds'?"),
+        ("epochs = 1", "epoch = 1", "did you mean 'epochs'?"),
+        ("epochs = 1", "epochs = -1", "greater than or equal to 0"),
+        ("epochs = 1", "epochs = 'many'", "valid integer"),
+        ('dataset = "toy"', "", "'blocks.0.dataset' is missing"),
+        ("seeds = [0, 1]", "seeds = []", "at least 1 item"),
+        ("seeds = [0, 1]", "seeds = [0, -1]", "greater than or equal to 0"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "a seed is listed twice"),
+        ("[[blocks]]", "[[blokcs]]", "did you mean 'blocks'?"),
+        ("net = {", "recipe = {epochs = -3}\nnet = {", "greater than or equal to 0"),
+    ],
+)
+def test_a_wrong_suite_file_is_refused_in_one_line(write, old, new, message):
+    with pytest.raises(UserError) as error:
+        read_suite(write(GOOD.replace(old, new)))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_file_that_cannot_be_read_is_refused_in_one_line(write, tmp_path):
+    with pytest.raises(UserError, match="empty"):
+        read_suite(write(""))
+    path = write(GOOD)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="not TOML"):
+        read_suite(path)
+    with pytest.raises(UserError, match="directory"):
+        read_suite(tmp_path)
+
+
+def test_suites_are_found_by_name_and_by_path(write):
+    assert find_suite("quick") == SUITES / "quick.toml"
+    path = write(GOOD)
+    assert find_suite(str(path)) == path
+    with pytest.raises(UserError, match="did you mean 'quick'"):
+        find_suite("quik")
+    with pytest.raises(UserError, match="no suite file"):
+        find_suite("nowhere.toml")
+
+
+def test_plugins_lie_relative_to_the_suite_file(write, tmp_path):
+    suite = read_suite(write(GOOD.replace("[recipe]", 'plugins = ["mine.py"]\n[recipe]')))
+    assert suite.plugins == [tmp_path / "mine.py"]
+
+
+def test_methods_of_a_plugin_join_every_block(write, tmp_path, kept_registry):
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN)
+    registry.load_plugin(file)
+    block = GOOD[GOOD.index("[[blocks]]") :] + 'methods = ["plain"]\n'
+    suite = with_plugins(read_suite(write(GOOD + block)), [file])
+    assert [entry.name for entry in suite.methods] == ["plain", "sync", "mine"]
+    assert [block.methods for block in suite.blocks] == [[], ["plain", "mine"]]
+    assert with_plugins(suite, [file]) == suite
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_built_in_suite_can_run_as_written(path, toy_plugin):
+    suite = read_suite(path)
+    assert suite.name == path.stem and suite.description
+    assert expand(suite)
