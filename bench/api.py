@@ -11,7 +11,6 @@ import pandas as pd
 from legible.bench.errors import UserError
 from legible.bench.execution import schedule
 from legible.bench.execution.workspace import Workspace, open_workspace
-from legible.bench.leaderboard.publish import write_publication
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import read_scores, tidy
 from legible.bench.suites.run_spec import RunSpec, expand
@@ -116,11 +115,30 @@ def publish(
     ``pictures``: draw the units and modules of each method. ``cost``: measure the costs that are
     not measured yet. Raises UserError if nothing has run.
     """
+    from legible.bench.leaderboard.publish import write_publication  # draws, which runs do not
+    from legible.bench.leaderboard.reproduce import reproduce_command
+
     here = prepare(
         suite, methods=methods, seeds=seeds, plugins=plugins, device=device, runs=runs,
         data_root=data_root, results=results,
     )  # fmt: skip
+    numbers = here.suite.seeds[:seeds] if isinstance(seeds, int) else seeds
+    command = reproduce_command(
+        suite,
+        {
+            "--device": None if device == "auto" else device, "--seeds": _joined(numbers),
+            "--methods": _joined(methods), "--plugin": [Path(plugin) for plugin in plugins],
+            "--runs": None if Path(runs) == Path("runs") else runs, "--data-root": data_root,
+            "--results": None if Path(results) == Path("results") else results,
+        },
+        {"--no-cost": not cost, "--no-pictures": not pictures},
+        tuned=here.suite.tune is not None,
+    )  # fmt: skip
     return write_publication(
-        here.workspace, here.suite, here.specs, Path(results), cost, f"legible publish {suite}",
+        here.workspace, here.suite, here.specs, Path(results), cost, command,
         with_pictures=pictures,
     )  # fmt: skip
+
+
+def _joined(values: Sequence[object] | None) -> str | None:
+    return None if values is None else ",".join(map(str, values))

@@ -1,10 +1,9 @@
-"""Do attributions land where the evidence is, and does the network do what they say?
+"""Attribution: do attributions lie on the evidence, and do they predict what the network does?
 
-A sample of images is explanations once by each of Captum's algorithms (`ALGORITHMS`), for the logit
-of the label, and every metric here reads those maps. Each metric gives a value for each algorithm
-in that order; one that fails its audit on this network, or has nothing to go by, is NaN there,
-and so never averaged in. All of it reruns the network thousands of times: a suite that has to
-be quick leaves the aspect out.
+Each of Captum's algorithms (`ALGORITHMS`) explains a sample of images once, for the logit of the
+label, and all metrics here read these maps. A metric gives a value for each algorithm, in that
+order; NaN for an algorithm that fails its audit on this network or has no defined value, so means
+leave it out. These metrics rerun the network thousands of times: quick suites leave them out.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from legible.metrics.maps import images_per_chunk
 from legible.metrics.network import NetworkLike
 from legible.metrics.relevance import PerImage
 
-#: Images of the sample that are explanations again, perturbed, for sensitivity.
+#: Images of the sample that are perturbed and explained again, for sensitivity.
 AGAIN = 16
 #: Perturbed copies of each image: for infidelity, and for sensitivity.
 DRAWS, NUDGES = 16, 3
@@ -202,7 +201,9 @@ def _changes(probe: Probe) -> tuple[list[Tensor], Float[Tensor, "draws images"]]
     def compute() -> tuple[list[Tensor], Tensor]:
         sample = explanations(probe)
         generator = probe.generator("infidelity")
-        noise = [NOISE * torch.randn(sample.images.shape, generator=generator) for _ in range(DRAWS)]
+        noise = [
+            NOISE * torch.randn(sample.images.shape, generator=generator) for _ in range(DRAWS)
+        ]
         noise = [n.to(sample.images.device) for n in noise]
         logit = partial(_answers, sample.model, sample.labels, probability=False)
         before = logit(images=sample.images)
@@ -235,7 +236,7 @@ def infidelity(network: NetworkLike, probe: Probe) -> Values:
 
 @_attribution(better="lower", title="sensitivity", limits=(0.0, float("inf")), breaks=_ANSWERS)
 def sensitivity_max(network: NetworkLike, probe: Probe) -> Values:
-    """Largest relative change of an attribution under an invisible change of the image.
+    """Largest relative change of an attribution under a tiny change of the image.
 
     max |A(x + e) - A(x)| / |A(x)| over three e, uniform within 0.02 standard deviations, on 16
     images (Yeh et al.). Unlike in Captum, every run has the same random e.

@@ -1,22 +1,24 @@
-"""The `metric` decorator and Score; with Layer and Probe, all that a metric is written with.
+"""The `metric` decorator, and Score, the result of a metric.
 
-A metric is a pure function of a trained, probed network. Its argument names are its scope:
+A metric is a pure function of a trained network and its activations on held-out images (a `Probe`).
+The names of its arguments are its scope:
 
-- ``(layer, probe)``   a value per unit, per module, or one number for a layer;
+- ``(layer, probe)``   a value for each unit or module, or one number for a layer;
 - ``(network, probe)`` one number for the whole network;
-- ``(first, second)``  one number comparing a layer's responses to two halves of the probe;
-- ``(train, test)``    the same for training images and the probe's;
-- ``(mine, theirs)``   the same for two seeds' networks on the same images.
+- ``(first, second)``  one number that compares a layer on two halves of the probe's images;
+- ``(train, test)``    one number that compares a layer on training images and on the probe's;
+- ``(mine, theirs)``   one number that compares the networks of two seeds on the same images.
 
-It returns NaN where it is undefined, changes nothing, and draws random numbers only from
-``probe.generator(name)``, so the same probe always gives the same answer.
+It returns NaN where it is undefined, changes nothing, and takes random numbers only from
+``probe.generator(name)``, so the same probe always gives the same score.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,7 +40,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric: the function and what the leaderboard has to know of it."""
+    """A registered metric: its function and its properties (see `metric`).
+
+    ``origin`` is the source file.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -55,13 +60,13 @@ class Metric:
 
     @property
     def summary(self) -> str:
-        """First line of the docstring."""
+        """The first line of the function's docstring."""
         return (inspect.getdoc(self.function) or "\n").splitlines()[0]
 
 
 METRICS: dict[str, Metric] = {}
 
-#: What a metric can declare under ``needs``, and the reason shown where it is not met.
+#: Requirements that a metric can declare in ``needs``, with the reason given when one is not met.
 NEEDS = {
     "spatial": "needs a layer with a map",
     "concepts": "needs concept masks",
@@ -98,12 +103,22 @@ def metric(
     limits: tuple[float, float] = (-float("inf"), float("inf")),
     breaks: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers a metric under its function's name.
+    """Registers a function as a metric under its own name.
 
-    ``null`` is what a unit without the property scores: undefined units count as it in the
-    headline mean, so that killing units earns nothing. ``needs`` names what must be there
-    (see NEEDS). ``headline`` marks the one metric of its aspect that ranks are made from.
-    ``breaks`` names laws that it breaks (see metrics/laws.py), each with the reason.
+    Args:
+        aspect: one of ASPECTS.
+        better: the direction: "higher", "lower", or "neither" for a descriptive metric.
+        per: what a value stands for: a unit, module, layer, network, or pair of probes.
+        null: the score of a unit without the property. Undefined units count as the null in
+            means, so that dead units do not improve a score.
+        needs: requirements (see NEEDS); without them the metric is undefined, with a reason.
+        headline: whether it is the one metric of its aspect that ranks are based on.
+        title: the name in tables; by default the function's name.
+        limits: the smallest and the largest possible value.
+        breaks: laws that it breaks (see metrics/laws.py), each with the reason.
+
+    Raises ValueError for an unknown aspect, need or law, and for a name that another file has
+    registered.
     """
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,54 +126,62 @@ def metric(
         origin = inspect.getsourcefile(inspect.unwrap(function)) or function.__module__
         if name in METRICS and METRICS[name].origin != origin:
             raise ValueError(
-                f"metric '{name}' is defined in {METRICS[name].origin} and in {origin}"
+                f"metric '{name}' is defined in {METRICS[name].origin} and in {origin}: rename one"
             )
-        if aspect not in ASPECTS:
-            raise ValueError(f"metric '{name}': unknown aspect '{aspect}', one of {ASPECTS}")
-        if unknown := set(needs) - set(NEEDS):
-            raise ValueError(
-                f"metric '{name}': unknown needs {sorted(unknown)}, known {list(NEEDS)}"
-            )
-        if unknown := set(breaks or {}) - set(LAWS):
-            raise ValueError(f"metric '{name}': unknown laws {sorted(unknown)}, known {list(LAWS)}")
+        _check_names(name, "aspect", [aspect], ASPECTS)
+        _check_names(name, "need", needs, NEEDS)
+        _check_names(name, "law", breaks or {}, LAWS)
         METRICS[name] = Metric(
-            name,
-            function,
-            aspect,
-            better,
-            per,
-            null,
-            frozenset(needs),
-            headline,
-            title or name.replace("_", " "),
-            limits,
-            origin,
-            dict(breaks or {}),
+            name=name,
+            function=function,
+            aspect=aspect,
+            better=better,
+            per=per,
+            null=null,
+            needs=frozenset(needs),
+            headline=headline,
+            title=title or name.replace("_", " "),
+            limits=limits,
+            origin=origin,
+            breaks=dict(breaks or {}),
         )
         return function
 
     return add
 
 
+def _check_names(owner: str, kind: str, names: Iterable[str], choices: Collection[str]) -> None:
+    for name in names:
+        if name not in choices:
+            near = difflib.get_close_matches(name, choices, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(choices)}"
+            raise ValueError(f"metric '{owner}': unknown {kind} '{name}': {hint}")
+
+
 @dataclass(frozen=True, eq=False)
 class Score:
-    """One metric on one layer of one run: a value per unit, per module, or a single one."""
+    """The values of one metric on one layer of one run.
+
+    One value for each unit or module, or a single value. ``layer`` is "" for a metric of the whole
+    network. ``reason`` says why all values are undefined; "" if they are not. ``seconds`` is the
+    computing time.
+    """
 
     metric: str
     layer: str
     values: Float[np.ndarray, "values"]
     null: float = float("nan")
-    reason: str = ""  # why nothing is defined, where nothing is
+    reason: str = ""
     seconds: float = 0.0
 
     @property
     def undefined(self) -> int:
-        """How many values are NaN."""
+        """Number of values that are NaN."""
         return int(np.isnan(self.values).sum())
 
     @property
     def value(self) -> float:
-        """The mean, undefined values counted as the null; NaN where nothing could be measured."""
+        """The mean, with undefined values counted as the null; NaN if there is a ``reason``."""
         if self.reason or not len(self.values):
             return float("nan")
         if not np.isfinite(self.null):
@@ -167,21 +190,21 @@ class Score:
 
     @property
     def live(self) -> float:
-        """The mean over the defined values alone."""
+        """The mean over the defined values only."""
         return float(np.nanmean(self.values)) if self.undefined < len(self.values) else float("nan")
 
 
 def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
-    """What keeps a metric from being measured, as a reason; empty when nothing does.
+    """The reason why a metric cannot be computed; "" if it can.
 
-    No images, activations that are not finite, masks of other images, or the first declared need
-    that is not met.
+    That is: too few images, activations that are not finite, concept masks that do not fit the
+    images, or the first of its needs that is not met.
     """
     if len(probe.labels) < (2 if item.per == "pair" else 1):
         return f"too few images ({len(probe.labels)})"
     if layer is not None and not layer.finite:
         return "no unit of the layer has finite activations"
-    if item.needs & {"concepts", "landmarks"} and (reason := _misfit(probe)):
+    if item.needs & {"concepts", "landmarks"} and (reason := _mask_mismatch(probe)):
         return reason
     tap = probe.network.taps.get(layer.name) if layer is not None else None
     concepts = probe.concepts
@@ -198,13 +221,13 @@ def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
     return next((NEEDS[need] for need in NEEDS if need in item.needs and not met[need]), "")
 
 
-def _misfit(probe: Probe) -> str:
-    """Why the concept masks cannot be those of the probed images, if so."""
+def _mask_mismatch(probe: Probe) -> str:
+    """The reason why the concept masks do not fit the probe's images; "" if they do."""
     if probe.concepts is None:
         return ""
     packed = probe.concepts.packed
     if packed.dtype != torch.uint8:
-        return f"concept masks of {packed.dtype} (bool ones, packed by Concepts.pack, are needed)"
+        return f"concept masks of {packed.dtype}: pack bool masks with Concepts.pack"
     count, _, height, _ = packed.shape
     masks = (count, height, probe.concepts.width)
     images = (len(probe.images), *probe.images.shape[2:])
@@ -213,7 +236,7 @@ def _misfit(probe: Probe) -> str:
 
 
 def as_values(result: Any) -> Float[np.ndarray, "values"]:
-    """A metric's result, a tensor or a number, as a float64 array of one dimension."""
+    """The result of a metric, a tensor or a number, as a float64 array of one dimension."""
     tensor = torch.as_tensor(result, dtype=torch.float64)
     return tensor.detach().cpu().reshape(-1).numpy()
 
@@ -230,7 +253,7 @@ _SCOPES: dict[str, Scope] = {
 
 @functools.cache
 def scope(function: Callable[..., Any]) -> Scope:
-    """What a metric looks at, read from its first argument's name."""
+    """The scope of a metric, from the name of its first argument."""
     first = next(iter(inspect.signature(function).parameters))
     if first not in _SCOPES:
         raise ValueError(

@@ -1,12 +1,12 @@
-"""Are they the same modules on other data, or after another seed?
+"""Consistency: are the modules the same on other images, or with another seed?
 
-Two partitions of units, one from each of two probed layers, are compared by ARI and AMI: between
-two halves of the probe, between training images and the probe, and between two seeds' networks on
-the same images, whose units have no common order and are matched first (Hungarian, by correlation).
-Units that either partition leaves unassigned are left out of both; the share that stays is
-reported. Beside each agreement stands its permutation null: the mean and the 95 % range when the
-second partition is dealt anew to the units. An untrained network is not at that null, so it, too,
-is to be beaten; and copies of a unit agree on any data, so read it with effective rank.
+Two partitions of units are compared by ARI and AMI: those on two halves of the probe, those on
+training images and on the probe, and those of two seeds' networks on the same images, whose units
+are first matched by correlation (Hungarian algorithm). Units that are in no module in one of the
+partitions are left out; the share of the others is reported as coverage. Each agreement comes with
+its permutation null: the mean and the 95 % range for a random assignment of the second partition's
+modules to units. Untrained networks score above that null, so compare with them too. Copies of a
+unit agree on any images, so read these metrics together with effective rank.
 """
 
 from __future__ import annotations
@@ -19,26 +19,30 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from legible.metrics.partition_agreement import NAN, SEED, agreement
 from legible.metrics.base import Layer, metric, remember
 from legible.metrics.modules import layer_modules
+from legible.metrics.partition_agreement import NAN, SEED, agreement
 from legible.metrics.similarity import layer_correlation, live_units
 
-ORDERS = 8  # of the images, for the chance that units match
+ORDERS = 8  # random orders of the images, for the match of units by chance
 
 # ----------------------------------------------------------------- matched units
 
 
 def _remembered(first: Layer, second: Layer, what: Any, compute: Callable[..., Any]) -> Any:
-    """``compute(first, second)``, once for each pair; the second layer is kept, so that its id
-    stays its own."""
+    """The result of ``compute(first, second)``, computed once for each pair of layers.
+
+    The second layer is stored with it, so that no other object can get its id.
+    """
     key = (what, id(second))
     return remember(first, key, lambda: (second, compute(first, second)))[1]
 
 
 def _scaling(layer: Layer) -> tuple[Float[Tensor, "units 1"], Float[Tensor, "units 1"]]:
-    """What to subtract from responses max(a, 0) and to multiply them by for unit norm; 0 and 0 for
-    units without a direction."""
+    """The mean of each unit's responses max(a, 0), and the factor that gives them unit norm.
+
+    0 and 0 for units without a direction.
+    """
 
     def compute() -> tuple[Tensor, Tensor]:
         live = live_units(layer_correlation(layer))[:, None]
@@ -58,14 +62,14 @@ def _flat(a: Float[Tensor, "images units *map"], live: Tensor) -> Float[Tensor, 
 def cross_correlation(
     first: Layer, second: Layer, order: Int[Tensor, "images"] | None = None
 ) -> Float[Tensor, "units others"]:
-    """Correlation, over images and positions, of each unit of one network with each of another;
-    0 for dead ones. Streamed over images, which the second network sees in another ``order``,
-    if one is given.
+    """Correlation of each unit of one network with each unit of another; 0 for dead units.
 
-    Raises ValueError when the layers were not probed on as many images and positions.
+    Over images and positions, computed in chunks of images. With ``order``, image i of the first
+    network is paired with image order[i] of the second. Raises ValueError if the layers do not
+    have the same numbers of images and positions.
     """
     if first.activation[:, 0].shape != second.activation[:, 0].shape:
-        raise ValueError("units are matched on the same images and positions, but these differ")
+        raise ValueError("the two layers must have the same images and positions")
     (mean, scale), (other_mean, other_scale) = _scaling(first), _scaling(second)
     rho = mean.new_zeros(first.units, second.units)
     for rows, mine in first.chunks():
@@ -77,7 +81,7 @@ def cross_correlation(
 def matched_units(
     correlation: Float[Tensor, "units others"],
 ) -> tuple[Int[Tensor, "pairs"], Int[Tensor, "pairs"]]:
-    """The one-to-one matching of units with the highest total correlation (Hungarian)."""
+    """The one-to-one matching of units with the highest total correlation (Hungarian algorithm)."""
     rows, columns = linear_sum_assignment(correlation.cpu().numpy(), maximize=True)
     device = correlation.device
     return torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)
@@ -86,18 +90,18 @@ def matched_units(
 def matched_agreement(first: Layer, second: Layer) -> dict[str, float]:
     """`agreement` of two networks' modules after matching their units on the same images.
 
-    Dead units match nothing of meaning and are unassigned, so they drop out.
+    Dead units are in no module, so their arbitrary matches do not count.
     """
     rho = _remembered(first, second, "cross correlation", cross_correlation)
     mine, theirs = matched_units(rho)
     return agreement(layer_modules(first)[mine], layer_modules(second)[theirs])
 
 
-# ----------------------------------------------------------------- metrics of two probed layers
+# ----------------------------------------------------------------- metrics of two layers
 
 
 def unmatched_agreement(first: Layer, second: Layer) -> dict[str, float]:
-    """`agreement` of two layers' modules, unit by unit."""
+    """`agreement` of two layers' modules, without matching units."""
     return agreement(layer_modules(first), layer_modules(second))
 
 
@@ -123,21 +127,20 @@ def _seeds(part: str) -> Callable[[Layer, Layer], float]:
 
 
 _NEITHER: dict[str, Any] = {"better": "neither"}
-#: By part of `agreement`: title, docstring, and what else the registry wants to know.
+#: By key of `agreement`: title, docstring, and further arguments of `metric`.
 PARTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ari": (
         "ARI of modules",
-        """Adjusted Rand index of the modules found {where}; 1 for the same modules.
+        """Adjusted Rand index of the modules {where}; 1 for equal modules.
 
-        Chance is 0 whatever the number and the sizes of the modules, and unlike AMI it weighs
-        pairs of units, so large modules count as what they are. Read it with its permutation
-        null, coverage, effective rank (copies of a unit agree on any data) and the untrained
-        network.""",
+        0 by chance, for any number and sizes of modules. Unlike AMI it counts pairs of units, so
+        large modules weigh more. Read it together with its permutation null, coverage, effective
+        rank (copies of a unit agree on any images) and the untrained network.""",
         {"better": "higher", "null": 0.0, "limits": (-0.5, 1.0)},
     ),
     "ari_null": (
         "ARI, permutation null",
-        "Mean ARI over 1000 deals of the second partition to the units ({where}).",
+        "Mean ARI over 1000 random permutations of the second partition's units ({where}).",
         _NEITHER,
     ),
     "ari_null_low": (
@@ -152,12 +155,12 @@ PARTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "ami": (
         "AMI of modules",
-        "Adjusted mutual information of the modules found {where}.",
+        "Adjusted mutual information of the modules {where}.",
         {"better": "higher", "null": 0.0, "limits": (-1.0, 1.0)},
     ),
     "ami_null": (
         "AMI, permutation null",
-        "Mean AMI over 1000 deals of the second partition to the units ({where}).",
+        "Mean AMI over 1000 random permutations of the second partition's units ({where}).",
         _NEITHER,
     ),
     "ami_null_low": (
@@ -172,15 +175,15 @@ PARTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "coverage": (
         "coverage in both",
-        "Share of all units that are in a module both times ({where}).",
+        "Share of all units that are in a module in both partitions ({where}).",
         {"better": "neither", "null": 0.0, "limits": (0.0, 1.0)},
     ),
 }
-#: By what is compared: how, the suffix of the metrics' names, and words for title and docstring.
+#: Comparisons: function, suffix of the metrics' names, and words for titles and docstrings.
 COMPARISONS = (
-    (_halves, "", "", "on two disjoint halves of the probe"),
-    (_splits, "_splits", ", train and test", "on training images and on the probe's"),
-    (_seeds, "_seeds", ", two seeds", "in two seeds' networks, their units matched"),
+    (_halves, "", "", "on two disjoint halves of the probe's images"),
+    (_splits, "_splits", ", train and test", "on training images and on the probe's images"),
+    (_seeds, "_seeds", ", two seeds", "of two seeds' networks, with matched units"),
 )
 
 for _of, _suffix, _words, _where in COMPARISONS:
@@ -203,10 +206,10 @@ def _matched(rho: Float[Tensor, "units others"]) -> float:
 def matched_correlation(mine: Layer, theirs: Layer) -> float:
     """Mean correlation of units matched one to one between two seeds' networks.
 
-    On the same images, matched for the highest total correlation (Hungarian): 1 when the second
-    network has the first one's units in another order; a dead unit counts 0, and with no live
-    unit it is undefined. Unrelated units match above 0 by the choice of the best, so read it with
-    `matched_correlation_null`.
+    On the same images, with the matching of highest total correlation (Hungarian algorithm). 1 if
+    the second network has the first one's units in another order. A dead unit counts as 0; without
+    any live unit it is undefined. The best match of unrelated units is above 0, so read it together
+    with `matched_correlation_null`.
     """
     return _matched(_remembered(mine, theirs, "cross correlation", cross_correlation))
 
@@ -216,10 +219,10 @@ def matched_correlation(mine: Layer, theirs: Layer) -> float:
     title="correlation of matched units, other images", limits=(-1.0, 1.0),
 )  # fmt: skip
 def matched_correlation_null(mine: Layer, theirs: Layer) -> float:
-    """`matched_correlation` when the second network sees the images in another order: chance.
+    """`matched_correlation` by chance: with the second network's images in a random order.
 
-    Mean over 8 random orders. Above 0, by the choice of the best match, and high where all units
-    follow one thing that every image shows at the same place, as in untrained networks.
+    Mean over 8 random orders. Above 0, because the best match is chosen; high if all units follow
+    something that all images have at the same place, as in untrained networks.
     """
     return _remembered(mine, theirs, "matched null", _shuffled_match)
 
@@ -238,10 +241,10 @@ def _shuffled_match(mine: Layer, theirs: Layer) -> float:
     title="matched units' correlation above chance, two seeds", limits=(-1.0, 1.0),
 )  # fmt: skip
 def matched_correlation_excess(mine: Layer, theirs: Layer) -> float:
-    """`matched_correlation` less `matched_correlation_null`: do the same units come back?
+    """`matched_correlation` minus `matched_correlation_null`: do two seeds learn the same units?
 
     0 by chance, near 1 for the same units in another order. The headline of its aspect, by the
-    evidence on its card: agreement of modules (ARI, AMI) between halves, splits or seeds is as high
-    in untrained networks as in trained ones, which this tells apart. It needs runs of two seeds.
+    evidence on its card: it tells trained from untrained networks, while the agreement of modules
+    (ARI, AMI) between halves, splits or seeds is as high in untrained ones. It needs two seeds.
     """
     return matched_correlation(mine, theirs) - matched_correlation_null(mine, theirs)

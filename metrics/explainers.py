@@ -157,7 +157,8 @@ def audit(name: str, model: Model, images: Images, labels: Labels, attributions:
         return "leaves hooks behind"
     if not torch.equal(one, images[:1]):
         return "changes its input"
-    if not torch.allclose(alone, attributions[:1], rtol=1e-3, atol=1e-4 * float(attributions[:1].abs().max())):
+    first = attributions[:1]
+    if not torch.allclose(alone, first, rtol=1e-3, atol=1e-4 * float(first.abs().max())):
         return "an image's attribution depends on its batch"
     gap = _gap(model, images, labels, attributions) if name in COMPLETE else 0.0
     return f"misses {gap:.0%} of the answer" if gap > GAP else ""

@@ -1,4 +1,4 @@
-"""Is a unit's activation gathered around one place, and is that place the same part?"""
+"""Focus: is a unit's activation concentrated in one place, and always at the same part?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from legible.metrics.base import Layer, Probe, metric, remember
-from legible.metrics.maps import position_centres, concept_centres, grid, images_per_chunk, peaks
+from legible.metrics.maps import concept_centres, grid, images_per_chunk, peaks, position_centres
 from legible.metrics.network import Concepts
 
 # ----------------------------------------------------------------- dispersion
@@ -41,18 +41,18 @@ def distance_from_centroid(a: Mass, places: Places) -> Float[Tensor, "images uni
 def _moments(
     a: Mass, places: Places
 ) -> tuple[Float[Tensor, "images units 2"], Float[Tensor, "images units"]]:
-    """Centroid and mean squared distance from the middle of the map."""
+    """The centroid, and the mean squared distance from the middle of the map."""
     mass = a.sum(2)
     return (a @ places) / mass[..., None], (a @ places.square().sum(1)) / mass
 
 
 def _mean_over_images(layer: Layer, of: Callable[[Mass, Places], Tensor]) -> Tensor:
-    """A unit's mean over the images in which it is active; NaN for dead units."""
+    """Mean of ``of`` over the images in which a unit is active; NaN for dead units."""
     height, width = layer.activation.shape[2:]
     places = grid(height, width, layer.activation.device)
     total = torch.zeros(layer.units, dtype=torch.float64, device=layer.activation.device)
     count = torch.zeros_like(total)
-    # the widest intermediate has two float64 numbers a position
+    # the largest intermediate result has two float64 numbers for each position
     for _, a in layer.chunks(images_per_chunk(8 * layer.units * height * width)):
         maps = a.flatten(2).double()
         active = maps.amax(2) > 0
@@ -66,7 +66,7 @@ def _places(layer: Layer) -> Places:
 
 
 def uniform_around_peak(layer: Layer, probe: Probe) -> float:
-    """`focus_dispersion` of a flat map whose peak, by an infinitesimal noise, may be anywhere."""
+    """`focus_dispersion` of a flat map with its peak at a random position."""
     return 2 * _places(layer).square().sum(1).mean().item()
 
 
@@ -88,11 +88,10 @@ def focus_dispersion(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Mean squared distance of a unit's activation from its peak, in half image sides squared.
 
     Mean over the images in which the unit is active of sum_p a |p - p*|^2 / sum_p a, with
-    a = max(activation, 0), p* = argmax a and coordinates in [-1, 1]. 0 for one cell, 4/3 for a
-    flat map (fine grid). A dead unit is undefined. [ours, after CGL and ICNN.] `sync` all but
-    minimises it, and is marked where it does. For data without landmarks it is the metric of its
-    aspect; it is no headline, because it hardly tells a network from the same one with its units
-    rotated.
+    a = max(activation, 0), p* = argmax a and coordinates in [-1, 1]. 0 for a single position, 4/3
+    for a flat map (fine grid). A dead unit is undefined. [ours, after CGL and ICNN.] `sync` nearly
+    minimises it, and is marked where it does. It is the metric of its aspect for data without
+    landmarks. No headline: it hardly tells a network from the same network with rotated units.
     """
     return _mean_over_images(layer, around_peak)
 
@@ -105,7 +104,8 @@ def focus_spread(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Root mean square distance of a unit's activation from its centroid, in half image sides.
 
     Mean over the images in which the unit is active of sqrt(sum_p a |p - mu|^2 / sum_p a), mu the
-    centroid of a (ICNN's getMu). 0 for one cell, .82 for a flat map. A dead unit is undefined.
+    centroid of a (ICNN's getMu). 0 for a single position, .82 for a flat map. A dead unit is
+    undefined.
     """
     return _mean_over_images(layer, around_centroid)
 
@@ -119,9 +119,9 @@ def focus_distance(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Mean distance of psi = sigmoid(a / (std + 0.005)) from its centroid, in half image sides.
 
     CGL's form: std is the unit's standard deviation over all images and positions. psi is 1/2
-    where a is 0, so the silent background takes part and values stay near the null, .77 for a
-    flat map. The constant is CGL's: a unit whose std is not large against it depends on its scale.
-    Mean over the images in which the unit is active. A dead unit is undefined.
+    where a is 0, so silent positions count too and values stay near the null, .77 for a flat map.
+    The constant is CGL's; if std is not much larger, the value depends on the unit's scale. Mean
+    over the images in which the unit is active. A dead unit is undefined.
     """
     std = _deviation(layer)[:, None] + 5e-3
 
@@ -141,11 +141,13 @@ def _deviation(layer: Layer) -> Float[Tensor, "units"]:
 
 # ----------------------------------------------------------------- location instability
 
-#: Images whose peaks are compared: those with the highest.
+#: Number of images with the highest peaks that are compared.
 TOP = 100
-#: The fewest that say anything; with two or three, the smallest over classes would be near 0.
+#: Fewest active images of a class; with two or three, the smallest over classes would be near 0.
 FEWEST = 10
-TWO_MODES = {"dose": "a unit with half of its peaks astray scores worse than one with all astray"}
+TWO_MODES = {
+    "dose": "a unit with half of its peaks misplaced scores worse than one with all misplaced"
+}
 
 
 def deviations(
@@ -155,8 +157,9 @@ def deviations(
 ) -> Float[Tensor, "landmarks units"]:
     """Standard deviation (ddof 1) over images of the distance from a unit's peak to a landmark.
 
-    For each landmark over the images that have it and in which the unit is active, of those the
-    100 with the highest peak (of equals, the first); NaN with fewer than 10. Units of ``place``.
+    For each landmark: over the 100 images with the highest peaks (of equal ones, the first) among
+    those that contain the landmark and in which the unit is active; NaN for fewer than 10. In the
+    unit of length of ``place``.
     """
     result = peak.new_full((centres.shape[1], peak.shape[1]), float("nan"), dtype=torch.float64)
     for landmark, centre in enumerate(centres.unbind(1)):
@@ -173,31 +176,31 @@ def deviations(
 
 def instability(
     peak: Float[Tensor, "images units"],
-    cell: Int[Tensor, "images units"],
+    position: Int[Tensor, "images units"],
     map_size: tuple[int, int],
     probe: Probe,
 ) -> Float[Tensor, "classes units"]:
     """Mean of `deviations` over the landmarks, by class, as a share of the image's diagonal.
 
-    ``cell`` is the position of each peak on a map of ``map_size``.
+    ``position`` is that of each peak, on a map of ``map_size``.
     """
     landmarks, centres = _landmarks(probe)
     size = (landmarks.packed.shape[2], landmarks.width)
-    place = position_centres(map_size, size, cell.device)[cell]
+    place = position_centres(map_size, size, position.device)[position]
     rows = [probe.labels == c for c in range(probe.classes)]
     by_class = [deviations(peak[r], place[r], centres[r]).nanmean(0) for r in rows]
     return torch.stack(by_class) / (size[0] ** 2 + size[1] ** 2) ** 0.5
 
 
 def _landmarks(probe: Probe) -> tuple[Concepts, Float[Tensor, "images landmarks 2"]]:
-    """The landmark concepts and their centres; raises ValueError where there are none."""
+    """The landmark concepts and their centres. Raises ValueError if there are none."""
 
     def compute() -> tuple[Concepts, Tensor]:
         if probe.concepts is None or not any(probe.concepts.landmark):
-            raise ValueError("location instability needs landmark concepts")
+            raise ValueError("location instability needs a probe with landmark concepts")
         flags = probe.concepts.landmark
-        chosen = probe.concepts.select([k for k, flag in enumerate(flags) if flag])
-        return chosen, concept_centres(chosen)
+        landmarks = probe.concepts.select([k for k, flag in enumerate(flags) if flag])
+        return landmarks, concept_centres(landmarks)
 
     return remember(probe, "landmarks", compute)
 
@@ -212,32 +215,32 @@ def _of_layer(layer: Layer, probe: Probe) -> Float[Tensor, "classes units"]:
 
 
 def _smallest_over_classes(by_class: Float[Tensor, "classes units"]) -> Float[Tensor, "units"]:
-    """The smallest over the classes; NaN for a unit that no class defines."""
+    """The smallest value over the classes; NaN if it is defined for no class."""
     least = by_class.nan_to_num(torch.inf).amin(0)
     return least.masked_fill(least == torch.inf, float("nan"))
 
 
 def _anywhere(layer: Layer, probe: Probe) -> Float[Tensor, "classes units"]:
-    """`instability` of 64 units whose peaks, of random height, lie anywhere on the map."""
+    """`instability` of 64 units with peaks of random height at random positions."""
 
     def compute() -> Tensor:
         height, width = layer.activation.shape[2:]
         generator = probe.generator("location instability")
         shape = (len(probe.labels), 64)
         peak = torch.rand(shape, generator=generator).to(probe.labels.device)
-        cell = torch.randint(height * width, shape, generator=generator).to(probe.labels.device)
-        return instability(peak, cell, (height, width), probe)
+        position = torch.randint(height * width, shape, generator=generator)
+        return instability(peak, position.to(peak.device), (height, width), probe)
 
     return remember(layer, ("instability anywhere", probe), compute)
 
 
 def peaks_anywhere(layer: Layer, probe: Probe) -> float:
-    """`location_instability` of units whose peaks lie anywhere on the map."""
+    """`location_instability` of units with peaks at random positions."""
     return _smallest_over_classes(_anywhere(layer, probe)).nanmean().item()
 
 
 def peaks_anywhere_in_a_class(layer: Layer, probe: Probe) -> float:
-    """`location_instability_own_class` of units whose peaks lie anywhere on the map."""
+    """`location_instability_own_class` of units with peaks at random positions."""
     return _anywhere(layer, probe).nanmean().item()
 
 
@@ -247,17 +250,17 @@ def peaks_anywhere_in_a_class(layer: Layer, probe: Probe) -> float:
     limits=(0.0, 1.0), breaks=TWO_MODES,
 )  # fmt: skip
 def location_instability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """How much the distance between a unit's peak and a part's centre varies between images.
+    """How much the distance between a unit's peak and a part's centre varies over images.
 
     For each landmark, the standard deviation (ddof 1) of that distance over the 100 images of a
     class with the highest peaks, divided by the image's diagonal; mean over the landmarks; the
-    smallest over the classes, as ICNN's paper says. A landmark's centre is the centroid of its
-    mask, a peak stands at its cell's centre. [ours: images in which the unit is silent have no
-    peak, and a class counts with 10 active images or more.] Undefined for dead units and units
-    that no class defines. When half of a unit's peaks are astray the distance has two modes, and
-    its deviation is above that of a unit whose peaks lie anywhere (the null). The headline of its
-    aspect, by the evidence on its card: of those that keep the law of scale it is the best at
-    telling plain from untrained and from rotated networks.
+    smallest over the classes, as in ICNN's paper. The centre of a landmark is the centroid of its
+    mask; a peak lies at the centre of its position. [ours: images in which the unit is silent have
+    no peak, and a class counts only with 10 active images or more.] Undefined for dead units and
+    for units without a class that counts. If half of a unit's peaks are misplaced, the distance has
+    two modes and a larger deviation than with peaks at random positions (the null). The headline of
+    its aspect, by the evidence on its card: of the metrics that keep the law of scale, it best
+    tells plain networks from untrained and from rotated ones.
     """
     return _smallest_over_classes(_of_layer(layer, probe))
 
@@ -268,9 +271,9 @@ def location_instability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     limits=(0.0, 1.0), breaks=TWO_MODES,
 )  # fmt: skip
 def location_instability_own_class(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """`location_instability` in the class with the unit's highest mean peak, as ICNN's code says.
+    """`location_instability` in the class with the unit's highest mean peak, as in ICNN's code.
 
-    Of the classes that define the unit; otherwise as `location_instability`.
+    Only classes that count are considered; otherwise like `location_instability`.
     """
     by_class = _of_layer(layer, probe)
     height, _ = peaks(layer)

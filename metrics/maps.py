@@ -1,13 +1,12 @@
-"""Where on a map, where in the image: cells, pixels, peaks and regions, for spatial metrics.
+"""Positions, pixels, peaks and regions of activation maps, for spatial metrics.
 
-The cells of a map tile the image: cell i of n covers pixels i L/n to (i + 1) L/n of a side of L
-pixels, and its centre lies at (i + 1/2) L/n. That is exact for padded convolutions with pooling;
-convolutions without padding (LeNet-5) see a little less of the border than it says.
+The positions of a map divide the image: position i of n covers pixels i L/n to (i + 1) L/n of a
+side of L pixels, with its centre at (i + 1/2) L/n. That is exact for convolutions with padding and
+pooling; without padding (LeNet-5) the map covers a little less of the border.
 
-A unit's region is where its activation is among its highest 0.5 % over all positions of all
-images: the map's cells (`thresholds`) or the pixels that it is upsampled to (`pixel_thresholds`).
-Positions that equal the threshold belong to the region, so that a unit that saturates has a larger
-one rather than none.
+A unit's region is where its activation is among its highest 0.5 % over all images: positions of the
+map (`thresholds`), or pixels of the upsampled map (`pixel_thresholds`). Values equal to the
+threshold belong to the region, so the region of a saturated unit is larger and not empty.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from torch.nn.functional import interpolate, one_hot
 from legible.metrics.base import Layer, remember
 from legible.metrics.network import Concepts
 
-#: Numbers that a streamed chunk may hold: 4 MiB of float32, which stay in a processor's cache.
+#: Largest number of values in a chunk: 4 MiB of float32, which fit in a processor's cache.
 BUDGET = 2**20
-#: Share of all positions that a unit's regions cover.
+#: Share of all positions in a unit's regions.
 QUANTILE = 0.005
-#: Numbers that the cells of all masks may take to be kept between networks: 64 MiB of float32.
-KEPT = 2**24
+#: Largest number of values of `mask_counts` that is cached for other networks: 64 MiB of float32.
+CACHED = 2**24
 
 
 def images_per_chunk(numbers_per_image: int) -> int:
-    """How many images a chunk may have, at so many numbers each."""
+    """Number of images in a chunk, for a number of values per image."""
     return max(1, BUDGET // max(numbers_per_image, 1))
 
 
 def grid(
     height: int, width: int, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "positions 2"]:
-    """Coordinates of a map's positions, row and column, in [-1, 1]: the outermost at -1 and 1."""
+    """Row and column of a map's positions, scaled to [-1, 1]; the outermost are at -1 and 1."""
     sides = [torch.linspace(-1, 1, n, dtype=torch.float64, device=device) for n in (height, width)]
     return torch.cartesian_prod(*sides)
 
@@ -47,10 +46,10 @@ def grid(
 def position_centres(
     map_size: tuple[int, int], image_size: tuple[int, int], device: torch.device | str = "cpu"
 ) -> Float[Tensor, "positions 2"]:
-    """Row and column of each cell's centre, in pixels from the image's upper left corner."""
+    """Row and column of the centre of each position, in pixels from the upper left corner."""
     sides = [
-        (torch.arange(cells, dtype=torch.float64, device=device) + 0.5) * pixels / cells
-        for cells, pixels in zip(map_size, image_size, strict=True)
+        (torch.arange(positions, dtype=torch.float64, device=device) + 0.5) * pixels / positions
+        for positions, pixels in zip(map_size, image_size, strict=True)
     ]
     return torch.cartesian_prod(*sides)
 
@@ -58,33 +57,34 @@ def position_centres(
 def pixels_per_position(
     masks: Bool[Tensor, "images concepts height width"], map_size: tuple[int, int]
 ) -> Float[Tensor, "images concepts positions"]:
-    """Number of a mask's pixels in each cell, a pixel belonging to the cell that its centre is in.
+    """Number of a mask's pixels in each position; a pixel belongs to the position of its centre.
 
-    The same pixels as a nearest-neighbour upsampling of the map gives each cell.
+    These are the pixels of the position in a nearest-neighbour upsampling of the map.
     """
     rows, columns = (
         one_hot(
-            ((torch.arange(pixels, device=masks.device) + 0.5) * cells / pixels).long(), cells
+            ((torch.arange(pixels, device=masks.device) + 0.5) * positions / pixels).long(),
+            positions,
         ).float()
-        for cells, pixels in zip(map_size, masks.shape[-2:], strict=True)
+        for positions, pixels in zip(map_size, masks.shape[-2:], strict=True)
     )
     return (rows.T @ (masks.float() @ columns)).flatten(2)
 
 
-Cells = Iterable[tuple[slice, Float[Tensor, "chunk concepts positions"]]]
+Counts = Iterable[tuple[slice, Float[Tensor, "chunk concepts positions"]]]
 
 
-def mask_counts(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
-    """`pixels_per_position` of all masks in chunks of images, each with the slice of images it covers.
+def mask_counts(concepts: Concepts, map_size: tuple[int, int]) -> Counts:
+    """Chunks of `pixels_per_position` of all masks, each with the slice of its images.
 
-    Kept where it is small: all networks are probed on the same masks.
+    Small results are cached, because all networks are scored on the same masks.
     """
     images, count, _, _ = concepts.packed.shape
-    small = images * count * map_size[0] * map_size[1] <= KEPT
+    small = images * count * map_size[0] * map_size[1] <= CACHED
     return _cached_counts(concepts, map_size) if small else _streamed_counts(concepts, map_size)
 
 
-def _streamed_counts(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
+def _streamed_counts(concepts: Concepts, map_size: tuple[int, int]) -> Counts:
     images, count, height, _ = concepts.packed.shape
     size = images_per_chunk(2 * count * height * concepts.width)
     for start in range(0, images, size):
@@ -93,12 +93,12 @@ def _streamed_counts(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
 
 
 @lru_cache(maxsize=2)
-def _cached_counts(concepts: Concepts, map_size: tuple[int, int]) -> Cells:
+def _cached_counts(concepts: Concepts, map_size: tuple[int, int]) -> Counts:
     return list(_streamed_counts(concepts, map_size))
 
 
 def peaks(layer: Layer) -> tuple[Float[Tensor, "images units"], Int[Tensor, "images units"]]:
-    """Each unit's highest activation in each image, and its position (of equals, the first)."""
+    """Each unit's highest activation in each image, and its position (of equal ones, the first)."""
 
     def compute() -> tuple[Tensor, Tensor]:
         best = [a.flatten(2).max(2) for _, a in layer.chunks()]
@@ -108,7 +108,7 @@ def peaks(layer: Layer) -> tuple[Float[Tensor, "images units"], Int[Tensor, "ima
 
 
 def concept_centres(concepts: Concepts) -> Float[Tensor, "images concepts 2"]:
-    """Row and column of each mask's centroid, in pixels; NaN where the image lacks the concept."""
+    """Row and column of each mask's centroid, in pixels; NaN for an empty mask."""
     images, count, height, _ = concepts.packed.shape
     device = concepts.packed.device
     rows = torch.arange(height, dtype=torch.float64, device=device) + 0.5
@@ -126,10 +126,10 @@ def concept_centres(concepts: Concepts) -> Float[Tensor, "images concepts 2"]:
 
 
 def thresholds(layer: Layer) -> Float[Tensor, "units"]:
-    """The activation from which on a cell belongs to a unit's region.
+    """The smallest activation in each unit's region, over the positions of all images.
 
-    The k-th largest of its values over all cells of all images, k = 0.5 % of them; the smallest
-    positive one for a unit that is active at fewer; infinity for one that never is.
+    The k-th largest value, with k = 0.5 % of the positions; the smallest positive value of a unit
+    that is active at fewer positions; infinity for a dead unit.
     """
 
     def compute() -> Tensor:
@@ -144,7 +144,7 @@ def thresholds(layer: Layer) -> Float[Tensor, "units"]:
 
 
 def pixel_thresholds(layer: Layer, size: tuple[int, int]) -> Float[Tensor, "units"]:
-    """As `thresholds`, over all pixels of all images upsampled bilinearly to ``size``."""
+    """Like `thresholds`, over all pixels of maps upsampled bilinearly to ``size``."""
 
     def compute() -> Tensor:
         units = images_per_chunk(len(layer.activation) * size[0] * size[1] // 10)
@@ -157,8 +157,11 @@ def pixel_thresholds(layer: Layer, size: tuple[int, int]) -> Float[Tensor, "unit
 def _pixel_thresholds(
     a: Float[Tensor, "images units rows columns"], size: tuple[int, int]
 ) -> Float[Tensor, "units"]:
-    """Few maps have to be upsampled: no pixel exceeds its map's peak, and the tenth of the images
-    with the highest peaks bounds the threshold from below."""
+    """Upsamples only the maps that can matter.
+
+    No pixel exceeds the peak of its map, and the tenth of the images with the highest peaks gives
+    a lower bound of the threshold.
+    """
     keep = max(1, round(QUANTILE * len(a) * size[0] * size[1]))
     peak, order = a.flatten(2).amax(2).sort(dim=0, descending=True)
     units = torch.arange(a.shape[1], device=a.device)
@@ -175,21 +178,23 @@ def _pixel_thresholds(
     value, first = torch.cat(values).sort(descending=True)
     owner, second = torch.cat(owners)[first].sort(stable=True)
     count = torch.bincount(owner, minlength=len(units))
-    value = torch.cat([value[second], bound.new_full((1,), torch.inf)])  # for units with none
+    value = torch.cat(
+        [value[second], bound.new_full((1,), torch.inf)]
+    )  # for units without any value
     start = count.cumsum(0) - count
-    found = value[torch.where(count > 0, start + count.clamp(max=keep) - 1, len(value) - 1)]
-    return torch.where((count < keep) & (bound > 0), bound, found)
+    kth = value[torch.where(count > 0, start + count.clamp(max=keep) - 1, len(value) - 1)]
+    return torch.where((count < keep) & (bound > 0), bound, kth)
 
 
 def upsample(
     a: Float[Tensor, "*maps rows columns"], size: tuple[int, int]
 ) -> Float[Tensor, "*maps height width"]:
-    """Bilinear upsampling as two matrix products, which is several times as fast."""
+    """Bilinear upsampling by two matrix products, several times as fast as torch's."""
     down, across = (_side(n, pixels, a) for n, pixels in zip(a.shape[-2:], size, strict=True))
     return down @ (a @ across.T)
 
 
-def _side(cells: int, pixels: int, like: Tensor) -> Float[Tensor, "pixels cells"]:
-    """Linear upsampling of one side of a map."""
-    eye = torch.eye(cells, dtype=like.dtype, device=like.device)
+def _side(positions: int, pixels: int, like: Tensor) -> Float[Tensor, "pixels positions"]:
+    """The matrix of linear upsampling along one side of a map."""
+    eye = torch.eye(positions, dtype=like.dtype, device=like.device)
     return interpolate(eye[None], pixels, mode="linear", align_corners=False)[0].T

@@ -1,4 +1,4 @@
-"""Does a module stand for something? Its mean response against classes, its members' concepts."""
+"""Module semantics: does a module stand for a class or a concept?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from legible.metrics.base import Layer, Probe, metric, remember
-from legible.metrics.modules import membership, layer_modules
-from legible.metrics.semantics import best_concepts
+from legible.metrics.modules import layer_modules, membership
 from legible.metrics.selectivity import (
     best_information,
     class_entropy,
@@ -18,16 +17,19 @@ from legible.metrics.selectivity import (
     mutual_information,
     selectivity_index,
 )
+from legible.metrics.semantics import best_concepts
 
-DEALS = 100  # of the concept labels to the members of modules
+PERMUTATIONS = 100  # of the concept labels of modules' members
 NAN = float("nan")
 
 # ----------------------------------------------------------------- classes
 
 
 def module_responses(layer: Layer) -> Float[Tensor, "images modules"]:
-    """Mean over a module's members of their spatial means, each divided by its mean over images,
-    so that no member counts more for being larger."""
+    """Mean over a module's members of their spatial means.
+
+    Each is first divided by its mean over images, so that all members have the same weight.
+    """
     pooled = torch.where(layer.dead, 0.0, layer.pooled).double()
     level = pooled.mean(0)
     scaled = pooled / torch.where(level > 0, level, 1.0)
@@ -40,9 +42,9 @@ def module_responses(layer: Layer) -> Float[Tensor, "images modules"]:
     title="class selectivity of modules", limits=(0.0, 1.0),
 )  # fmt: skip
 def module_selectivity(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
-    """How far a module's favourite class stands out: (mu_max - mu_rest) / (mu_max + mu_rest).
+    """Class selectivity index of a module's mean response: (mu_max - mu_rest) / (mu_max + mu_rest).
 
-    On class means of the module's mean response (members brought to the same mean first).
+    mu are class means; all members of the module are first scaled to the same mean.
     """
     responses = module_responses(layer)
     if not responses.shape[1]:
@@ -55,9 +57,9 @@ def module_selectivity(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
     title="mutual information / entropy of modules", limits=(0.0, 1.0),
 )  # fmt: skip
 def module_information_share(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
-    """Share of a class's entropy that a module's mean response tells, the largest over classes.
+    """Mutual information of a module's mean response with a class, as a share of class entropy.
 
-    The estimate and the rule for ties are those of `class_information_share`.
+    The largest over classes. Estimate and rule for ties as in `class_information_share`.
     """
     responses = module_responses(layer)
     if not responses.shape[1]:
@@ -75,7 +77,7 @@ def label_entropy(
 ) -> Float[Tensor, "*draws modules"]:
     """Entropy, in bits, of the concept labels of each module's members; -1 is no label.
 
-    NaN for a module none of whose members has one.
+    NaN for a module without any label.
     """
     one_hot = (labels[..., None] == torch.arange(concepts, device=labels.device)).double()
     counts = membership(partition).T @ one_hot
@@ -84,24 +86,27 @@ def label_entropy(
 
 
 def _entropy(layer: Layer, probe: Probe) -> tuple[Tensor, Tensor]:
-    """Entropy of each module's concept labels as a share of the most that all concepts present
-    could give, and its mean when the labels are dealt anew to the members of modules."""
+    """Normalised entropy of each module's concept labels, and its mean under permutations.
+
+    Normalised by the largest possible entropy, that of all concepts in the images. Permutations
+    assign the labels to the members of modules at random.
+    """
 
     def compute() -> tuple[Tensor, Tensor]:
         assert probe.concepts is not None
         labels, partition = best_concepts(layer, probe)[1], layer_modules(layer)
-        present = int((probe.concepts.packed != 0).any(-1).any(-1).any(0).sum())
-        bits = math.log2(present) if present > 1 else NAN
-        # in the order of the modules and sorted, so that the numbering of units does not matter
+        count = int((probe.concepts.packed != 0).any(-1).any(-1).any(0).sum())
+        bits = math.log2(count) if count > 1 else NAN
+        # members in the order of modules and labels sorted: the order of units does not matter
         members = partition.argsort(stable=True)
         members = members[(partition[members] >= 0) & (labels[members] >= 0)]
         pool = labels[members].sort().values
         generator = probe.generator("concept entropy")
-        deals = torch.rand(DEALS, len(pool), generator=generator).argsort(1).to(pool.device)
-        dealt = labels.repeat(DEALS, 1)
-        dealt[:, members] = pool[deals]
+        orders = torch.rand(PERMUTATIONS, len(pool), generator=generator).argsort(1).to(pool.device)
+        permuted = labels.repeat(PERMUTATIONS, 1)
+        permuted[:, members] = pool[orders]
         value, null = (
-            label_entropy(given, partition, len(probe.concepts)) / bits for given in (labels, dealt)
+            label_entropy(x, partition, len(probe.concepts)) / bits for x in (labels, permuted)
         )
         return value, null.mean(0)
 
@@ -114,10 +119,11 @@ def _entropy(layer: Layer, probe: Probe) -> tuple[Tensor, Tensor]:
     limits=(0.0, 1.0),
 )  # fmt: skip
 def concept_entropy(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
-    """Entropy of the members' concepts, in bits, divided by log2 of the concepts present.
+    """Entropy of the concepts of a module's members, divided by log2 of the number of concepts.
 
-    A unit's concept is that of its highest NetDissect IoU, however low. 0: all members have the
-    same; small modules cannot reach 1, so read it with `concept_entropy_excess`.
+    A unit's concept is that of its highest NetDissect IoU, however low; concepts count if an image
+    contains them. 0: all members have the same concept. Small modules cannot reach 1, so read it
+    together with `concept_entropy_excess`.
     """
     value, _ = _entropy(layer, probe)
     return value if len(value) else value.new_full((1,), NAN)
@@ -129,10 +135,10 @@ def concept_entropy(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
     limits=(-1.0, 1.0),
 )  # fmt: skip
 def concept_entropy_excess(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
-    """`concept_entropy` less its mean when the units' concepts are dealt to the modules anew.
+    """`concept_entropy` minus its mean when concepts are assigned to units at random.
 
-    100 deals among the assigned units; below 0 where members share concepts more than chance has
-    it. 0 for a single module.
+    100 permutations among the units in modules. Below 0 if members share concepts more than by
+    chance; 0 for a single module.
     """
     value, null = _entropy(layer, probe)
     return value - null if len(value) else value.new_full((1,), NAN)

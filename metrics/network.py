@@ -1,6 +1,6 @@
-"""A network as methods and metrics see it, and the concepts its images show.
+"""The interface of networks for methods and metrics, and concept masks of images.
 
-Nothing here knows of metrics, so that changing one changes no trained run.
+This file imports no metric, so a change of a metric does not change the key of a trained run.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-# ----------------------------------------------------------------- the network, as seen from here
+# ----------------------------------------------------------------- networks
 
 
 class Edge(NamedTuple):
-    """One way out of a Tap: a parameter-free ``bridge``, then the ``weight`` layer it feeds.
+    """A connection from a Tap to the next layer with weights.
 
-    ``norm`` is the BatchNorm that follows the weight layer, if any (metrics fold it in).
-    ``weight`` is None for a skip connection, which carries activation but has no weight.
+    ``bridge`` is what lies between, without parameters (pooling, flattening). ``norm`` is the
+    BatchNorm after the layer, if any; metrics fold it into the weights. ``weight`` is None for a
+    skip connection, which has no weight.
     """
 
     weight: nn.Linear | nn.Conv2d | None
@@ -30,7 +31,7 @@ class Edge(NamedTuple):
 
 @runtime_checkable
 class TapLike(Protocol):
-    """What a Tap shows to methods and metrics (see bench/taps.py)."""
+    """A Tap, for methods and metrics (see bench/backbones/taps.py)."""
 
     @property
     def name(self) -> str: ...
@@ -55,7 +56,10 @@ class TapLike(Protocol):
 
 
 class Output(NamedTuple):
-    """One forward pass: logits, and by Tap name what entered (raw) and what left each Tap."""
+    """The result of a forward pass.
+
+    Logits and, by name of the Tap, the raw activations and the activations after transforms.
+    """
 
     logits: Float[Tensor, "batch classes"]
     activations: Mapping[str, Tensor]
@@ -64,7 +68,7 @@ class Output(NamedTuple):
 
 @runtime_checkable
 class NetworkLike(Protocol):
-    """What a network shows to methods and metrics (see bench/taps.py)."""
+    """A network, for methods and metrics (see bench/backbones/taps.py)."""
 
     @property
     def taps(self) -> Mapping[str, TapLike]: ...
@@ -80,9 +84,9 @@ class Concepts:
     """Exact masks of named concepts, packed to bits along the image width.
 
     ``packed`` has shape (images, concepts, height, ceil(width / 8)), most significant bit first.
-    ``landmark[k]`` says that concept k occurs once an image, so that its centre means something.
-    ``of_class[c]`` is the index of the concept that defines class c, or -1.
-    Masks overlap and nest.
+    ``landmark[k]``: whether concept k occurs at most once in an image, so that its centre is
+    meaningful. ``of_class[c]``: index of the concept that defines class c, or -1. Masks may
+    overlap.
     """
 
     names: tuple[str, ...]
@@ -101,7 +105,7 @@ class Concepts:
         landmark: Sequence[bool],
         of_class: Sequence[int] = (),
     ) -> Concepts:
-        """Packs bool masks; raises ValueError when the counts of names and masks differ."""
+        """Packs bool masks. Raises ValueError if there are not as many names as masks."""
         if masks.dtype != torch.bool:
             raise ValueError(f"concept masks must be bool, not {masks.dtype}")
         if not len(names) == len(categories) == len(landmark) == masks.shape[1]:
@@ -124,28 +128,28 @@ class Concepts:
     def masks(
         self, rows: Tensor | slice = slice(None)
     ) -> Bool[Tensor, "images concepts height width"]:
-        """The bool masks of some images. Ask for chunks: all of them may not fit in memory."""
+        """The bool masks of some images; use chunks, as all masks may not fit in memory."""
         packed = self.packed[rows]
         shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=packed.device)
         bits = packed.unsqueeze(-1).bitwise_right_shift(shifts).bitwise_and(1)
         return bits.flatten(-2)[..., : self.width].bool()
 
     def images(self, rows: Tensor | slice) -> Concepts:
-        """The same concepts on a subset of the images."""
+        """The masks of some of the images."""
         return replace(self, packed=self.packed[rows])
 
     def select(self, concepts: Sequence[int]) -> Concepts:
-        """A subset of the concepts."""
+        """The masks of some of the concepts, by index."""
         position = {k: i for i, k in enumerate(concepts)}
-        return Concepts(
-            tuple(self.names[k] for k in concepts),
-            tuple(self.categories[k] for k in concepts),
-            tuple(self.landmark[k] for k in concepts),
-            self.packed[:, list(concepts)],
-            self.width,
-            tuple(position.get(k, -1) for k in self.of_class),
+        return replace(
+            self,
+            names=tuple(self.names[k] for k in concepts),
+            categories=tuple(self.categories[k] for k in concepts),
+            landmark=tuple(self.landmark[k] for k in concepts),
+            packed=self.packed[:, list(concepts)],
+            of_class=tuple(position.get(k, -1) for k in self.of_class),
         )
 
     def to(self, device: torch.device | str) -> Concepts:
-        """The same concepts on another device."""
+        """The masks on another device."""
         return replace(self, packed=self.packed.to(device))

@@ -1,4 +1,4 @@
-"""What a metric reads: a trained network's answers on held-out images."""
+"""Probe and Layer: what metrics read of a trained network on held-out images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from legible.metrics.network import Concepts, NetworkLike
 
 @dataclass(eq=False)
 class Layer:
-    """What one Tap said of every probed image, before any transform a method installed.
+    """The activation at one Tap on all images of a probe.
 
-    ``activation`` has shape (images, units) or (images, units, height, width).
-    ``claimed`` is the partition of units into modules that the method itself claims (-1: none).
+    ``activation``, before any transform that a method installed, has the shape (images, units) or
+    (images, units, height, width). ``claimed`` is the module of each unit according to the method
+    itself (-1: in no module); None if it claims no modules. ``memo`` is used by `remember`.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Layer:
 
     @property
     def spatial(self) -> bool:
-        """Whether the activation is a map finer than one cell."""
+        """Whether the activation is a map with more than one position on both sides."""
         return self.activation.ndim == 4 and min(self.activation.shape[-2:]) > 1
 
     @property
@@ -51,52 +52,57 @@ class Layer:
 
     @property
     def finite(self) -> bool:
-        """Whether some unit's positive activations are finite on every image."""
+        """Whether at least one unit has finite activations on all images."""
         return bool(self.pooled.isfinite().all(0).any()) or not self.pooled.numel()
 
     @property
     def dead(self) -> Bool[Tensor, "units"]:
-        """Units that are never above zero on the probe, or not finite."""
+        """Whether each unit is dead: never above zero on these images, or not finite."""
         return remember(
             self, "dead", lambda: ~(self.pooled.isfinite().all(0) & (self.pooled > 0).any(0))
         )
 
     def chunks(self, size: int = 256) -> Iterator[tuple[slice, Float[Tensor, "chunk units *map"]]]:
-        """max(activation, 0) in chunks of images, with the slice of images each covers."""
+        """Yields max(activation, 0) in chunks of images, each with the slice of its images."""
         for start in range(0, len(self.activation), size):
             rows = slice(start, start + size)
             yield rows, self.activation[rows].clamp(min=0)
 
     def images(self, rows: Tensor | slice) -> Layer:
-        """The same layer on a subset of the images."""
+        """The layer on some of the images."""
         return Layer(self.name, self.activation[rows], self.claimed)
 
 
 @dataclass(eq=False)
 class Probe:
-    """A trained network's answers on held-out images: all that a metric may read."""
+    """A trained network with its logits and activations on held-out images.
+
+    A metric may read nothing else. ``images`` are as the network received them. ``concepts`` are
+    the concept masks of the images; None without any. ``measurable`` holds the layers whose maps
+    are fine enough for the masks. ``history`` is the record of training, one entry an epoch.
+    """
 
     network: NetworkLike
-    images: Float[Tensor, "images channels height width"]  # as the network received them
+    images: Float[Tensor, "images channels height width"]
     labels: Int[Tensor, "images"]
     logits: Float[Tensor, "images classes"]
     layers: Mapping[str, Layer]
     concepts: Concepts | None = None
-    measurable: frozenset[str] = frozenset()  # layers that pass the measurability gate
+    measurable: frozenset[str] = frozenset()
     seed: int = 0
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
-    history: Sequence[Mapping[str, float | int]] = ()  # what training recorded, an entry an epoch
+    history: Sequence[Mapping[str, float | int]] = ()
 
     @property
     def classes(self) -> int:
         return self.logits.shape[1]
 
     def generator(self, name: str) -> torch.Generator:
-        """A CPU generator of its own for each named use, the same every time it is asked for."""
+        """A random generator on the CPU for one use, by name; always in the same state."""
         return torch.Generator().manual_seed(self.seed * 1_000_003 + zlib.crc32(name.encode()))
 
     def subset(self, rows: Tensor | slice) -> Probe:
-        """The same network probed on a subset of the images."""
+        """The probe of the same network on some of the images."""
         return replace(
             self,
             images=self.images[rows],
@@ -108,7 +114,7 @@ class Probe:
         )
 
     def halves(self) -> tuple[Probe, Probe]:
-        """Two disjoint random halves of the probed images."""
+        """The probe on two disjoint random halves of the images."""
         order = torch.randperm(len(self.labels), generator=self.generator("halves"))
         order = order.to(self.labels.device)
         middle = len(order) // 2
@@ -116,7 +122,10 @@ class Probe:
 
 
 def remember(owner: Layer | Probe, key: Any, compute: Callable[[], Any]) -> Any:
-    """``compute()``, once for each owner and key: intermediate results several metrics share."""
+    """The result of ``compute()``, computed once for each owner and key.
+
+    For intermediate results that several metrics use.
+    """
     if key not in owner.memo:
         owner.memo[key] = compute()
     return owner.memo[key]

@@ -1,4 +1,7 @@
-"""Does a unit serve one class? Class selectivity, mutual information, accuracy by own units."""
+"""Class specificity: does a unit serve one class?
+
+Class selectivity, mutual information, and accuracy with the units of the image's class.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from torch import Tensor
 
 from legible.metrics.base import Layer, Probe, metric, remember
 
-#: Nearest neighbours of the mutual information estimate, scikit-learn's default.
+#: Nearest neighbours of the estimate of mutual information, as in scikit-learn.
 NEIGHBOURS = 3
-#: Responses that the estimate works on at a time.
-CELLS = 2**19
+#: Number of responses in one chunk of the estimate.
+BUDGET = 2**19
 
 # ----------------------------------------------------------------- class means
 
@@ -19,23 +22,23 @@ CELLS = 2**19
 def class_means(
     responses: Float[Tensor, "images units"], labels: Int[Tensor, "images"], classes: int
 ) -> Float[Tensor, "classes units"]:
-    """Mean response by class, in float64; NaN for a class without images."""
+    """Mean response for each class, in float64; NaN for a class without images."""
     sums = responses.new_zeros(classes, responses.shape[1], dtype=torch.float64)
     sums.index_add_(0, labels, responses.double())
     return sums / torch.bincount(labels, minlength=classes)[:, None]
 
 
 def selectivity_index(means: Float[Tensor, "classes units"]) -> Float[Tensor, "units"]:
-    """(mu_max - mu_rest) / (mu_max + mu_rest) of class means that are at least zero, in [0, 1].
+    """(mu_max - mu_rest) / (mu_max + mu_rest) of non-negative class means, in [0, 1].
 
-    mu_rest is the mean of the other classes' means. Classes that are NaN are left out; with
-    fewer than two left, or all means zero, it is NaN.
+    mu_rest is the mean over the other classes. Classes that are NaN are left out; NaN with fewer
+    than two other ones, or if all means are zero.
     """
-    present = means[~means.isnan().all(1)]
-    if len(present) < 2:
+    means = means[~means.isnan().all(1)]
+    if len(means) < 2:
         return means.new_full((means.shape[1],), float("nan"))
-    top = present.amax(0)
-    rest = (present.sum(0) - top) / (len(present) - 1)
+    top = means.amax(0)
+    rest = (means.sum(0) - top) / (len(means) - 1)
     return (top - rest) / (top + rest)
 
 
@@ -48,11 +51,11 @@ def selectivity_index(means: Float[Tensor, "classes units"]) -> Float[Tensor, "u
     limits=(0.0, 1.0),
 )
 def class_selectivity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """How far a unit's favourite class stands out: (mu_max - mu_rest) / (mu_max + mu_rest).
+    """Class selectivity index of a unit: (mu_max - mu_rest) / (mu_max + mu_rest).
 
-    On class means of the spatial mean of max(a, 0); 0 for the same response to every class, 1 for
-    a response to one class only. A dead unit is undefined (Morcos et al. 2018; a port gives it 0).
-    A unit that fires on a single image scores 1, so this is no headline.
+    mu are the class means of the unit's spatial mean of max(a, 0). 0 for the same response to every
+    class, 1 for a response to one class only (Morcos et al. 2018). A dead unit is undefined (a port
+    gives it 0). No headline: a unit that is active on a single image scores 1.
     """
     values = selectivity_index(class_means(layer.pooled, probe.labels, probe.classes))
     return values.masked_fill(layer.dead, float("nan"))
@@ -69,19 +72,19 @@ def mutual_information(
     """Mutual information, in nats, of each unit's response with each one-vs-rest class.
 
     The nearest-neighbour estimate for a number and a label (Ross 2014),
-    I = psi(N) + <psi(k_i)> - <psi(N_{y_i})> - <psi(m_i)>, at least 0: r_i is the distance from
-    image i to its k-th nearest neighbour (k = 3, fewer in a class of three or fewer) of the same
-    side of the split, k_i the number of other images of that side within r_i, and m_i the number
-    of other images of either side within r_i. Without ties k_i = k and this equals scikit-learn's
-    ``mutual_info_classif``. Rule for ties: neighbours at exactly r_i all count, in k_i and in m_i;
-    nothing is drawn at random. For a response of few distinct values (r_i = 0) it so becomes the
-    plug-in estimate.
+    I = psi(N) + <psi(k_i)> - <psi(N_{y_i})> - <psi(m_i)>, at least 0. r_i is the distance from
+    image i to its k-th nearest neighbour on the same side of the split (k = 3, fewer for a class of
+    at most three images), k_i the number of other images of that side within r_i, and m_i the
+    number of other images of both sides within r_i. Without ties k_i = k, and this equals
+    scikit-learn's ``mutual_info_classif``. With ties, all neighbours at exactly r_i count in k_i
+    and in m_i; there are no random numbers. For a response with few distinct values (r_i = 0) this
+    becomes the plug-in estimate.
 
     NaN for a class with fewer than two images inside or outside, and for a response that is not
     finite.
     """
     classes = int(labels.max()) + 1 if classes is None else classes
-    parts = features.double().split(max(1, CELLS // max(len(features), 1)), dim=1)
+    parts = features.double().split(max(1, BUDGET // max(len(features), 1)), dim=1)
     return torch.cat([_information_with_classes(part, labels, classes) for part in parts])
 
 
@@ -105,7 +108,7 @@ def _one_against_rest(
     count: int,
     digamma: Float[Tensor, "counts"],
 ) -> Float[Tensor, "units"]:
-    """The estimate for ascending responses and one binary label with ``count`` inside."""
+    """The estimate for ascending responses and one binary label with ``count`` images inside."""
     images = x.shape[1]
     split = inside.to(torch.uint8).argsort(dim=1, stable=True)  # the rest first; both ascending
     total = digamma[images].expand(len(x)).clone()
@@ -121,9 +124,9 @@ def _one_against_rest(
 def _ball(
     x: Float[Tensor, "units side"], k: int
 ) -> tuple[Float[Tensor, "units side"], Float[Tensor, "units side"]]:
-    """Ends of the closed interval that just holds each value's k nearest neighbours.
+    """Ends of the smallest closed interval around each value with its k nearest neighbours.
 
-    ``x`` ascends, so those k and the value itself are k + 1 values in a row.
+    ``x`` ascends, so the value and these neighbours are k + 1 successive values.
     """
     infinity = x.new_full((len(x), k), float("inf"))
     padded = torch.cat([-infinity, x, infinity], dim=1)
@@ -137,7 +140,7 @@ def _ball(
             for left in range(k + 1)
         ]
     ).amin(0)
-    # x + r may miss the neighbour that r came from by a rounding error
+    # because of rounding, x + r may not reach the neighbour that defines r
     slack = 4 * torch.finfo(x.dtype).eps * (x.abs() + radius)
     return x - radius - slack, x + radius + slack
 
@@ -147,13 +150,13 @@ def _within(
     low: Float[Tensor, "units queries"],
     high: Float[Tensor, "units queries"],
 ) -> Int[Tensor, "units queries"]:
-    """How many of the ascending ``x`` lie in each closed interval."""
-    upto = torch.searchsorted(x, high.contiguous(), right=True)
-    return upto - torch.searchsorted(x, low.contiguous())
+    """Number of values of the ascending ``x`` in each closed interval."""
+    below = torch.searchsorted(x, high.contiguous(), right=True)
+    return below - torch.searchsorted(x, low.contiguous())
 
 
 def class_entropy(labels: Int[Tensor, "images"], classes: int) -> Float[Tensor, "classes"]:
-    """Entropy, in nats, of each one-vs-rest class: the most that a unit can tell of it."""
+    """Entropy, in nats, of each one-vs-rest class: the largest possible mutual information."""
     share = torch.bincount(labels, minlength=classes).double() / max(len(labels), 1)
     return torch.special.entr(share) + torch.special.entr(1 - share)
 
@@ -161,14 +164,16 @@ def class_entropy(labels: Int[Tensor, "images"], classes: int) -> Float[Tensor, 
 def best_information(
     information: Float[Tensor, "units classes"],
 ) -> Float[Tensor, "units"]:
-    """The largest over the classes; NaN for a unit without a defined one."""
+    """The largest value over the classes; NaN for a unit without a defined value."""
     best = information.nan_to_num(-torch.inf).amax(1)
     return best.masked_fill(best == -torch.inf, float("nan"))
 
 
 def _information(layer: Layer, probe: Probe) -> Float[Tensor, "units classes"]:
-    """Mutual information of every unit with every class, at most the class's entropy (which the
-    estimate can pass by a little); NaN for dead units."""
+    """Mutual information of every unit with every class; NaN for dead units.
+
+    Limited to the entropy of the class, which the estimate can slightly exceed.
+    """
 
     def compute() -> Tensor:
         values = mutual_information(layer.pooled, probe.labels, probe.classes)
@@ -187,12 +192,12 @@ def _information(layer: Layer, probe: Probe) -> Float[Tensor, "units classes"]:
     limits=(0.0, 0.6931471805599453),
 )
 def class_information(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """What a unit's spatial mean tells, in nats, of the class that it tells most of (MIS).
+    """Mutual information of a unit's spatial mean with a class, in nats, the largest over classes.
 
-    max_c I(x; y == c) of the spatial mean of max(a, 0), by the estimate of
-    ``mutual_information``; CSG and PICNN report its mean over units. Bounded by the class's
-    entropy (0.325 nats for ten balanced classes), so not comparable between numbers of classes.
-    A dead unit is undefined.
+    max_c I(x; y == c) of the spatial mean of max(a, 0), by the estimate of ``mutual_information``;
+    its mean over units is the MIS that CSG and PICNN report. At most the class's entropy (0.325
+    nats for ten balanced classes), so not comparable between numbers of classes. A dead unit is
+    undefined.
     """
     return best_information(_information(layer, probe))
 
@@ -206,12 +211,12 @@ def class_information(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     limits=(0.0, 1.0),
 )
 def class_information_share(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """Share of a class's entropy that a unit's spatial mean tells: max_c I(x; y == c) / H(y == c).
+    """Mutual information of a unit with a class, as a share: max_c I(x; y == c) / H(y == c).
 
-    0 for a unit independent of every class, 1 for one that gives a class away. Comparable
-    between numbers of classes, and a unit that hardly ever fires, which class selectivity rewards,
-    tells next to nothing. No headline: rotating the units of a trained network leaves it as it is.
-    A dead unit is undefined.
+    x is the unit's spatial mean. 0 for a unit that is independent of every class, 1 for one that
+    determines a class. Comparable between numbers of classes. A unit that is hardly ever active
+    scores near 0, while class selectivity rewards it. No headline: rotating the units of a trained
+    network does not change it. A dead unit is undefined.
     """
     share = _information(layer, probe) / class_entropy(probe.labels, probe.classes)
     return best_information(share)
@@ -222,7 +227,7 @@ def class_information_share(layer: Layer, probe: Probe) -> Float[Tensor, "units"
 
 @torch.no_grad()
 def _accuracy_keeping(layer: Layer, probe: Probe, keep: Bool[Tensor, "classes units"]) -> float:
-    """Accuracy when an image of class c passes only the units of ``keep[c]`` at this layer."""
+    """Accuracy if images of class c keep only the units ``keep[c]`` at this layer."""
     right = 0
     for start in range(0, len(probe.labels), 256):
         labels = probe.labels[start : start + 256]
@@ -236,7 +241,7 @@ def _accuracy_keeping(layer: Layer, probe: Probe, keep: Bool[Tensor, "classes un
 
 
 def _own_units(layer: Layer, probe: Probe) -> Bool[Tensor, "classes units"]:
-    """Units by class: a unit belongs to the class of its highest mean response."""
+    """Whether each unit belongs to each class: it belongs to that of its highest mean response."""
     means = class_means(layer.pooled, probe.labels, probe.classes).nan_to_num(-1.0)
     owner = means.argmax(0)
     return owner == torch.arange(probe.classes, device=owner.device)[:, None]
@@ -251,7 +256,7 @@ def _own_units(layer: Layer, probe: Probe) -> Bool[Tensor, "classes units"]:
     limits=(0.0, 1.0),
 )
 def accuracy_all_units(layer: Layer, probe: Probe) -> float:
-    """Accuracy of the network rerun from this layer with every unit in place (PICNN's ACC1)."""
+    """Accuracy of the network run on from this layer with all units (PICNN's ACC1)."""
     return _accuracy_keeping(layer, probe, torch.ones_like(_own_units(layer, probe)))
 
 
@@ -265,13 +270,13 @@ def accuracy_all_units(layer: Layer, probe: Probe) -> float:
     limits=(0.0, 1.0),
 )
 def accuracy_own_units(layer: Layer, probe: Probe) -> float:
-    """Accuracy when an image passes only the units that belong to its class (PICNN's ACC2).
+    """Accuracy with only the units that belong to the image's class (PICNN's ACC2).
 
-    A unit belongs to the class of its highest mean response. The image's label chooses its units,
-    so this is no accuracy that a classifier could reach: silencing the other classes' units helps
-    any network. Read it beside ``accuracy_other_units``. The headline of its aspect, by the
-    evidence on its card: it tells plain from untrained and from rotated networks better than
-    selectivity and information of single units do.
+    A unit belongs to the class of its highest mean response. It uses the image's label, so it is
+    not the accuracy of a classifier: silencing the units of the other classes helps any network.
+    Read it together with ``accuracy_other_units``. The headline of its aspect, by the evidence on
+    its card: it tells plain networks from untrained and from rotated ones better than the
+    selectivity and the information of single units do.
     """
     return _accuracy_keeping(layer, probe, _own_units(layer, probe))
 
@@ -283,11 +288,11 @@ def accuracy_own_units(layer: Layer, probe: Probe) -> float:
     needs={"trunk"},
     title="accuracy, other units (ACC3)",
     limits=(0.0, 1.0),
-    breaks={"dose": "a network that answers at random scores as low as one of specific units"},
+    breaks={"dose": "a network with random answers scores as low as one with specific units"},
 )
 def accuracy_other_units(layer: Layer, probe: Probe) -> float:
-    """Accuracy when an image passes all units but those of its class (PICNN's ACC3).
+    """Accuracy without the units that belong to the image's class (PICNN's ACC3).
 
-    Low where a class's information stands in its own units alone. The label chooses the units.
+    Low if only the units of a class carry its information. It uses the image's label.
     """
     return _accuracy_keeping(layer, probe, ~_own_units(layer, probe))

@@ -1,8 +1,7 @@
-"""Does a unit stand for one concept? Its most active regions against exact concept masks.
+"""Semantics: does a unit stand for one concept? Its activation against exact concept masks.
 
-A unit's region is where its activation is among its highest 0.5 % (see metrics/maps.py). Masks
-are unpacked and counted in chunks of images; what is kept is a number
-for each unit and concept.
+A unit's region is where its activation is among its highest 0.5 % (see metrics/maps.py). Masks are
+unpacked and counted in chunks of images.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from torch import Tensor
 
 from legible.metrics.base import Layer, Probe, metric, remember
 from legible.metrics.maps import (
-    mask_counts,
     images_per_chunk,
+    mask_counts,
     peaks,
-    pixels_per_position,
     pixel_thresholds,
+    pixels_per_position,
     thresholds,
     upsample,
 )
 from legible.metrics.network import Concepts
 from legible.metrics.relevance import midranks
 
-#: Registers a metric of this aspect.
+#: Registers a metric of the aspect semantics.
 semantic = partial(
     metric,
     aspect="semantics",
@@ -36,13 +35,13 @@ semantic = partial(
     limits=(0.0, 1.0),
 )
 
-#: A unit detects a concept from this dataset-wide IoU on (NetDissect).
+#: Dataset-wide IoU from which on a unit detects a concept (NetDissect).
 DETECTS = 0.04
-#: A region shows a part in an image when their IoU is above this (ICNN).
-SHOWS = 0.2
-#: Images whose peaks concept purity looks at.
+#: IoU above which a region matches a part in an image (ICNN).
+MATCHES = 0.2
+#: Images with a unit's highest peaks, for concept purity.
 TOP = 10
-#: Images that a concept has to be in for its area under the curve to mean something.
+#: Fewest images with a concept for which its area under the curve is meaningful.
 FEWEST_IMAGES = 10
 
 
@@ -54,9 +53,9 @@ def dissect(
 ) -> Float[Tensor, "units concepts"]:
     """IoU of every unit with every concept, regions upsampled bilinearly to the masks' size.
 
-    Intersections are counted over all images, a unit's area over the images that show a concept
-    of the same category. ``lite``: as NetDissect-Lite's code, see `netdissect_iou_lite`. NaN for
-    a concept in no image and for dead units.
+    Intersections are counted over all images, a unit's area over the images that contain a concept
+    of the same category. ``lite``: like NetDissect-Lite's code, see `netdissect_iou_lite`. NaN for
+    dead units and for concepts in no image.
     """
     key = ("overlap", concepts, lite)
     return remember(layer, key, lambda: _dissect(layer, concepts, lite))
@@ -70,15 +69,15 @@ def _dissect(layer: Layer, concepts: Concepts, lite: bool) -> Float[Tensor, "uni
     inter, area = (layer.activation.new_zeros(shape, dtype=torch.float64) for _ in range(2))
     covered = area.new_zeros(shape[1])
     least = thresholds(layer) if lite else pixel_thresholds(layer, size)
-    least = (least * (1 - 1e-6))[:, None, None]  # equal values, upsampled, differ by rounding
+    least = (least * (1 - 1e-6))[:, None, None]  # equal values differ by rounding after upsampling
     for rows, a in layer.chunks(images_per_chunk(sum(shape) * size[0] * size[1])):
         region = upsample(a, size).ge_(least).flatten(2)  # 0 or 1
         masks = _with_categories(concepts.masks(rows), kind, len(kinds)).flatten(2)
         counts = region @ masks.mT.to(a.dtype)
-        seen = (counts > 0 if lite else masks.any(2)[:, None]).double()
+        counted = (counts > 0 if lite else masks.any(2)[:, None]).double()
         inter += counts.sum(0)
         covered += masks.sum((0, 2))
-        area += (region.sum(2, dtype=torch.float64)[..., None] * seen).sum(0)
+        area += (region.sum(2, dtype=torch.float64)[..., None] * counted).sum(0)
     area = area[:, kind + len(concepts)]  # from the categories' columns
     inter, covered = inter[:, : len(concepts)], covered[: len(concepts)]
     iou = inter / (area + covered - inter)
@@ -88,20 +87,20 @@ def _dissect(layer: Layer, concepts: Concepts, lite: bool) -> Float[Tensor, "uni
 def _with_categories(
     masks: Bool[Tensor, "images concepts height width"], kind: Int[Tensor, "concepts"], kinds: int
 ) -> Bool[Tensor, "images both height width"]:
-    """The masks, and after them a mask for each category: the union of its concepts'."""
+    """The masks, and then for each category the union of its concepts' masks."""
     unions = [masks[:, kind == k].any(1, keepdim=True) for k in range(kinds)]
     return torch.cat([masks, *unions], dim=1)
 
 
 def masks_of(probe: Probe) -> Concepts:
-    """The probe's concept masks; raises ValueError where it has none."""
+    """The probe's concept masks. Raises ValueError if it has none."""
     if probe.concepts is None:
-        raise ValueError("metrics of semantics need concept masks")
+        raise ValueError("metrics of semantics need a probe with concept masks")
     return probe.concepts
 
 
 def largest(table: Float[Tensor, "units concepts"]) -> Float[Tensor, "units"]:
-    """The largest of non-negative values over concepts; NaN where none is defined."""
+    """The largest of non-negative values over concepts; NaN if none is defined."""
     value = table.nan_to_num(-1.0).amax(1)
     return value.masked_fill(value < 0, float("nan"))
 
@@ -109,7 +108,7 @@ def largest(table: Float[Tensor, "units concepts"]) -> Float[Tensor, "units"]:
 def best_concepts(
     layer: Layer, probe: Probe
 ) -> tuple[Float[Tensor, "units"], Int[Tensor, "units"]]:
-    """Each unit's highest NetDissect IoU and the index of that concept (NaN and -1: none)."""
+    """Each unit's highest NetDissect IoU, and the index of that concept; NaN and -1 without one."""
     value, concept = dissect(layer, masks_of(probe)).nan_to_num(-1.0).max(1)
     undefined = value < 0
     return value.masked_fill(undefined, float("nan")), concept.masked_fill(undefined, -1)
@@ -119,47 +118,47 @@ def best_concepts(
 def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Dataset-wide IoU of a unit's regions with the concept that they match best (NetDissect).
 
-    Regions hold the highest 0.5 % of pixels of the unit's map, bilinearly upsampled (the threshold
-    over pixels, as in the authors' later code `dissect`); IoU = intersection / (unit's area in
-    images that show the concept's category + concept's area - intersection).
-    Its ceiling is the oracle's value, well below 1 on coarse maps. A dead unit is undefined.
-    As all that looks at a unit's highest regions it does not tell a network on kanji from the same
-    one with its units rotated (see `concept_auc`), so it is no headline.
+    Regions are the highest 0.5 % of pixels of the unit's map, bilinearly upsampled (thresholded
+    over pixels, as in the authors' later code `dissect`). IoU = intersection / (unit's area in
+    images that contain the concept's category + concept's area - intersection). Its ceiling is the
+    oracle's value, well below 1 on coarse maps. A dead unit is undefined. No headline: like all
+    metrics of a unit's highest regions, it does not tell a network on kanji from the same network
+    with rotated units (see `concept_auc`).
     """
     return best_concepts(layer, probe)[0]
 
 
 @semantic(per="unit", title="NetDissect IoU (Lite tally)")
 def netdissect_iou_lite(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """`netdissect_iou` as NetDissect-Lite's code has it.
+    """`netdissect_iou` as computed by NetDissect-Lite's code.
 
-    The threshold is taken over the map's cells, before upsampling, and a unit's area is counted
-    only in images where its region overlaps the concept's category. Upsampling lowers peaks, so
-    the regions are smaller than 0.5 %; those of a unit that saturates shrink to its plateaus.
+    The threshold is over the map's positions, before upsampling, and a unit's area is counted only
+    in images where its region overlaps the concept's category. Upsampling lowers peaks, so regions
+    are smaller than 0.5 %; those of a saturated unit shrink to its plateaus.
     """
     return largest(dissect(layer, masks_of(probe), lite=True))
 
 
 def _detected(layer: Layer, probe: Probe) -> Int[Tensor, "detectors"]:
-    """Best concept of every unit that detects one."""
+    """The best concept of each unit that detects a concept."""
     value, concept = best_concepts(layer, probe)
     return concept[value >= DETECTS]
 
 
 @semantic(per="layer", title="unique detectors", limits=(0.0, float("inf")))
 def unique_detectors(layer: Layer, probe: Probe) -> float:
-    """Number of distinct best concepts among units whose NetDissect IoU is at least 0.04.
+    """Number of different best concepts of the units whose NetDissect IoU is at least 0.04.
 
-    Undefined where every unit is.
+    Undefined if all units are dead.
     """
     return float("nan") if layer.dead.all() else float(len(_detected(layer, probe).unique()))
 
 
 @semantic(per="layer", title="detectors", limits=(0.0, float("inf")))
 def detectors(layer: Layer, probe: Probe) -> float:
-    """Number of units whose NetDissect IoU with some concept is at least 0.04.
+    """Number of units whose NetDissect IoU with a concept is at least 0.04.
 
-    Undefined where every unit is.
+    Undefined if all units are dead.
     """
     return float("nan") if layer.dead.all() else float(len(_detected(layer, probe)))
 
@@ -168,10 +167,10 @@ def detectors(layer: Layer, probe: Probe) -> float:
 
 
 def part_shares(layer: Layer, concepts: Concepts) -> Float[Tensor, "units concepts"]:
-    """Share of the images that have a concept in which a unit's region shows it: IoU above 0.2.
+    """Share of the images with a concept in which a unit's region matches it: IoU above 0.2.
 
-    Regions are the valid cells themselves, each as large as nearest-neighbour upsampling makes
-    it. NaN for a concept in no image and for dead units.
+    Regions consist of whole positions, as in nearest-neighbour upsampling. NaN for dead units and
+    for concepts in no image.
     """
     return remember(layer, ("parts", concepts), lambda: _part_shares(layer, concepts))
 
@@ -182,26 +181,26 @@ def _part_shares(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     blank = torch.ones(1, 1, *image, dtype=torch.bool, device=concepts.packed.device)
     pixels = pixels_per_position(blank, map_size)[0, 0]
     least = thresholds(layer)[:, None]
-    shown = layer.activation.new_zeros(layer.units, len(concepts), dtype=torch.float64)
-    having = shown.new_zeros(len(concepts))
+    matches = layer.activation.new_zeros(layer.units, len(concepts), dtype=torch.float64)
+    images = matches.new_zeros(len(concepts))
     for rows, inside in mask_counts(concepts, map_size):
         region = (layer.activation[rows].clamp(min=0).flatten(2) >= least).float()
         inter, part = region @ inside.mT, inside.sum(2)
         union = (region @ pixels)[..., None] + part[:, None] - inter
-        shown += (inter > SHOWS * union).sum(0)
-        having += (part > 0).sum(0)
-    return (shown / having).masked_fill(layer.dead[:, None], float("nan"))
+        matches += (inter > MATCHES * union).sum(0)
+        images += (part > 0).sum(0)
+    return (matches / images).masked_fill(layer.dead[:, None], float("nan"))
 
 
 @semantic(per="unit", title="part interpretability")
 def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """How often a unit's region shows the concept that it shows most often (ICNN).
+    """How often a unit's region matches the concept that it matches most often (ICNN).
 
-    Share of the images that have the concept in which the IoU of region and mask exceeds 0.2; the
-    largest over concepts. Regions are the cells among the unit's highest 0.5 % over all images,
-    scaled up as they are (the paper leaves the radius of its receptive fields open). A unit
-    whose concept is common cannot cover it with 0.5 %; the oracle's value says what can be had.
-    A dead unit is undefined.
+    Share of the images with the concept in which the IoU of region and mask exceeds 0.2; the
+    largest over concepts. Regions are the unit's highest 0.5 % of positions over all images, with
+    the size of a position (the paper does not give the radius of its receptive fields). A region of
+    0.5 % cannot cover a common concept; the oracle's value is the ceiling. A dead unit is
+    undefined.
     """
     return largest(part_shares(layer, masks_of(probe)))
 
@@ -210,21 +209,22 @@ def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
 
 def concepts_at(
-    cell: Int[Tensor, "images units"], map_size: tuple[int, int], concepts: Concepts
+    position: Int[Tensor, "images units"], map_size: tuple[int, int], concepts: Concepts
 ) -> Bool[Tensor, "images units concepts"]:
-    """Whether the cell at that position holds a pixel of each concept."""
-    hit = torch.zeros(*cell.shape, len(concepts), dtype=torch.bool, device=cell.device)
+    """Whether a position of each image and unit contains a pixel of each concept."""
+    hit = torch.zeros(*position.shape, len(concepts), dtype=torch.bool, device=position.device)
     for rows, counts in mask_counts(concepts, map_size):
-        hit[rows] = (counts > 0).mT.gather(1, cell[rows, :, None].expand(-1, -1, len(concepts)))
+        index = position[rows, :, None].expand(-1, -1, len(concepts))
+        hit[rows] = (counts > 0).mT.gather(1, index)
     return hit
 
 
 def purity(
     peak: Float[Tensor, "images units"], hit: Bool[Tensor, "images units concepts"]
 ) -> Float[Tensor, "units"]:
-    """Share of each unit's ten highest peaks that hit the concept that they hit most often.
+    """Share of each unit's ten highest peaks that hit the concept which they hit most often.
 
-    An image in which the unit is silent hits nothing.
+    In an image in which the unit is silent, it hits no concept.
     """
     value, order = peak.sort(dim=0, descending=True, stable=True)
     index = order[:TOP, :, None].expand(-1, -1, hit.shape[2])
@@ -232,26 +232,26 @@ def purity(
 
 
 def purity_anywhere(layer: Layer, probe: Probe) -> float:
-    """`concept_purity` of 64 units whose peaks, of random height, lie anywhere on the map."""
+    """`concept_purity` of 64 units with peaks of random height at random positions."""
     map_size = (layer.activation.shape[2], layer.activation.shape[3])
     generator = probe.generator("concept purity")
     shape = (len(probe.labels), 64)
     peak = torch.rand(shape, generator=generator).to(probe.labels.device)
-    cell = torch.randint(map_size[0] * map_size[1], shape, generator=generator).to(peak.device)
-    return purity(peak, concepts_at(cell, map_size, masks_of(probe))).mean().item()
+    position = torch.randint(map_size[0] * map_size[1], shape, generator=generator).to(peak.device)
+    return purity(peak, concepts_at(position, map_size, masks_of(probe))).mean().item()
 
 
 @semantic(per="unit", null=purity_anywhere, title="concept purity")
 def concept_purity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """Share of a unit's ten highest-peaking images whose peak lies in one and the same concept.
+    """Share of a unit's ten highest peaks, one for each image, that lie in one concept.
 
-    The concept that it lies in most often; a peak lies in a concept when its cell holds a pixel
-    of it. [ours, after PIP-Net's purity of the top ten patches.] Common and large concepts are
-    hit by chance, which the null shows. A dead unit is undefined.
+    It is the concept in which most of them lie; a peak lies in a concept if its position contains
+    a pixel of it. [ours, after PIP-Net's purity of the top ten patches.] Common and large concepts
+    are hit by chance; the null is that chance. A dead unit is undefined.
     """
     map_size = (layer.activation.shape[2], layer.activation.shape[3])
-    peak, cell = peaks(layer)
-    values = purity(peak, concepts_at(cell, map_size, masks_of(probe)))
+    peak, position = peaks(layer)
+    values = purity(peak, concepts_at(position, map_size, masks_of(probe)))
     return values.masked_fill(layer.dead, float("nan"))
 
 
@@ -259,36 +259,36 @@ def concept_purity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
 
 def concept_aucs(layer: Layer, concepts: Concepts) -> Float[Tensor, "units concepts"]:
-    """Area under the ROC curve of every unit for every concept, over all cells of all images.
+    """Area under the ROC curve of every unit for every concept, over positions of all images.
 
-    A cell shows a concept when it holds a pixel of it. NaN for a concept in fewer than ten images
-    or in every cell, and for dead units.
+    A position contains a concept if it contains a pixel of it. NaN for dead units, and for concepts
+    in fewer than ten images or at every position.
     """
     images, units, *map_size = layer.activation.shape
     chunks = layer.activation.split(images_per_chunk(layer.activation[:, 0].numel()), dim=1)
     ranks = torch.cat([midranks(a.clamp(min=0).movedim(1, 0).flatten(1)) for a in chunks])
     ranks = ranks.unflatten(1, (images, -1))
     total = ranks.new_zeros(units, len(concepts), dtype=torch.float64)
-    positive, having = total.new_zeros(len(concepts)), total.new_zeros(len(concepts))
+    positive, containing = total.new_zeros(len(concepts)), total.new_zeros(len(concepts))
     for rows, counts in mask_counts(concepts, (map_size[0], map_size[1])):
-        shown = (counts > 0).double()
-        total += ranks[:, rows].double().flatten(1) @ shown.movedim(1, 2).flatten(0, 1)
-        positive += shown.sum((0, 2))
-        having += shown.any(2).sum(0)
+        contains = (counts > 0).double()
+        total += ranks[:, rows].double().flatten(1) @ contains.movedim(1, 2).flatten(0, 1)
+        positive += contains.sum((0, 2))
+        containing += contains.any(2).sum(0)
     negative = ranks[0].numel() - positive
     area = (total - positive * (positive + 1) / 2) / (positive * negative)
-    unknown = (having < FEWEST_IMAGES) | (negative == 0)
-    return area.masked_fill(unknown | layer.dead[:, None], float("nan"))
+    undefined = (containing < FEWEST_IMAGES) | (negative == 0)
+    return area.masked_fill(undefined | layer.dead[:, None], float("nan"))
 
 
 @semantic(per="unit", headline=True, null=0.5, title="concept AUC")
 def concept_auc(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """How well a unit's activation at a place tells whether its concept is there: area under ROC.
+    """How well a unit's activation at a position predicts its concept there: area under ROC.
 
-    Over all cells of all images (INVERT, Bykov et al. 2023, ranks whole images); ties count half;
-    the largest over concepts that are in at least ten images, so that chance lies a little above
-    0.5. A dead unit is undefined. The headline of its aspect: a unit's highest 0.5 % shows what
-    it responds to most, which rotating the units leaves nearly as it is; the area counts all
-    that it responds to. Chosen for that on other networks than its card's (seeds 8 to 15).
+    Over all positions of all images (INVERT, Bykov et al. 2023, ranks whole images); ties count
+    half. The largest over concepts in at least ten images, so chance is a little above 0.5. A dead
+    unit is undefined. The headline of its aspect: the area counts everything that a unit responds
+    to, while its highest 0.5 % only show what it responds to most, which hardly changes if units
+    are rotated. Chosen for that reason on other networks than its card's (seeds 8 to 15).
     """
     return largest(concept_aucs(layer, masks_of(probe)))

@@ -1,12 +1,12 @@
-"""Which units respond alike: signatures, their correlation, neighbourhoods, effective rank.
+"""Similarity of units: signatures, their correlation, neighbourhoods, effective rank.
 
-A unit's signature is the vector of its responses over all images and positions, centred and of
-unit norm, so that the scalar product of two signatures is Pearson's correlation. A unit without a
-direction (dead, constant, not finite) has the zero signature: it correlates with nothing, itself
-included, and a correlation matrix says by its diagonal (1 or 0) which units are live.
+A unit's signature is the vector of its responses over all images and positions, centred and with
+unit norm, so the scalar product of two signatures is Pearson's correlation. A unit without a
+direction (dead, constant or not finite) has a zero signature: its correlation with every unit,
+itself included, is 0. So the diagonal of a correlation matrix (1 or 0) tells which units are live.
 
-`signatures`, `correlation`, `neighbours` and `effective_rank` are differentiable where that makes
-sense, synchronise nothing with the host, and are what the method `sync` is made of.
+`signatures`, `correlation`, `neighbours` and `effective_rank` are differentiable where possible,
+never wait for the device, and are also used by the method `sync`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from torch import Tensor
 
 from legible.metrics.probe import Layer, remember
 
-#: A unit that peaks below this is silent: its direction would be rounding noise, and the
-#: derivative of its signature, which grows as 1 / norm, would overflow.
+#: A unit with a smaller peak is silent: its direction would be rounding noise, and the derivative
+#: of its signature, which grows like 1 / norm, would overflow.
 SILENT = 1e-12
-#: Variance over mean square below which a unit counts as constant (float32 rounding is 1e-14).
+#: A unit with a smaller variance / mean square is constant (float32 rounding gives 1e-14).
 CONSTANT = 1e-10
 
 
 def signatures(
     activation: Float[Tensor, "images units *map"],
 ) -> Float[Tensor, "units samples"]:
-    """Each unit's responses over images and positions, centred, of unit norm, in float32.
+    """Each unit's responses over images and positions, centred and with unit norm, in float32.
 
     Invariant to a unit's scale and offset. Zero, with zero gradient, for a unit that is dead,
     constant or not finite.
@@ -37,8 +37,8 @@ def signatures(
     responses = activation.float().movedim(1, 0).flatten(1)
     peak = responses.detach().abs().amax(1, keepdim=True)
     usable = peak.isfinite() & (peak > SILENT)
-    # dividing by a constant changes neither the signature nor its gradient, but no square of a
-    # tiny response underflows; both `where`s are needed to keep NaN out of the gradient
+    # dividing by a constant changes neither the signature nor its gradient, but squares of tiny
+    # responses do not underflow; without both `where`s the gradient could be NaN
     scaled = torch.where(usable, responses, 0.0) / torch.where(usable, peak, 1.0)
     centred = scaled - scaled.mean(1, keepdim=True)
     power = centred.square().sum(1, keepdim=True)
@@ -56,15 +56,15 @@ def correlation(activation: Float[Tensor, "images units *map"]) -> Float[Tensor,
 
 
 def live_units(correlation: Float[Tensor, "units units"]) -> Bool[Tensor, "units"]:
-    """Units that have a direction, read from the diagonal of a correlation matrix."""
+    """Whether each unit is live, that is, has a direction; from the diagonal of a correlation."""
     return correlation.detach().diagonal() > 0.5
 
 
 def effective_rank(correlation: Float[Tensor, "units units"]) -> Float[Tensor, ""]:
     """exp of the entropy of the normalised eigenvalues of a correlation matrix (differentiable).
 
-    From 1 (all live units are copies, or mirror images, of one) to the number of live units (all
-    uncorrelated); NaN without a live unit. Source: Roy and Vetterli, "The effective rank", 2007.
+    From 1 (all live units are copies or mirror images of one) to the number of live units (all
+    uncorrelated); NaN without any live unit. Source: Roy and Vetterli, "The effective rank", 2007.
     """
     eigenvalues = torch.linalg.eigvalsh(correlation).clamp(min=0)
     share = eigenvalues / eigenvalues.sum()
@@ -79,32 +79,32 @@ def distances(correlation: Float[Tensor, "units units"]) -> Float[Tensor, "units
 def neighbours(
     correlation: Float[Tensor, "units units"], k: int = 3
 ) -> Bool[Tensor, "units units"]:
-    """Which live units are near each other, as signatures: symmetric, without self; no gradient.
+    """Whether two live units are neighbours: symmetric, False on the diagonal, without gradient.
 
-    Near means within the mean distance of live units to their k nearest (fewer where there are
-    fewer), so a unit has k neighbours on average, roughly, and one in the open none.
-    Source: the first radius that Shao's synchronization clustering tries.
+    Neighbours are within the mean distance of live units to their k nearest units (or to all, if
+    there are fewer). So a unit has about k neighbours on average, and an isolated one has none.
+    Source: the first radius in Shao's synchronization clustering.
     """
     distance = distances(correlation.detach())
     pairs = _live_pairs(correlation)
     nearest = torch.where(pairs, distance, torch.inf).topk(min(k, len(pairs) - 1), 1, largest=False)
-    there = nearest.values.isfinite()
-    radius = torch.where(there, nearest.values, 0.0).sum() / there.sum()
+    finite = nearest.values.isfinite()
+    radius = torch.where(finite, nearest.values, 0.0).sum() / finite.sum()
     rounding = 4 * torch.finfo(distance.dtype).eps ** 0.5  # of the distance of two copies
     return pairs & (distance <= radius + rounding)
 
 
 def _live_pairs(correlation: Float[Tensor, "units units"]) -> Bool[Tensor, "units units"]:
-    """Pairs of two different live units."""
+    """Whether two units are different and both live."""
     live = live_units(correlation)
     itself = torch.eye(len(live), dtype=torch.bool, device=live.device)
     return live[:, None] & live & ~itself
 
 
 def layer_correlation(layer: Layer, chunk: int = 256) -> Float[Tensor, "units units"]:
-    """`correlation` of a probed layer's max(activation, 0), streamed over images, in float64.
+    """`correlation` of a layer's max(activation, 0), in float64.
 
-    Two passes (means, then centred products) over chunks of images, remembered on the layer.
+    Two passes over chunks of images (means, then centred products); computed once for each layer.
     """
     return remember(layer, "correlation", lambda: _streamed(layer, chunk))
 

@@ -1,4 +1,4 @@
-"""How sparse can the network be? Accuracy after pruning its weights, and how many it uses."""
+"""Sparsity: accuracy after pruning weights, and the share of weights and units in use."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from legible.metrics.network import NetworkLike
 from legible.metrics.wiring import unit_of_input
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
-TOLERATED = 0.01  # loss of accuracy that counts as none
-EFFECTIVE = 1e-2  # of the layer's largest weight
+TOLERANCE = 0.01  # a smaller loss of accuracy counts as none
+EFFECTIVE = 1e-2  # smallest effective weight, as a share of the layer's largest
 NAN = float("nan")
 
-_SCALE = {"scale": "reads the size of weights, which is its subject"}
-_FREE = {**_SCALE, "dose": "a network that knows little has little to lose: read it with accuracy"}
+_SCALE = {"scale": "it is about the size of weights"}
+_FREE = {
+    **_SCALE,
+    "dose": "a network with low accuracy has little to lose: read it together with accuracy",
+}
 _efficiency = partial(metric, aspect="efficiency", breaks=_SCALE)
 Which = Literal["dense", "all"]
 
@@ -34,11 +37,10 @@ def pruning_curve(
 ) -> Float[Tensor, "sparsities"]:
     """Accuracy with the smallest 0, 50, 70, 80, 90, 95 and 98 % of the weights set to zero.
 
-    Weights of linear ("dense") or also of convolutional layers ("all") are ranked by magnitude
-    together; biases and norms stay. On a copy: the network is left as it is. NaN where a logit
-    is not finite, and everywhere without such weights.
+    The weights of all linear layers ("dense"), or of all linear and convolutional layers ("all"),
+    are ranked by magnitude; biases and norms are not pruned. The network itself is not changed.
+    NaN if a logit is not finite, or without such weights.
     """
-
     return remember(probe, ("pruning", which), lambda: _curve(network, probe, which, chunk))
 
 
@@ -48,7 +50,7 @@ def _curve(network: NetworkLike, probe: Probe, which: Which, chunk: int) -> Tens
     if not weights or not len(probe.labels):
         return torch.full((1 + len(SPARSITIES),), NAN)
     order = torch.cat([weight.flatten() for weight in weights]).abs().argsort(stable=True)
-    run, inputs = _way_on(pruned, probe, which)
+    run, inputs = _forward(pruned, probe, which)
     accuracies = [_accuracy([probe.logits], probe)]
     for sparsity in SPARSITIES:
         gone = torch.zeros_like(order, dtype=torch.bool)
@@ -73,19 +75,21 @@ def _accuracy(logits: list[Tensor], probe: Probe) -> float:
     return float((answers.argmax(1) == probe.labels).double().mean())
 
 
-def _way_on(
+def _forward(
     network: NetworkLike, probe: Probe, which: Which
 ) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """How logits are computed, and from what: the images, or, for dense weights, the activation
-    of a probed layer that no dense weight comes before."""
+    """The function that computes logits, and its inputs.
+
+    The inputs are the images or, for dense weights, the activation of a layer before all of them.
+    """
     for name, layer in probe.layers.items() if which == "dense" else ():
-        if _untouched(network, layer, probe):
+        if _before_dense(network, layer, probe):
             return partial(network.continue_from, name), layer.activation
     return lambda images: network(images).logits, probe.images
 
 
-def _untouched(network: NetworkLike, layer: Layer, probe: Probe) -> bool:
-    """Whether a layer stays as it is without any dense weight, tried on a few images."""
+def _before_dense(network: NetworkLike, layer: Layer, probe: Probe) -> bool:
+    """Whether a layer is before all dense weights: on a few images it is the same without them."""
     without = copy.deepcopy(network)
     for dense in _layers(without, "dense"):
         dense.weight.data.zero_()
@@ -102,11 +106,11 @@ def _area(curve: Float[Tensor, "sparsities"]) -> float:
 def _free(curve: Float[Tensor, "sparsities"], probe: Probe) -> float:
     if curve[0].isnan():
         return NAN
-    commonest = float(torch.bincount(probe.labels).max()) / len(probe.labels)
-    if curve[0] <= commonest + TOLERATED:
+    most_frequent = float(torch.bincount(probe.labels).max()) / len(probe.labels)
+    if curve[0] <= most_frequent + TOLERANCE:
         return NAN
-    kept = (curve[1:] >= curve[0] - TOLERATED - 1e-9).cumprod(0)
-    return (0.0, *SPARSITIES)[int(kept.sum())]
+    within = (curve[1:] >= curve[0] - TOLERANCE - 1e-9).cumprod(0)
+    return (0.0, *SPARSITIES)[int(within.sum())]
 
 
 @_efficiency(
@@ -116,8 +120,8 @@ def _free(curve: Float[Tensor, "sparsities"], probe: Probe) -> float:
 def pruned_accuracy_dense(network: NetworkLike, probe: Probe) -> Float[Tensor, "sparsities"]:
     """Accuracy with the smallest 50, 70, 80, 90, 95, 98 % of linear layers' weights at zero.
 
-    Global magnitude pruning, without training on. Not invariant to the scale of a unit against
-    its outgoing weights: magnitude is what is pruned by.
+    Global magnitude pruning, without further training. It depends on magnitudes, so it is not
+    invariant to scaling a unit against its outgoing weights.
     """
     return pruning_curve(network, probe, "dense")[1:]
 
@@ -127,7 +131,10 @@ def pruned_accuracy_dense(network: NetworkLike, probe: Probe) -> Float[Tensor, "
     limits=(0.0, 1.0),
 )  # fmt: skip
 def pruned_accuracy(network: NetworkLike, probe: Probe) -> Float[Tensor, "sparsities"]:
-    """The same for linear and convolutional layers' weights together."""
+    """Accuracy with the smallest 50, 70, 80, 90, 95, 98 % of all layers' weights at zero.
+
+    Like `pruned_accuracy_dense`, for linear and convolutional layers together.
+    """
     return pruning_curve(network, probe, "all")[1:]
 
 
@@ -147,8 +154,9 @@ def pruning_area_dense(network: NetworkLike, probe: Probe) -> float:
 def pruning_area(network: NetworkLike, probe: Probe) -> float:
     """Mean accuracy over sparsities from 50 to 98 % of all layers' weights (trapezoids).
 
-    The headline of its aspect: it means the same on every backbone (some have one small linear
-    layer), has no threshold, and a network that never learnt gains nothing by losing nothing.
+    The headline of its aspect: it has the same meaning on every backbone (some have only one small
+    linear layer), needs no threshold, and does not reward an untrained network, which has no
+    accuracy to lose.
     """
     return _area(pruning_curve(network, probe, "all"))
 
@@ -158,9 +166,10 @@ def pruning_area(network: NetworkLike, probe: Probe) -> float:
     limits=(0.0, 1.0), breaks=_FREE,
 )  # fmt: skip
 def free_sparsity_dense(network: NetworkLike, probe: Probe) -> float:
-    """Largest of the sparsities of linear layers up to which accuracy falls by a point at most.
+    """Largest sparsity of linear layers that costs at most one point of accuracy.
 
-    0 where already 50 % costs more; undefined for a network no better than the commonest class.
+    At smaller sparsities the loss must be as small. 0 if 50 % costs more. Undefined for a network
+    that is not better than always answering the most frequent class.
     """
     return _free(pruning_curve(network, probe, "dense"), probe)
 
@@ -170,24 +179,29 @@ def free_sparsity_dense(network: NetworkLike, probe: Probe) -> float:
     limits=(0.0, 1.0), breaks=_FREE,
 )  # fmt: skip
 def free_sparsity(network: NetworkLike, probe: Probe) -> float:
-    """The same for linear and convolutional layers' weights together."""
+    """Largest sparsity of all layers that costs at most one point of accuracy.
+
+    Like `free_sparsity_dense`, for linear and convolutional layers together.
+    """
     return _free(pruning_curve(network, probe, "all"), probe)
 
 
-# ----------------------------------------------------------------- what is used
+# ----------------------------------------------------------------- effective units and weights
 
 
 @torch.no_grad()
 def _large(layer: Layer, probe: Probe) -> tuple[Bool[Tensor, "units"], float]:
-    """Which units have a weight above 1 % of the layer's largest; the share of such weights."""
+    """Whether each unit has a weight above 1 % of the layer's largest, and the weights' share."""
     edges = [e for e in probe.network.taps[layer.name].outgoing if e.weight is not None]
-    sizes = [(e.weight.weight.abs(), unit_of_input(layer, e)) for e in edges if e.weight is not None]
+    sizes = [
+        (e.weight.weight.abs(), unit_of_input(layer, e)) for e in edges if e.weight is not None
+    ]
     floor = EFFECTIVE * max(float(size.max()) for size, _ in sizes)
-    used = torch.zeros(layer.units, dtype=torch.bool, device=layer.activation.device)
+    effective = torch.zeros(layer.units, dtype=torch.bool, device=layer.activation.device)
     for size, behind in sizes:
-        used[behind[(size > floor).movedim(1, 0).flatten(1).any(1)]] = True
+        effective[behind[(size > floor).movedim(1, 0).flatten(1).any(1)]] = True
     large = sum(int((size > floor).sum()) for size, _ in sizes)
-    return used, large / sum(size.numel() for size, _ in sizes)
+    return effective, large / sum(size.numel() for size, _ in sizes)
 
 
 @_efficiency(
@@ -195,7 +209,7 @@ def _large(layer: Layer, probe: Probe) -> tuple[Bool[Tensor, "units"], float]:
     limits=(0.0, 1.0),
 )  # fmt: skip
 def effective_units(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """1 for a unit with some |outgoing weight| above 1 % of the layer's largest, else 0."""
+    """1 for a unit with an |outgoing weight| above 1 % of the layer's largest, else 0."""
     return _large(layer, probe)[0].double()
 
 
@@ -203,5 +217,5 @@ def effective_units(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     better="neither", per="layer", needs={"weights"}, limits=(0.0, 1.0)
 )  # fmt: skip
 def effective_weights(layer: Layer, probe: Probe) -> float:
-    """Share of a layer's outgoing weights whose size is above 1 % of the largest."""
+    """Share of a layer's outgoing weights whose absolute value is above 1 % of the largest."""
     return _large(layer, probe)[1]

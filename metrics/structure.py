@@ -1,8 +1,8 @@
-"""Do the units form modules? Modularity, within against between, order, coverage, rank, n-cut.
+"""Structure: do the units form modules?
 
-Units are the nodes, correlations of their responses on the probe the edges. Modules come from
-`metrics.modules.modules`, the same for every method, or are those that the method itself claims.
-Effective rank stands beside the others, because copies of a unit inflate all of them.
+Units are nodes, and the correlations of their responses on the probe are edges. Modules are
+extracted in the same way for all methods (metrics/modules.py), or are those that the method itself
+claims. Copies of a unit increase all of these metrics, so read them together with effective rank.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from legible.metrics.modules import (
 from legible.metrics.similarity import distances, layer_correlation, live_units, neighbours
 from legible.metrics.similarity import effective_rank as rank_of
 
-SHUFFLES = 20  # of a graph, each with its modules extracted anew
-PERMUTATIONS = 100  # of the units over given modules
+SHUFFLES = 20  # shuffled graphs, each with modules extracted from it
+PERMUTATIONS = 100  # of the units over fixed modules
 
 NAN = float("nan")
 
 
 def z_score(value: Float[Tensor, ""], null: Float[Tensor, "draws"]) -> float:
-    """(value - mean) / standard deviation of the draws; NaN where they do not vary."""
+    """(value - mean) / standard deviation of the draws; NaN if they do not vary."""
     spread = null.std()
     return float((value - null.mean()) / spread) if len(null) > 1 and spread > 1e-9 else NAN
 
@@ -45,8 +45,9 @@ def z_score(value: Float[Tensor, ""], null: Float[Tensor, "draws"]) -> float:
 def modularity(layer: Layer, probe: Probe) -> float:
     """Newman's Q of the layer's modules on the graph of the units, weights max(rho, 0).
 
-    0 for one module or chance. It grows with the number of modules and where few correlations
-    are positive, so read it with `modularity_excess`. Undefined without a positive correlation.
+    0 for a single module or by chance. It is larger with more modules and with fewer positive
+    correlations, so read it together with `modularity_excess`. Undefined without any positive
+    correlation.
     """
     return float(newman_modularity(graph(layer_correlation(layer)), layer_modules(layer)))
 
@@ -56,12 +57,12 @@ def modularity(layer: Layer, probe: Probe) -> float:
     title="modularity Q above shuffled weights", limits=(-1.0, 1.0),
 )  # fmt: skip
 def modularity_excess(layer: Layer, probe: Probe) -> float:
-    """Q less its mean over 20 graphs with the same correlations shuffled over the pairs of units.
+    """Modularity Q minus its mean over 20 graphs with the correlations shuffled over unit pairs.
 
-    The modules are extracted anew from each shuffled graph, so the null, too, gets the partition
-    that suits it. Shuffling keeps the weights, not the units' degrees. The headline of its
-    aspect: unlike Q it is near 0 for independent units, and unlike z (`modularity_z`), which
-    divides by a spread that is small and itself uncertain, it falls steadily as modules dissolve.
+    Modules are extracted from each shuffled graph, so the null has the best partition too.
+    Shuffling preserves the weights but not the units' degrees. The headline of its aspect: unlike
+    Q it is near 0 for independent units; and unlike `modularity_z`, which divides by a small and
+    uncertain deviation, it falls steadily when modules dissolve.
     """
     return modularity(layer, probe) - float(_shuffled_modularity(layer, probe).mean())
 
@@ -69,13 +70,13 @@ def modularity_excess(layer: Layer, probe: Probe) -> float:
 @metric(
     aspect="structure", better="higher", per="layer", null=0.0,
     title="modularity Q, z against shuffled weights",
-    breaks={"dose": "the spread it divides by shrinks faster than Q at first"},
+    breaks={"dose": "at first the deviation by which it divides falls faster than Q"},
 )  # fmt: skip
 def modularity_z(layer: Layer, probe: Probe) -> float:
-    """(Q - mean) / standard deviation of Q over the same shuffled graphs.
+    """Modularity Q as a z score: (Q - mean) / standard deviation over 20 shuffled graphs.
 
-    Above 2 or so the modules are no accident; how far above says little, since the spread is tiny
-    where all units share a response.
+    Values above about 2 are not by chance. How far above 2 has little meaning, because the
+    deviation is tiny if all units have a common response.
     """
     value = newman_modularity(graph(layer_correlation(layer)), layer_modules(layer))
     return z_score(value, _shuffled_modularity(layer, probe))
@@ -95,18 +96,18 @@ def _shuffled_modularity(layer: Layer, probe: Probe) -> Float[Tensor, "draws"]:
 def shuffled(
     correlation: Float[Tensor, "units units"], generator: torch.Generator
 ) -> Float[Tensor, "live live"]:
-    """The live units' correlations, dealt anew to the pairs of units.
+    """The live units' correlations, assigned to pairs of units at random.
 
-    They are sorted before they are dealt, so the order of the units does not matter.
+    They are sorted first, so the order of units does not matter.
     """
     live = live_units(correlation)
     rho = correlation[live][:, live]
     row, column = torch.triu_indices(len(rho), len(rho), 1, device=rho.device)
     values = rho[row, column].sort().values
-    dealt = torch.eye(len(rho), dtype=rho.dtype, device=rho.device)
+    result = torch.eye(len(rho), dtype=rho.dtype, device=rho.device)
     order = torch.randperm(len(values), generator=generator).to(rho.device)
-    dealt[row, column] = dealt[column, row] = values[order]
-    return dealt
+    result[row, column] = result[column, row] = values[order]
+    return result
 
 
 # ----------------------------------------------------------------- within and between modules
@@ -115,7 +116,7 @@ def shuffled(
 def within_share(
     similarity: Float[Tensor, "units units"], partitions: Int[Tensor, "draws units"]
 ) -> Float[Tensor, "draws"]:
-    """sum_k of the similarity inside module k over that from module k to all modules."""
+    """sum_k of similarity within module k / similarity between module k and all modules."""
     count = int(partitions.max()) + 1
     member = (partitions[..., None] == torch.arange(count, device=partitions.device)).to(similarity)
     reach = similarity @ member
@@ -129,14 +130,14 @@ def within_null(
     partition: Int[Tensor, "units"],
     generator: torch.Generator,
 ) -> Float[Tensor, "draws"]:
-    """`within_share` for 100 random deals of the assigned units to modules of the same sizes.
+    """`within_share` for 100 random assignments of units to modules of the same sizes.
 
-    Units are first put in order of their total similarity, so their numbering does not matter.
+    Units are first sorted by their total similarity, so their order does not matter.
     """
     order = similarity.sum(1).argsort()
     sizes = partition.sort().values
-    deals = torch.rand(PERMUTATIONS, len(order), generator=generator).argsort(1)
-    return within_share(similarity[order][:, order], sizes[deals.to(sizes.device)])
+    orders = torch.rand(PERMUTATIONS, len(order), generator=generator).argsort(1)
+    return within_share(similarity[order][:, order], sizes[orders.to(sizes.device)])
 
 
 def _within(
@@ -154,10 +155,10 @@ def _within(
 
 @metric(aspect="structure", better="higher", per="layer", null=1.0, title="within / between")
 def within_between(layer: Layer, probe: Probe) -> float:
-    """sum_k within_k / all_k on the similarity rho + 1 of assigned units (icCNN's ratio).
+    """icCNN's ratio: sum_k within_k / all_k, on the similarity rho + 1 of units in modules.
 
-    From 0 to the number of modules; 1 for uniform similarity. It grows with the number of
-    modules, so compare it only at equal numbers, or read `within_between_z`.
+    From 0 to the number of modules; 1 for uniform similarity. It is larger with more modules, so
+    compare it only for equal numbers of modules, or read `within_between_z`.
     """
     return _within(layer, layer_modules(layer), None)
 
@@ -167,10 +168,11 @@ def within_between(layer: Layer, probe: Probe) -> float:
     title="within / between, z against permuted units",
 )  # fmt: skip
 def within_between_z(layer: Layer, probe: Probe) -> float:
-    """`within_between` against 100 random deals of the units to modules of the same sizes.
+    """`within_between` as a z score: against 100 random assignments of units to modules.
 
-    The modules were chosen on the same correlations, so values above 0 are certain: it compares
-    networks, it does not test for modules. Undefined for a single module.
+    The random modules have the same sizes. The modules were extracted from the same correlations,
+    so values are always above 0: it compares networks, but does not test whether there are modules.
+    Undefined for a single module.
     """
     return _within(layer, layer_modules(layer), probe.generator("within"))
 
@@ -201,8 +203,11 @@ def claimed_within_between(layer: Layer, probe: Probe) -> float:
     title="within / between, claimed modules, z",
 )  # fmt: skip
 def claimed_within_between_z(layer: Layer, probe: Probe) -> float:
-    """The claimed modules' ratio against random deals of the units: here z is a fair test, since
-    the claim was made without these responses."""
+    """The claimed modules' ratio as a z score: against random assignments of units to modules.
+
+    Unlike `within_between_z` this is a fair test, because the modules were claimed without these
+    responses.
+    """
     return _within(layer, claimed_modules(layer), probe.generator("within"))
 
 
@@ -212,16 +217,16 @@ def claimed_within_between_z(layer: Layer, probe: Probe) -> float:
 @metric(
     aspect="structure", better="higher", per="unit", null=0.0, limits=(0.0, 1.0),
     breaks={
-        "known": "members of a clean block that lie just beyond the mean distance count as alone",
+        "known": "members of a clean block just beyond the mean distance count as isolated",
         "dose": "the radius grows with the noise, so dissolved blocks score like clean ones",
     },
 )  # fmt: skip
 def order_parameter(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """How near a unit's neighbours are: the mean of exp(-distance) over them, itself included.
+    """How near a unit's neighbours are: the mean of exp(-distance) over them and itself.
 
-    Distance is that of signatures, sqrt(2 - 2 rho); neighbours lie within the mean distance of
-    units to their 3 nearest; a unit alone scores 0, a dead one is undefined. The mean over units
-    is Shao's local order parameter r_c. Copies of a unit score 1.
+    The distance is that of signatures, sqrt(2 - 2 rho). Neighbours are within the mean distance of
+    units to their 3 nearest ones. A unit without neighbours scores 0, copies of a unit score 1, a
+    dead unit is undefined. The mean over units is Shao's local order parameter r_c.
     """
     rho = layer_correlation(layer)
     near = neighbours(rho)
@@ -235,24 +240,26 @@ def order_parameter(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     limits=(0.0, 1.0),
 )  # fmt: skip
 def coverage(layer: Layer, probe: Probe) -> float:
-    """Share of all the layer's units, dead ones too, that are in a module."""
+    """Share of the layer's units, dead ones included, that are in a module."""
     return float((layer_modules(layer) >= 0).double().mean())
 
 
 @metric(aspect="structure", better="neither", per="layer", title="number of modules")
 def module_count(layer: Layer, probe: Probe) -> float:
-    """How many modules the synchronization dynamics find."""
+    """Number of modules by the synchronization dynamics."""
     return float(layer_modules(layer).max() + 1)
 
 
 @metric(aspect="structure", better="neither", per="layer", title="number of modules, spectral")
 def spectral_module_count(layer: Layer, probe: Probe) -> float:
-    """How many modules spectral clustering finds, by the eigengap: the second opinion."""
+    """Number of modules by spectral clustering (largest eigengap), for comparison."""
     return float(spectral_modules(layer).max() + 1)
 
 
 @metric(aspect="structure", better="neither", per="layer")
 def effective_rank(layer: Layer, probe: Probe) -> float:
-    """exp of the entropy of the correlation matrix's eigenvalues: how many units' worth of
-    different responses there are, from 1 to the number of live units."""
+    """Effective number of different units: exp of the entropy of the correlation's eigenvalues.
+
+    From 1, if all live units are copies of one, to the number of live units.
+    """
     return float(rank_of(layer_correlation(layer)))

@@ -1,16 +1,16 @@
-"""Does the network still solve its task? Accuracy and calibration on the probed images."""
+"""Task: accuracy and calibration on the probe's images."""
 
 from __future__ import annotations
 
 from legible.metrics.base import Probe, metric
 from legible.metrics.network import NetworkLike
 
-#: Confidence bins of the calibration error, as Guo et al. (2017) use.
+#: Confidence bins of the calibration error, as in Guo et al. (2017).
 BINS = 15
 
 
 def defined(probe: Probe) -> bool:
-    """Whether there are images and the network gave a finite answer to each."""
+    """Whether there are images, and all logits are finite."""
     return len(probe.labels) > 0 and bool(probe.logits.isfinite().all())
 
 
@@ -23,9 +23,9 @@ def defined(probe: Probe) -> bool:
     limits=(0.0, 1.0),
 )
 def accuracy(network: NetworkLike, probe: Probe) -> float:
-    """Share of the probed images whose largest logit is their label's.
+    """Share of images whose largest logit is that of their label.
 
-    Undefined without images or with a logit that is not finite.
+    Undefined without images, or if a logit is not finite.
     """
     if not defined(probe):
         return float("nan")
@@ -38,13 +38,13 @@ def accuracy(network: NetworkLike, probe: Probe) -> float:
     per="network",
     title="calibration error (ECE)",
     limits=(0.0, 1.0),
-    breaks={"dose": "a network that knows nothing, and says so, is calibrated"},
+    breaks={"dose": "a network with random answers and low confidence is calibrated"},
 )
 def expected_calibration_error(network: NetworkLike, probe: Probe) -> float:
     """Mean gap between confidence and accuracy: sum_b |B_b|/N |acc(B_b) - conf(B_b)|.
 
     Confidence is the largest softmax probability, in 15 bins of equal width (Guo et al. 2017;
-    bin b holds (b/15, (b+1)/15]). Undefined without images or with a logit that is not finite.
+    bin b holds (b/15, (b+1)/15]). Undefined without images, or if a logit is not finite.
     """
     if not defined(probe):
         return float("nan")
@@ -59,11 +59,11 @@ def expected_calibration_error(network: NetworkLike, probe: Probe) -> float:
     title="accuracy, epoch chosen on validation images", limits=(0.0, 1.0),
 )  # fmt: skip
 def selected_accuracy(network: NetworkLike, probe: Probe) -> float:
-    """Test accuracy after the (first) epoch whose validation accuracy was best.
+    """Test accuracy after the first epoch with the best validation accuracy.
 
-    Read from the training's record, on the images the recipe looks at then. With few training
-    images it is no few-shot number: the labels of the validation images choose the epoch.
-    Source: BEAN's few-shot code selects so, on 10,000 images.
+    From the record of training, on the images that the recipe uses there. With few training images
+    this is not a few-shot result, because the labels of the validation images choose the epoch.
+    Source: BEAN's few-shot code chooses so, on 10,000 images.
     """
     lines = [line for line in probe.history if "validation_accuracy" in line]
     if not lines:

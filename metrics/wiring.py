@@ -1,4 +1,4 @@
-"""How strongly a layer's units drive the next layer, and how well that graph falls into parts."""
+"""Wiring: how strongly units drive the next layer, and how modular that graph of weights is."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from legible.metrics.modules import membership, spectral_partition
 from legible.metrics.network import Edge
 
 GROUPS = 4  # parts of the n-cut, as in Filan et al.
-SHUFFLES = 20
+SHUFFLES = 20  # random graphs with the same edge weights
 NAN = float("nan")
-BREAKS = {"scale": "reads weights alone, and with them the scale of units"}
+BREAKS = {"scale": "it uses only weights, which depend on the scale of units"}
 
 
 def outgoing_strength(layer: Layer, probe: Probe) -> Float[Tensor, "targets units"]:
-    """Size of each unit's way to each target: the L1 norm of the kernel, summed over positions
-    where the way flattens a map, times the |gamma| / sqrt(var + eps) of a BatchNorm behind it.
+    """Strength of the connection from each unit to each target.
 
-    Targets of all ways out with a weight stand below each other; no rows where there is none.
-    Source: the weight graph of Filan et al.
+    The L1 norm of the kernel, summed over positions if a map is flattened, times
+    |gamma| / sqrt(var + eps) of the BatchNorm that follows. The targets of all outgoing edges with
+    weights are concatenated; no rows without such an edge. Source: the weight graph of Filan et al.
     """
     return remember(layer, ("strength", probe), lambda: _strength(layer, probe))
 
@@ -46,10 +46,10 @@ def _edge_strength(layer: Layer, edge: Edge) -> Float[Tensor, "targets units"]:
 
 
 def unit_of_input(layer: Layer, edge: Edge) -> Int[Tensor, "bridged"]:
-    """For each input of the edge's weight (each of LeNet's 400 pooled cells), the layer's unit."""
-    cells = layer.activation.shape[2:]
+    """The layer's unit behind each input of an edge's weight (LeNet's first one has 400 inputs)."""
+    map_size = layer.activation.shape[2:]
     index = torch.arange(layer.units, dtype=torch.float32, device=layer.activation.device)
-    index = index.reshape(1, -1, *[1] * len(cells)).expand(1, -1, *cells).contiguous()
+    index = index.reshape(1, -1, *[1] * len(map_size)).expand(1, -1, *map_size).contiguous()
     behind = edge.bridge(index)
     return (
         behind[0].flatten(1)[:, 0].round().long() if behind.ndim > 2 else behind[0].round().long()
@@ -62,8 +62,10 @@ def unit_of_input(layer: Layer, edge: Edge) -> Int[Tensor, "bridged"]:
 def n_cut(
     adjacency: Float[Tensor, "nodes nodes"], partition: Int[Tensor, "nodes"]
 ) -> Float[Tensor, ""]:
-    """sum_k of the weight that leaves part k over the weight at its nodes, from 0 (no weight
-    between parts) to the number of parts - 1 and a little above."""
+    """n-cut: sum_k of the weight from part k to other parts / the weight of the nodes of part k.
+
+    From 0 (no weight between parts) to about the number of parts - 1.
+    """
     member = membership(partition).to(adjacency)
     volume = adjacency.sum(1) @ member
     inside = (member * (adjacency @ member)).sum(0)
@@ -71,7 +73,7 @@ def n_cut(
 
 
 def bipartite(strength: Float[Tensor, "targets units"]) -> Float[Tensor, "nodes nodes"]:
-    """The graph of units and targets, isolated nodes removed."""
+    """The graph of units and targets, without isolated nodes."""
     targets, units = strength.shape
     adjacency = strength.new_zeros(targets + units, targets + units)
     adjacency[:targets, targets:] = strength
@@ -81,12 +83,12 @@ def bipartite(strength: Float[Tensor, "targets units"]) -> Float[Tensor, "nodes 
 
 
 def clustered_n_cut(strength: Float[Tensor, "targets units"], groups: int = GROUPS) -> Tensor:
-    """n-cut of the spectral clustering of units and targets into ``groups`` parts."""
+    """n-cut of a spectral clustering of units and targets into ``groups`` parts."""
     adjacency = bipartite(strength)
     if len(adjacency) <= groups:
         return adjacency.new_tensor(NAN)
     scale = adjacency.sum() / len(adjacency)
-    loops = torch.eye(len(adjacency)).to(adjacency)  # the mark of a live node
+    loops = torch.eye(len(adjacency)).to(adjacency)  # a diagonal entry marks a live node
     partition = spectral_partition(adjacency / scale + loops, groups)
     return n_cut(adjacency, partition)
 
@@ -97,8 +99,10 @@ def _cuts(layer: Layer, probe: Probe) -> tuple[Tensor, Tensor]:
         generator = probe.generator("n-cut")
         values = strength.flatten().sort().values
         orders = [torch.randperm(len(values), generator=generator) for _ in range(SHUFFLES)]
-        deals = [values[order.to(values.device)].view_as(strength) for order in orders]
-        return clustered_n_cut(strength), torch.stack([clustered_n_cut(deal) for deal in deals])
+        shuffled = [values[order.to(values.device)].view_as(strength) for order in orders]
+        return clustered_n_cut(strength), torch.stack(
+            [clustered_n_cut(graph) for graph in shuffled]
+        )
 
     return remember(layer, ("n-cut", probe.seed), compute)
 
@@ -108,11 +112,11 @@ def _cuts(layer: Layer, probe: Probe) -> tuple[Tensor, Tensor]:
     breaks=BREAKS,
 )  # fmt: skip
 def weight_ncut(layer: Layer, probe: Probe) -> float:
-    """n-cut of the outgoing weights, units and targets clustered spectrally into 4 parts.
+    """n-cut of the outgoing weights, with units and targets clustered spectrally into 4 parts.
 
-    Edges are L1 norms of kernels with BatchNorm folded in, isolated nodes removed (Filan et al.,
-    who take the whole network; here it is one layer's way out). Undefined with 4 nodes or fewer.
-    Scaling a unit against its outgoing weights changes it: it reads weights alone.
+    Edges are L1 norms of kernels with BatchNorm folded in; isolated nodes are removed (Filan et
+    al., who use the whole network and not one layer's outgoing weights). Undefined for 4 nodes or
+    fewer. It uses only weights, so scaling a unit against its outgoing weights changes it.
     """
     return float(_cuts(layer, probe)[0])
 
@@ -122,7 +126,10 @@ def weight_ncut(layer: Layer, probe: Probe) -> float:
     title="n-cut, z against shuffled weights", breaks=BREAKS,
 )  # fmt: skip
 def weight_ncut_z(layer: Layer, probe: Probe) -> float:
-    """`weight_ncut` against 20 deals of the same edges, clustered anew; below 0: more modular."""
+    """`weight_ncut` as a z score: against 20 graphs with shuffled weights; below 0: more modular.
+
+    Each shuffled graph is clustered too.
+    """
     value, null = _cuts(layer, probe)
     spread = null.std()
     return float((value - null.mean()) / spread) if spread > 1e-9 else NAN

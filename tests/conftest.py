@@ -1,5 +1,25 @@
-"""Shared by all tests: one CPU thread, as in a benchmark cell."""
+"""Shared by all tests: one CPU thread, as in a run, and a registry that forgets."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def kept_registry() -> Iterator[None]:
+    """Everything built in is there, and what a test registers is forgotten after it."""
+    from legible.bench.plugins import registry  # takes seconds, which most tests need not
+
+    registry.load()
+    registers = (*registry.KINDS.values(), registry.PLUGINS, registry.LOADED)
+    before = [dict(register) for register in registers]
+    yield
+    for register, items in zip(registers, before, strict=True):
+        register.clear()
+        register.update(items)
+    registry.FAILED.clear()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,23 +14,25 @@ import pytest
 
 from legible.bench.cli import main as cli
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "your-method-in-ten-minutes.md"
+PAGE = Path(__file__).parents[1] / "docs" / "your-method-in-ten-minutes.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: ``legible(*arguments)`` -> exit code and what it printed.
+Command = Callable[..., tuple[int, str]]
 
 
 class Reader:
-    """Does what the page says, in a folder of its own."""
+    """Does what the page says, block by block, in a folder of its own."""
 
-    def __init__(self, folder: Path, legible: Callable[..., tuple[int, str]]) -> None:
+    def __init__(self, folder: Path, legible: Command) -> None:
         self.folder, self.legible = folder, legible
         self.file = folder
-        self.told = ""
-        self.done: list[str] = []
+        self.printed = ""
+        self.blocks: Counter[str] = Counter()
 
     def follow(self, language: str, text: str) -> None:
+        """Carries out one block."""
         getattr(self, language)(text)
-        self.done.append(language)
+        self.blocks[language] += 1
 
     def python(self, text: str) -> None:
         """A whole file, named in its first line."""
@@ -51,20 +53,28 @@ class Reader:
 
     def sh(self, text: str) -> None:
         """Commands; one marked "# fails" must fail."""
-        self.told = ""
+        self.printed = ""
         for line in text.splitlines():
             command, _, remark = line.partition("  # ")
             name, *arguments = shlex.split(command)
             assert name == "legible"
-            code, told = self.legible(*arguments)
-            assert code == (1 if remark == "fails" else 0), told
-            self.told += told
+            code, printed = self.legible(*arguments)
+            assert code == (1 if remark == "fails" else 0), printed
+            self.printed += printed
 
     def text(self, text: str) -> None:
         """What the last commands print, among other things and however it is wrapped."""
-        told = " ".join(self.told.split())
+        printed = " ".join(self.printed.split())
         for line in text.splitlines():
-            assert line in told, self.told
+            assert line in printed, self.printed
+
+
+def python(*arguments: str, folder: Path) -> tuple[int, str]:
+    """Exit code and output of Python in another process, which is quick without type checks."""
+    result = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return result.returncode, result.stdout + result.stderr
 
 
 @pytest.fixture
@@ -73,19 +83,14 @@ def legible(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     kept_registry: None,
-) -> Callable[..., tuple[int, str]]:
-    """``legible(*arguments)`` -> exit code and what it printed, in an empty folder."""
+) -> Command:
+    """Runs a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LEGIBLE_DATA", str(tmp_path / "data"))
 
     def run(*arguments: str) -> tuple[int, str]:
-        if arguments[0] in ("run", "publish"):  # long: in a process without type checks
-            told = subprocess.run(
-                [sys.executable, "-m", "legible", *arguments], cwd=tmp_path,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            return told.returncode, told.stdout + told.stderr
+        if arguments[0] in ("run", "publish"):
+            return python("-m", "legible", *arguments, folder=tmp_path)
         monkeypatch.setattr(sys, "argv", ["legible", *arguments])
         with pytest.raises(SystemExit) as end:
             cli.main()
@@ -96,25 +101,17 @@ def legible(
 
 
 @pytest.mark.slow
-def test_the_page_does_what_it_says(
-    tmp_path: Path, legible: Callable[..., tuple[int, str]]
-) -> None:
+def test_the_page_does_what_it_says(tmp_path: Path, legible: Command) -> None:
     reader = Reader(tmp_path, legible)
     for language, text in BLOCK.findall(PAGE.read_text()):
         reader.follow(language, text)
-    assert {language: reader.done.count(language) for language in sorted(set(reader.done))} == {
-        "diff": 3, "python": 3, "sh": 7, "text": 6, "toml": 2,
-    }  # fmt: skip
+    assert dict(reader.blocks) == {"sh": 7, "python": 3, "text": 6, "diff": 3, "toml": 2}
     board = (tmp_path / "results" / "mine" / "README.md").read_text()
     assert "one_unit" in board
     assert {"one_unit.py", "unit_gate.py", "my_first.py"} <= {p.name for p in tmp_path.glob("*.py")}
-
-    told = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_one_unit.py"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert told.returncode == 0, told.stdout + told.stderr
+    code, printed = python("-m", "pytest", "-p", "no:cacheprovider", "-q", "test_one_unit.py",
+                           folder=tmp_path)  # fmt: skip
+    assert code == 0, printed
 
 
 def test_the_page_stays_short() -> None:

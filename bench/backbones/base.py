@@ -17,12 +17,16 @@ def backbone(build: Callable[..., Network]) -> Callable[..., Network]:
     ``image`` is the shape of one image: channels, height, width. Raises ValueError if another file
     has registered the name.
     """
-    origin = inspect.getsourcefile(build) or build.__module__
-    registered: Any = BACKBONES.get(build.__name__)
-    if registered is not None and inspect.getsourcefile(registered) != origin:
-        first = inspect.getsourcefile(registered)
+    origin = _source(build)
+    registered = BACKBONES.get(build.__name__)
+    if registered is not None and (first := _source(registered)) != origin:
         raise ValueError(
             f"backbone '{build.__name__}' is defined in {first} and in {origin}: rename one"
         )
     BACKBONES[build.__name__] = build
     return build
+
+
+def _source(function: Callable[..., Any]) -> str:
+    function = inspect.unwrap(function)
+    return inspect.getsourcefile(function) or function.__module__

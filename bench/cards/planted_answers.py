@@ -1,7 +1,7 @@
-"""What each metric has to answer on planted networks: law "known" (see metrics/laws.py).
+"""The answer that each metric must give on a planted network: law "known" (see metrics/laws.py).
 
-The values follow from the hand-set weights of bench/backbones/planted.py. tests/planted holds the
-metrics to them, and each metric's card prints its own.
+The values follow from the hand-set weights of bench/backbones/planted.py.
+tests/bench/cards/test_planted_answers.py checks them, and each metric's card shows its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Answer(NamedTuple):
-    """The mean value on a planted network, how far it may be off, and why it is that."""
+    """The mean value on a planted network, its tolerance, and the reason for the value."""
 
     network: str  # "parts": one part a unit; "blocks": four blocks of four units, four classes
     value: float
@@ -30,15 +30,17 @@ _CHANCE = "a permutation null has mean 0 by construction"
 
 ANSWERS: dict[str, Answer] = {
     "accuracy": Answer("parts", 1, why="the head reads each class off its part's unit"),
-    "focus_dispersion": Answer("parts", 0.08, 0.08, "a part covers 2 to 3 of 8 cells a side"),
-    "focus_spread": Answer("parts", 0.26, 0.08, "a part covers 2 to 3 of 8 cells a side"),
+    "focus_dispersion": Answer("parts", 0.08, 0.08, "a part covers 2 to 3 of 8 positions a side"),
+    "focus_spread": Answer("parts", 0.26, 0.08, "a part covers 2 to 3 of 8 positions a side"),
     "focus_distance": Answer("parts", 0.85, 0.02, "the silent background takes part: near null"),
-    "location_instability": Answer("parts", 0, 0.03, "the peak lies in the part's cell"),
-    "location_instability_own_class": Answer("parts", 0, 0.03, "the peak lies in the part's cell"),
+    "location_instability": Answer("parts", 0, 0.03, "the peak is at the part's position"),
+    "location_instability_own_class": Answer(
+        "parts", 0, 0.03, "the peak is at the part's position"
+    ),
     "netdissect_iou": Answer("parts", 0.83, 0.03, "the oracle's value on this map"),
     "netdissect_iou_lite": Answer("parts", 0.77, 0.04, "as netdissect_iou, a sixth of the images"),
     "part_interpretability": Answer("parts", 1, why=_ONE_PART),
-    "concept_auc": Answer("parts", 1, 1e-6, "its part's cells respond above all others"),
+    "concept_auc": Answer("parts", 1, 1e-6, "the part's positions respond most"),
     "concept_purity": Answer("parts", 1, why=_ONE_PART),
     "detectors": Answer("parts", 12, why="12 units"),
     "unique_detectors": Answer("parts", 12, why="12 units, a part each"),

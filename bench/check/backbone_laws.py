@@ -11,7 +11,7 @@ from torch import Tensor
 
 from legible.bench.backbones.taps import Network
 from legible.bench.check.global_state import generator_states, used_generator
-from legible.bench.check.laws import Outcome, Violation, law
+from legible.bench.check.laws import LawOutcome, Violation, law
 from legible.bench.check.observations import largest_difference, tap_outputs
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
@@ -27,7 +27,7 @@ class BackboneSubject:
         self.builder = registry.get("backbones", name)
         self.params = dict(params or {})
         self.label, self.origin = f"backbone {name}", registry.source_of(self.builder)
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, LawOutcome] = {}
 
     def build(self, seed: int = 0) -> Network:
         """A new network for images of shape `IMAGE` and `CLASSES` classes."""
@@ -77,7 +77,7 @@ def continues_from_every_tap(subject: BackboneSubject) -> None:
     """`continue_from` a Tap gives the same logits, and no activation is changed in place."""
     network = subject.build().eval()
     for name, output in tap_outputs(network, _images()).items():
-        if not torch.equal(output.copy, output.reported):
+        if not torch.equal(output.copy, output.activation):
             raise Violation(f"the module after Tap '{name}' changes the activation in place: use "
                             "nn.ReLU(), not nn.ReLU(inplace=True)")  # fmt: skip
     out = network(_images())

@@ -31,12 +31,12 @@ from legible.bench.check import (
     method_training,
     metric_laws,
 )
-from legible.bench.check.laws import LAWS, Case, Law, Outcome, spoken
+from legible.bench.check.laws import LAWS, Case, Law, LawOutcome, spoken
 from legible.bench.check.method_subject import MethodSubject
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
 
-__all__ = ["Case", "Outcome", "check", "checks", "failed", "render"]
+__all__ = ["Case", "LawOutcome", "check", "checks", "failed", "render"]
 
 #: The modules with laws of methods, in the order in which their laws are checked.
 METHOD_LAWS = (method_description, method_training, method_steps, method_evaluation)
@@ -49,7 +49,7 @@ SUBJECTS: dict[str, Callable[..., Any]] = {
 _LONGEST_NAME = max(len(name) for laws in LAWS.values() for name in laws)
 
 
-def check(target: str | Path, **params: Any) -> list[Outcome]:
+def check(target: str | Path, **params: Any) -> list[LawOutcome]:
     """Checks all laws for everything that a plugin file registers, or for one registered name.
 
     ``params`` replace a method's defaults. A file that cannot be imported or registers nothing
@@ -60,7 +60,7 @@ def check(target: str | Path, **params: Any) -> list[Outcome]:
     except UserError as error:
         if Path(target).suffix != ".py" or not Path(target).is_file():
             raise
-        return [Outcome(Path(target).name, "registers", "fail", str(error))]
+        return [LawOutcome(Path(target).name, "registers", "fail", str(error))]
     return [case.outcome() for case in cases]
 
 
@@ -95,12 +95,12 @@ def _plugins(target: str | Path) -> list[tuple[str, str]]:
     raise AssertionError
 
 
-def failed(outcomes: Sequence[Outcome]) -> bool:
+def failed(outcomes: Sequence[LawOutcome]) -> bool:
     """Whether any law fails."""
     return any(outcome.status == "fail" for outcome in outcomes)
 
 
-def render(outcomes: Sequence[Outcome], width: int = 100) -> str:
+def render(outcomes: Sequence[LawOutcome], width: int = 100) -> str:
     """Returns a plain-text table with one line per law, and a last line with counts.
 
     Laws that were not checked because another one failed share a line.
@@ -108,11 +108,11 @@ def render(outcomes: Sequence[Outcome], width: int = 100) -> str:
     blocks = []
     for subject in dict.fromkeys(outcome.subject for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.subject == subject]
-        blocked = Counter(outcome.reason for outcome in own if outcome.blocked_by)
+        waiting = Counter(outcome.reason for outcome in own if outcome.blocked_by)
         lines = [_line(outcome.status, spoken(outcome.law), outcome.reason, width)
                  for outcome in own if not outcome.blocked_by]  # fmt: skip
         lines += [_line("skip", f"{count} more law{'s' if count > 1 else ''}", reason, width)
-                  for reason, count in blocked.items()]  # fmt: skip
+                  for reason, count in waiting.items()]  # fmt: skip
         blocks.append("\n".join([subject, *lines]))
     counts = Counter(outcome.status for outcome in outcomes)
     blocks.append(", ".join(f"{counts[status]} {status}" for status in ("pass", "fail", "skip")))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from legible.bench.check.global_state import generator_states, used_generator
-from legible.bench.check.laws import NotApplicable, Outcome, Violation, law
+from legible.bench.check.laws import LawOutcome, NotApplicable, Violation, law
 from legible.bench.data.base import DataMissing, Dataset, Split, data_root
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
@@ -26,7 +26,7 @@ class DatasetSubject:
         self.loader = registry.get("datasets", name)
         self.name, self.params = name, dict(params or {})
         self.label, self.origin = f"dataset {name}", registry.source_of(self.loader)
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, LawOutcome] = {}
 
     def load(self) -> Dataset:
         """Loads the dataset. Raises NotApplicable if its data is not on this machine."""
@@ -98,8 +98,10 @@ def splits_are_disjoint(subject: DatasetSubject) -> None:
     for name in SPLITS:
         images = getattr(subject.data, name).images.cpu().contiguous().numpy()
         hashes = {hashlib.sha256(image.tobytes()).hexdigest() for image in images}
-        if shared := hashes & split_of.keys():
-            raise Violation(f"{len(shared)} images of {name} are also in {split_of[min(shared)]}")
+        if duplicates := hashes & split_of.keys():
+            raise Violation(
+                f"{len(duplicates)} images of {name} are also in {split_of[min(duplicates)]}"
+            )
         split_of |= dict.fromkeys(hashes, name)
 
 

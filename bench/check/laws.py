@@ -27,7 +27,7 @@ class NotApplicable(Exception):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LawOutcome:
     """The result of checking one law for one plugin.
 
     reason: why the law fails or is skipped; if it passes, a remark or nothing.
@@ -52,7 +52,7 @@ class Subject(Protocol):
 
     label: str
     origin: str
-    outcomes: dict[str, Outcome]
+    outcomes: dict[str, LawOutcome]
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,19 @@ class Case:
     def __str__(self) -> str:
         return f"{self.subject.label.replace(' ', '-')}-{self.name}"
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> LawOutcome:
         """Checks the law, after the laws that it depends on; each is checked only once."""
         outcomes = self.subject.outcomes
         if self.name not in outcomes:
             outcomes[self.name] = self._check()
         return outcomes[self.name]
 
-    def _check(self) -> Outcome:
+    def _check(self) -> LawOutcome:
         if blocked_by := self._failed_before():
             reason = f"skipped until `{spoken(blocked_by)}` passes"
-            return Outcome(self.subject.label, self.name, "skip", reason, blocked_by)
+            return LawOutcome(self.subject.label, self.name, "skip", reason, blocked_by)
         status, reason = self._run()
-        return Outcome(self.subject.label, self.name, status, reason)
+        return LawOutcome(self.subject.label, self.name, status, reason)
 
     def _run(self) -> tuple[Status, str]:
         try:
@@ -124,8 +124,8 @@ class Case:
             outcome = case.outcome()
             if outcome.status == "fail":
                 return earlier
-            if failed := case._failed_before():
-                return failed
+            if law_name := case._failed_before():
+                return law_name
         return ""
 
     def __call__(self) -> None:

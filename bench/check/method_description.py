@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from legible.bench.check.laws import Violation, law
 from legible.bench.check.method_subject import MethodSubject
 from legible.bench.errors import UserError, nearest
 from legible.bench.plugins import registry
-from legible.methods.base import METHODS, NEEDS, Method
+from legible.methods.base import METHODS, Method
 
 #: What a docstring must contain, each as "Word: ...".
 PARTS = ("Equation", "Paper", "Repository", "Differences")
@@ -20,22 +19,13 @@ PARTS = ("Equation", "Paper", "Repository", "Differences")
 
 @law("methods")
 def registers(subject: MethodSubject) -> None:
-    """The class is a Method, and the only method in its file, whose name it has."""
+    """The class is a Method and is defined in a file of its own name."""
     cls = subject.cls
     if not (inspect.isclass(cls) and issubclass(cls, Method)):
         raise Violation("register a subclass of Method (from legible import Method)")
     if cls.name != Path(cls.origin).stem:
-        raise Violation(f"'{cls.name}' is defined in {Path(cls.origin).name}: use @register in the "
-                        "file that has the method's name")  # fmt: skip
-    module = sys.modules.get(cls.__module__)
-    methods = {
-        id(item): item.__name__ for item in vars(module).values()
-        if inspect.isclass(item) and issubclass(item, Method)
-        and item.__module__ == cls.__module__ and "name" in vars(item)
-    }  # fmt: skip
-    if len(methods) > 1:
-        raise Violation(f"{', '.join(methods.values())} are registered in one file: give each "
-                        "method a file of its own")  # fmt: skip
+        raise Violation(f"'{cls.name}' is defined in {Path(cls.origin).name}: define it in "
+                        f"{cls.name}.py")  # fmt: skip
 
 
 @law("methods")
@@ -53,13 +43,8 @@ def docstring_is_complete(subject: MethodSubject) -> None:
 
 @law("methods")
 def declarations_are_valid(subject: MethodSubject) -> None:
-    """needs, kind, parent, trains_on and search name only things that exist."""
+    """parent and trains_on name plugins that exist; search has only valid values."""
     cls = subject.cls
-    for need in cls.needs:
-        if need not in NEEDS:
-            raise Violation(f"needs: no '{need}'{nearest(need, NEEDS) or ': ' + ', '.join(NEEDS)}")
-    if cls.kind not in ("method", "null", "control"):
-        raise Violation(f"kind is '{cls.kind}': use method, null or control")
     if cls.parent and cls.parent not in METHODS:
         raise Violation(f"parent: no method '{cls.parent}'{nearest(cls.parent, METHODS)}")
     metrics = registry.KINDS["metrics"]

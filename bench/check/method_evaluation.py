@@ -30,9 +30,10 @@ class LabelsRead(Exception):
 
 
 class GuardedLabels(Tensor):
-    """Labels that raise `LabelsRead` if anything is computed from them while ``locked`` is True."""
+    """Labels that raise `LabelsRead` if anything is computed from them while ``raise_on_read``
+    is True."""
 
-    locked = False
+    raise_on_read = False
     #: Functions whose result is guarded as well; other functions return plain tensors.
     guarded_functions = (
         Tensor.__getitem__, Tensor.to, Tensor.clone, Tensor.detach, Tensor.contiguous,
@@ -40,7 +41,7 @@ class GuardedLabels(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if GuardedLabels.locked:
+        if GuardedLabels.raise_on_read:
             raise LabelsRead(getattr(func, "__name__", str(func)))
         result = super().__torch_function__(func, types, args, kwargs or {})
         if func not in cls.guarded_functions and isinstance(result, GuardedLabels):
@@ -54,7 +55,7 @@ def evaluation_uses_no_labels(subject: MethodSubject) -> None:
     data = toy_data()
     labels = data.train.labels.as_subclass(GuardedLabels)
     result = subject.train(data=replace(data, train=replace(data.train, labels=labels)))
-    GuardedLabels.locked = True
+    GuardedLabels.raise_on_read = True
     try:
         logits(result.network, result.method, toy_data().train)
         result.method.partition(result.network)
@@ -64,7 +65,7 @@ def evaluation_uses_no_labels(subject: MethodSubject) -> None:
             "what is learned from them"
         ) from error
     finally:
-        GuardedLabels.locked = False
+        GuardedLabels.raise_on_read = False
 
 
 @law("methods", "trains")

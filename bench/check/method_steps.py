@@ -28,25 +28,25 @@ def gradient_reaches_the_network(subject: MethodSubject) -> str:
     """Every penalty has a gradient, and at least one reaches the network's weights."""
     subject.require_training()
     names: set[str] = set()
-    reached: dict[str, set[str]] = {"network": set(), "method": set()}
+    reach: dict[str, set[str]] = {"network": set(), "method": set()}
 
     def watch(terms: dict[str, Tensor], step: Step, method: Method) -> None:
         modules = {"network": cast(Network, step.network), "method": method}
         names.update(terms)
         for name, term in terms.items():
             for owner, module in modules.items():
-                if name not in reached[owner] and _has_gradient(term, module):
-                    reached[owner].add(name)
+                if name not in reach[owner] and _has_gradient(term, module):
+                    reach[owner].add(name)
 
     train_and_watch(subject, watch, epochs=6)
     if not names:
         return _effect_without_penalty(subject)
-    for name in sorted(names - reached["network"] - reached["method"]):
+    for name in sorted(names - reach["network"] - reach["method"]):
         raise Violation(
             f"penalty '{name}' has no gradient: it is a constant, detached, or its weight is 0 "
             "during the whole training"
         )
-    if not reached["network"]:
+    if not reach["network"]:
         raise Violation(
             "the penalties reach only the method's own parameters: compute them from "
             "step.activations, not detached"
@@ -134,7 +134,7 @@ def changes_nothing_in_place(subject: MethodSubject) -> None:
         network.train(training)
         method.train(training)
         for tap, output in tap_outputs(network, images).items():
-            if not torch.equal(output.copy, output.reported):
+            if not torch.equal(output.copy, output.activation):
                 raise Violation(
                     f"the transform after Tap '{tap}' changes its input in place: return a new "
                     "tensor"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from legible.bench.backbones.taps import Network
 from legible.bench.check.global_state import seed_generators
-from legible.bench.check.laws import NotApplicable, Outcome
+from legible.bench.check.laws import LawOutcome, NotApplicable
 from legible.bench.check.toy import NETWORKS, RECIPE, builder, toy_data
 from legible.bench.data.base import Dataset
 from legible.bench.plugins import registry
@@ -44,7 +44,7 @@ class MethodSubject:
         self.cls: type[Method] = registry.get("methods", name)
         self.params = dict(params or {})
         self.label, self.origin = f"method {name}", self.cls.origin
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, LawOutcome] = {}
 
     @functools.cached_property
     def net(self) -> str:

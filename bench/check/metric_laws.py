@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from legible.bench.check.global_state import generator_states, used_generator
-from legible.bench.check.laws import Outcome, Violation, law
+from legible.bench.check.laws import LawOutcome, Violation, law
 from legible.bench.check.method_subject import plain_result
 from legible.bench.check.observations import largest_difference, logits
 from legible.bench.check.toy import RECIPE
@@ -27,7 +27,7 @@ class MetricSubject:
     def __init__(self, name: str, params: Mapping[str, Any] | None = None) -> None:
         self.item: Metric = registry.get("metrics", name)
         self.label, self.origin = f"metric {name}", self.item.origin
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, LawOutcome] = {}
 
     def scores(self, probe: Probe) -> list[Score]:
         """The metric's scores, one per layer, or one for the network."""

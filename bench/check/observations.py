@@ -53,7 +53,7 @@ class TapOutput(NamedTuple):
     """An activation at a Tap: a copy made when it passed, and what the network reports later."""
 
     copy: Tensor
-    reported: Tensor
+    activation: Tensor
 
 
 @torch.no_grad()
@@ -65,7 +65,7 @@ def tap_outputs(network: Network, images: Tensor) -> dict[str, TapOutput]:
         return lambda module, inputs, out: copies.update({name: out.clone()})
 
     hooks = [tap.point.register_forward_hook(copying(name)) for name, tap in network.taps.items()]
-    reported = network(images).activations
+    activations = network(images).activations
     for hook in hooks:
         hook.remove()
-    return {name: TapOutput(copies[name], reported[name]) for name in copies}
+    return {name: TapOutput(copies[name], activations[name]) for name in copies}

@@ -59,8 +59,8 @@ def _split(count: int, seed: int, concepts: bool) -> tuple[Tensor, Tensor, Conce
     own = shape.unsqueeze(1) & torch.nn.functional.one_hot(labels, 3).bool()[:, :, None, None]
     masks = torch.cat([own, dot.unsqueeze(1), shade.unsqueeze(1)], 1)
     kinds = ("shape",) * 3 + ("mark",) * 2
-    packed = Concepts.pack(masks, NAMES, kinds, (True,) * 4 + (False,), (0, 1, 2))
-    return images, labels, packed
+    concept_masks = Concepts.pack(masks, NAMES, kinds, (True,) * 4 + (False,), (0, 1, 2))
+    return images, labels, concept_masks
 
 
 def _rectangles(extent: Tensor, place: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -45,19 +43,32 @@ def publish(
     """Write the leaderboard of a suite with its figures, the score table and the report."""
     from legible.bench.api import prepare
     from legible.bench.leaderboard.publish import write_publication
+    from legible.bench.leaderboard.reproduce import reproduce_command
 
     here = prepare(
         suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
         seeds=numbers("seeds", seeds), methods=some("methods", methods),
         datasets=some("datasets", datasets),
     )  # fmt: skip
-    command = shlex.join(["legible", *sys.argv[1:]])
-    print(
-        write_publication(
-            here.workspace, here.suite, here.specs, results, cost, command, names(formats) or [],
-            pictures,
-        )
+    command = reproduce_command(
+        suite,
+        {
+            "--device": None if device == "auto" else device, "--seeds": seeds,
+            "--methods": methods, "--datasets": datasets, "--plugin": plugin,
+            "--runs": None if runs == Path("runs") else runs, "--data-root": data_root,
+            "--results": None if results == Path("results") else results,
+        },
+        {
+            "--no-cost": not cost, "--no-pictures": not pictures,
+            "--format": None if formats == "csv,json,html" else formats,
+        },
+        tuned=here.suite.tune is not None,
     )  # fmt: skip
+    readme = write_publication(
+        here.workspace, here.suite, here.specs, results, cost, command, names(formats) or [],
+        pictures,
+    )  # fmt: skip
+    print(readme)
 
 
 @app.command(epilog="Example: legible export quick --methods my_method --origin 'Lab X'")

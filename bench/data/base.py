@@ -178,12 +178,16 @@ def dataset(load: Callable[..., Dataset]) -> Callable[..., Dataset]:
     The function raises DataMissing if the data is not on this machine, with one line that says
     how to get it. Raises ValueError if another file has registered the name.
     """
-    origin = inspect.getsourcefile(load) or load.__module__
-    registered: Any = DATASETS.get(load.__name__)
-    if registered is not None and inspect.getsourcefile(registered) != origin:
-        first = inspect.getsourcefile(registered)
+    origin = _source(load)
+    registered = DATASETS.get(load.__name__)
+    if registered is not None and (first := _source(registered)) != origin:
         raise ValueError(
             f"dataset '{load.__name__}' is defined in {first} and in {origin}: rename one"
         )
     DATASETS[load.__name__] = load
     return load
+
+
+def _source(function: Callable[..., Any]) -> str:
+    function = inspect.unwrap(function)
+    return inspect.getsourcefile(function) or function.__module__

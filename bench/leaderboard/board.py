@@ -50,7 +50,8 @@ class Column(NamedTuple):
     layer: str
 
 
-class _Score(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Score:
     """The parts of a row of the score table that belong to its value."""
 
     seed: int
@@ -92,8 +93,9 @@ class SeedValues:
 class Board:
     """All data of one leaderboard. Only ``scores`` is required.
 
-    ``headline`` maps an aspect to its headline metric (default: the metrics' own flags).
-    ``layers`` maps (dataset, backbone) to layer names in the network's order.
+    ``provenance`` holds facts about how the numbers were made, ``command`` the shell commands that
+    reproduce them. ``headline`` maps an aspect to its headline metric (default: the metrics' own
+    flags). ``layers`` maps (dataset, backbone) to layer names in the network's order.
     ``trained_on`` maps a method to the metrics that its loss nearly minimises. ``marks`` maps a
     method to a footnote (a layer it replaces), ``remarks`` a metric to one (a law it breaks).
     ``photographs`` names the datasets of photographs with concept masks, ``unmasked`` the datasets
@@ -106,6 +108,7 @@ class Board:
     cost: pd.DataFrame = field(default_factory=pd.DataFrame)
     headline: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
     title: str = "Leaderboard"
     layers: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     trained_on: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -254,7 +257,7 @@ class Board:
         rows = self.table[self.table["metric"] != ""]
         scores: dict[tuple[str, ...], list[_Score]] = {}
         places = zip(*(rows[name].tolist() for name in keys), strict=True)
-        values = zip(*(rows[name].tolist() for name in _Score._fields), strict=True)
+        values = zip(*(rows[name].tolist() for name in _Score.__slots__), strict=True)
         for place, value in zip(places, values, strict=True):
             scores.setdefault(place, []).append(_Score(*value))
         return scores

@@ -1,4 +1,4 @@
-"""What the networks of suite `cards` gave each metric, and whether a metric tells them apart."""
+"""Whether a metric tells trained networks from null networks, from the scores of suite `cards`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 
 from legible.bench.leaderboard.board import Board, Column, Row
+from legible.bench.scores.score_table import read_scores
 from legible.bench.statistics.intervals import Interval, paired_difference, t_interval
 from legible.bench.suites.run_spec import Block
 from legible.metrics.base import ASPECTS, METRICS, Metric, scope
 
-#: The committed table, written by `legible publish cards`.
-TABLE = Path(__file__).resolve().parent.parent / "results" / "cards" / "scores.csv"
-#: The networks of a card, by method; what a claim has to be told apart from comes after plain.
+#: The published score table of suite `cards`: a link to results/cards/scores.csv, so that an
+#: installed package has a copy.
+TABLE = Path(__file__).parent / "published_cards.csv"
+#: The networks of a card: method and name.
 NETWORKS = {
     "oracle": "oracle",
     "plain": "plain",
@@ -26,85 +28,94 @@ NETWORKS = {
     "shuffled_labels": "shuffled labels",
     "plain_rotated": "rotated",
 }
+#: The null networks that plain is compared with.
 NULLS = ("untrained", "plain_rotated")
-#: With a network in two pairs, the mean over n pairs in a ring has up to twice the variance.
+#: Intervals of comparisons between seeds are wider by this: each network is in two of the n pairs,
+#: so the mean over pairs has up to twice the variance.
 RING = math.sqrt(2)
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """One metric on one block: intervals by method, and plain less each null network."""
+class NetworkScores:
+    """One metric on one block: the mean of each network, and plain's difference to each null
+    network, all with 95 % intervals."""
 
     block: Block
     layer: str
     values: Mapping[str, Interval]
     differences: Mapping[str, Interval]
 
-    def apart(self, null: str) -> bool:
-        """Whether plain less this network excludes zero."""
-        found = self.differences.get(null)
-        return found is not None and bool(found.low > 0 or found.high < 0)
+    def separates(self, null: str) -> bool:
+        """Whether plain's difference to a null network excludes zero."""
+        difference = self.differences.get(null)
+        return difference is not None and bool(difference.low > 0 or difference.high < 0)
 
-    def better(self, null: str, item: Metric) -> bool:
-        """Whether plain is not worse than this network, where the metric has a direction."""
+    def plain_is_better(self, null: str, metric: Metric) -> bool:
+        """Whether plain is not worse than a null network; true if the metric has no direction."""
         mean = float(self.differences[null].mean)
-        return item.better == "neither" or (mean > 0) == (item.better == "higher")
+        return metric.better == "neither" or (mean > 0) == (metric.better == "higher")
 
 
-def asked(item: Metric) -> tuple[str, ...]:
-    """The networks that a metric has to tell from plain: a rotated one answers as plain does, so
-    a metric of the network's answers cannot."""
-    return NULLS if scope(item.function) != "network" else NULLS[:1]
+def required_nulls(metric: Metric) -> tuple[str, ...]:
+    """The null networks that a metric must tell from plain.
+
+    A rotated network computes the same function as plain, so a metric of the network's answers
+    cannot tell them apart.
+    """
+    return NULLS if scope(metric.function) != "network" else NULLS[:1]
 
 
 @functools.cache
-def read(path: Path = TABLE) -> Board | None:
-    """The table as a board; None where there is none."""
-    from legible.bench.scores.score_table import read_scores
-
+def published_cards(path: Path = TABLE) -> Board | None:
+    """The published scores of suite `cards`; None if there are none."""
     return Board(read_scores(path)) if path.is_file() else None
 
 
-def measured(item: Metric, board: Board | None) -> list[Measured]:
-    """A metric on each block of trained networks that has values."""
-    blocks = [b for b in board.blocks if b.dataset.partition("(")[0] != "planted"] if board else []
-    found = [_on_block(item, board, block) for block in blocks if board is not None]
-    return [m for m in found if m is not None and "plain" in m.values]
+def network_scores(metric: Metric, board: Board | None) -> list[NetworkScores]:
+    """A metric's scores on each block on which plain has a value, planted networks left out."""
+    if board is None:
+        return []
+    scores = (_on_block(metric, board, b) for b in board.blocks if not _is_planted(b))
+    return [s for s in scores if s is not None and "plain" in s.values]
 
 
-def planted(item: Metric, board: Board | None) -> dict[str, float]:
-    """A metric's mean on each planted network that has a value, by backbone."""
-    out = {}
-    for block in board.blocks if board else []:
-        found = _on_block(item, board, block) if board is not None else None
-        if block.dataset.partition("(")[0] == "planted" and found and "untrained" in found.values:
-            out[block.backbone] = float(found.values["untrained"].mean)
-    return out
+def planted_means(metric: Metric, board: Board | None) -> dict[str, float]:
+    """A metric's mean on each planted network on which it has a value, by backbone."""
+    means = {}
+    for block in board.blocks if board is not None else []:
+        scores = _on_block(metric, board, block) if board and _is_planted(block) else None
+        if scores is not None and "untrained" in scores.values:
+            means[block.backbone] = float(scores.values["untrained"].mean)
+    return means
 
 
-def _on_block(item: Metric, board: Board, block: Block) -> Measured | None:
-    columns = board.columns(block, [item.name])
+def _is_planted(block: Block) -> bool:
+    return block.dataset.partition("(")[0] == "planted"
+
+
+def _on_block(metric: Metric, board: Board, block: Block) -> NetworkScores | None:
+    columns = board.columns(block, [metric.name])
     if not columns:
         return None
     rows = {row.method: row for row in board.rows if row.method in NETWORKS and row.params == "{}"}
     series = {name: _series(board, block, row, columns[0]) for name, row in rows.items()}
-    widen = RING if scope(item.function) == "seeds" else 1.0
+    factor = RING if scope(metric.function) == "seeds" else 1.0
     values = {
-        name: _wider(t_interval(s.to_numpy()), widen)
+        name: _wider(t_interval(s.to_numpy()), factor)
         for name, s in series.items()
         if np.isfinite(s.to_numpy()).any()
     }
     differences = {
-        null: _wider(_difference(series["plain"], series[null]), widen)
+        null: _wider(_difference(series["plain"], series[null]), factor)
         for null in NULLS
         if "plain" in values and null in values
     }
-    return Measured(block, columns[0].layer, values, differences)
+    return NetworkScores(block, columns[0].layer, values, differences)
 
 
 def _series(board: Board, block: Block, row: Row, column: Column) -> pd.Series:
-    cell = board.cell(block, row, column)
-    return pd.Series(cell.values, index=list(cell.seeds), dtype=float)
+    values = board.seed_values(block, row, column)
+    return pd.Series(values.values, index=list(values.seeds), dtype=float)
 
 
 def _difference(plain: pd.Series, null: pd.Series) -> Interval:
@@ -112,67 +123,71 @@ def _difference(plain: pd.Series, null: pd.Series) -> Interval:
     return paired_difference(both["plain"].to_numpy(), both["null"].to_numpy())
 
 
-def _wider(found: Interval, factor: float) -> Interval:
-    return found._replace(
-        low=found.mean - factor * (found.mean - found.low),
-        high=found.mean + factor * (found.high - found.mean),
+def _wider(interval: Interval, factor: float) -> Interval:
+    return interval._replace(
+        low=interval.mean - factor * (interval.mean - interval.low),
+        high=interval.mean + factor * (interval.high - interval.mean),
     )
 
 
 # ----------------------------------------------------------------- verdicts
 
 
-def verdict(item: Metric, found: list[Measured]) -> str:
-    """Whether a metric tells plain from the null networks, on every block; "" if not measured."""
-    if not found:
+def verdict(metric: Metric, scores: list[NetworkScores]) -> str:
+    """Whether a metric tells plain from the null networks on every block; "" without scores."""
+    if not scores:
         return ""
+    nulls = required_nulls(metric)
     faults = [
-        f"{NETWORKS[null]} on {m.block.dataset}"
-        for null in asked(item)
-        for m in found
-        if not m.apart(null)
+        f"{NETWORKS[null]} on {s.block.dataset}"
+        for null in nulls
+        for s in scores
+        if not s.separates(null)
     ]
     if faults:
         return f"does not separate plain from {', '.join(faults)}"
-    worse = sorted({NETWORKS[n] for n in asked(item) for m in found if not m.better(n, item)})
-    names = " and ".join(NETWORKS[null] for null in asked(item))
-    beaten = f"; {' and '.join(worse)} networks score better than plain ones" if worse else ""
-    return f"separates plain from {names}{beaten}"
+    worse = {NETWORKS[n] for n in nulls for s in scores if not s.plain_is_better(n, metric)}
+    names = " and ".join(NETWORKS[null] for null in nulls)
+    more = f"; {' and '.join(sorted(worse))} networks score better than plain ones" if worse else ""
+    return f"separates plain from {names}{more}"
 
 
-def separates(item: Metric, board: Board | None) -> bool:
-    """Whether a metric tells plain from all null networks asked, and has plain as the better."""
-    found = verdict(item, measured(item, board))
-    return found.startswith("separates") and ";" not in found
+def separates_plain(metric: Metric, board: Board | None) -> bool:
+    """Whether a metric tells plain from all required null networks, with plain as the better."""
+    text = verdict(metric, network_scores(metric, board))
+    return text.startswith("separates") and ";" not in text
 
 
 def aspect_verdict(aspect: str, board: Board | None) -> str:
-    """What the evidence says of an aspect's headline; "" where it separates or nothing is known."""
+    """What is wrong with an aspect's headline metric; "" if nothing is, or without scores."""
     headline = next((m for m in METRICS.values() if m.aspect == aspect and m.headline), None)
-    if headline is None or not (found := measured(headline, board)) or separates(headline, board):
+    if headline is None or separates_plain(headline, board):
+        return ""
+    scores = network_scores(headline, board)
+    if not scores:
         return ""
     others = sorted(
         m.name
         for m in METRICS.values()
-        if m.aspect == aspect and m.better != "neither" and separates(m, board)
+        if m.aspect == aspect and m.better != "neither" and separates_plain(m, board)
     )
     instead = f"these do: {', '.join(others)}" if others else "no metric of this aspect does"
-    return f"{verdict(headline, found)} beyond its 95 % intervals; {instead} (docs/metrics.md)"
+    return f"{verdict(headline, scores)} beyond its 95 % intervals; {instead} (docs/metrics.md)"
 
 
-def remarks(board: Board | None) -> dict[str, str]:
-    """What the leaderboard says beside a metric: laws it breaks, and headlines that do not
-    separate the networks of suite `cards`."""
-    said = {name: list(_broken(item)) for name, item in METRICS.items()}
+def metric_remarks(board: Board | None) -> dict[str, str]:
+    """What the leaderboard remarks about metrics: laws that a metric breaks, and headline metrics
+    that do not separate the networks of suite `cards`."""
+    remarks = {name: list(_limitations(metric)) for name, metric in METRICS.items()}
     for aspect in ASPECTS:
         if text := aspect_verdict(aspect, board):
             headline = next(m for m in METRICS.values() if m.aspect == aspect and m.headline)
-            said[headline.name].append(text)
-    return {name: "; ".join(texts) for name, texts in said.items() if texts}
+            remarks[headline.name].append(text)
+    return {name: "; ".join(texts) for name, texts in remarks.items() if texts}
 
 
-def _broken(item: Metric) -> list[str]:
-    texts = [f"breaks law '{law}': {reason}" for law, reason in item.breaks.items()]
-    if scope(item.function) == "seeds":
-        texts.append("each network is in two pairs of seeds: intervals up to 1.4 x too narrow")
+def _limitations(metric: Metric) -> list[str]:
+    texts = [f"breaks law '{law}': {reason}" for law, reason in metric.breaks.items()]
+    if scope(metric.function) == "seeds":
+        texts.append("each network is in two pairs of seeds: intervals are up to 1.4 x too narrow")
     return texts

@@ -21,7 +21,7 @@ from legible.bench.suites.schema import Suite
 from legible.metrics.base import METRICS, scope
 
 #: Text files of a publication in which runs are named.
-NAMING_RUNS = ("scores.csv", "leaderboard.json")
+NAMING_RUNS = ("scores.csv",)
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ def fit_network(
         if parent is None:
             raise ValueError(f"'{method.name}' edits a network of '{method.parent}': pass parent=")
         own = {k: v for k, v in snapshot(network, method).items() if k.startswith("method.")}
-        inherited = {k: v for k, v in parent().items() if k.startswith("network.")}
-        restore({**inherited, **own}, network, method)
+        weights = {k: v for k, v in parent().items() if k.startswith("network.")}
+        restore({**weights, **own}, network, method)
     elif method.trains:
         state = train(network, method, data, recipe, seed, resume=resume, after_epoch=after_epoch)
     method.after_training(network, data.train)

@@ -246,13 +246,13 @@ def make_optimizer(network: Network, method: Method, recipe: Recipe) -> torch.op
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """A context in which BatchNorm's running statistics do not change in training mode."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    tracked = [(m, m.track_running_stats) for m in norms]
+    settings = [(m, m.track_running_stats) for m in norms]
     for module in norms:
         module.track_running_stats = False
     try:
         yield
     finally:
-        for module, value in tracked:
+        for module, value in settings:
             module.track_running_stats = value
 
 

@@ -1,23 +1,23 @@
-"""The toy dataset, registered the way a user's plugin file is."""
+"""The toy dataset, registered as a user's plugin file is, and a fresh workspace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_suites import TOY_PLUGIN
 
 from legible.bench.data.base import Dataset
+from legible.bench.execution.store import Store
+from legible.bench.execution.workspace import Workspace
 from legible.bench.plugins import registry
-
-TOY = Path(__file__).parents[1] / "support" / "toy_plugin.py"
 
 
 @pytest.fixture(scope="session")
 def toy_plugin() -> Path:
     registry.load()
-    registry.load_plugin(TOY)
-    return TOY
+    registry.load_plugin(TOY_PLUGIN)
+    return TOY_PLUGIN
 
 
 @pytest.fixture(scope="session")
@@ -26,13 +26,6 @@ def toy(toy_plugin: Path) -> Dataset:
 
 
 @pytest.fixture
-def kept_registry() -> Iterator[None]:
-    """Everything built in is there, and what a test registers is forgotten after it."""
-    registry.load()
-    registers = (*registry.KINDS.values(), registry.PLUGINS, registry.LOADED)
-    before = [dict(register) for register in registers]
-    yield
-    for register, items in zip(registers, before, strict=True):
-        register.clear()
-        register.update(items)
-    registry.FAILED.clear()
+def workspace(tmp_path: Path, toy_plugin: Path) -> Workspace:
+    """An empty workspace, with everything registered."""
+    return Workspace(Store(tmp_path / "runs"))

@@ -17,7 +17,7 @@ from legible.bench.backbones.vgg import vgg
 from legible.bench.data.base import Dataset as Data
 from legible.bench.data.base import make_splits
 from legible.bench.plugins import registry
-from legible.bench.training.fit import attach, initialise
+from legible.bench.training.fit import build_network
 from legible.bench.training.loop import Loop, make_optimizer
 from legible.bench.training.recipe import Recipe
 
@@ -63,12 +63,12 @@ def random_images(image: tuple[int, int, int], count: int) -> Data:
 
 
 def our_loop(build, data: Data, method: str = "plain") -> Loop:
-    made = registry.make_method(method, {})
-    network = initialise(lambda: build(data.image, 10), 0, "cpu")
+    """The benchmark's loop, so that single epochs and steps can be timed."""
+    added = registry.make_method(method, {})
+    network = build_network(lambda: build(data.image, 10), added, data.train, 0)
     network.to(memory_format=torch.channels_last)
-    attach(made, network, data.train, 0)
-    optimizer = make_optimizer(network, made, RECIPE)
-    return Loop(network, made, data.train, data, RECIPE, 0, optimizer)
+    optimizer = make_optimizer(network, added, RECIPE)
+    return Loop(network, added, data.train, data, RECIPE, 0, optimizer)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -13,9 +13,9 @@ import torch
 from legible.bench.backbones.taps import Network
 from legible.bench.backbones.vgg import vgg
 from legible.bench.data.base import Dataset, make_splits
-from legible.bench.training.checkpoint import State, restore, snapshot
-from legible.bench.training.fit import attach, initialise
-from legible.bench.training.loop import frozen_statistics, train
+from legible.bench.training.checkpoint import State, snapshot
+from legible.bench.training.fit import build_network, fit_network
+from legible.bench.training.loop import frozen_statistics
 from legible.bench.training.recipe import Recipe
 from legible.methods.base import METHODS, Step
 
@@ -37,20 +37,13 @@ def toy() -> Dataset:
     return Dataset("toy", ("a", "b", "c"), **make_splits(parts, 3), shift=1)
 
 
-def build(toy: Dataset, name: str, params: dict[str, Any], backbone: Any, net: Any) -> Fitted:
-    """A fresh network with the method attached."""
-    import_module(f"legible.methods.{name}")
-    network = initialise(lambda: backbone(toy.image, 3, **net), 0, "cpu")
-    method = attach(METHODS[name](**params), network, toy.train, seed=0)
-    return Fitted(network=network, method=method, state=State(0, {}, []))
-
-
 @pytest.fixture(scope="session")
 def fit(toy: Dataset) -> Callable[..., Fitted]:
     """``fit(name, params, epochs=2, ...)`` trains a method on the toy data.
 
-    ``resume`` is a State to continue from; ``after_epoch`` sees every epoch's State. A method with
-    a parent edits the plain network instead. ``backbone`` and ``net`` choose another network.
+    A method with a parent edits a trained network of the parent. ``resume`` is a State to continue
+    from; ``after_epoch`` is called with every epoch's State; ``backbone`` and ``net`` choose
+    another network; other arguments are fields of the recipe.
     """
 
     def run(
@@ -64,25 +57,21 @@ def fit(toy: Dataset) -> Callable[..., Fitted]:
         net: dict[str, Any] | None = None,
         **recipe: Any,
     ) -> Fitted:
+        import_module(f"legible.methods.{name}")
+        method = METHODS[name](**params or {})
         small = {"width": 4} if backbone is vgg else {}
-        fitted = build(toy, name, params or {}, backbone, small if net is None else net)
-        if fitted.method.parent:
-            parent = run(fitted.method.parent, {}, epochs, backbone=backbone, net=net, **recipe)
-            own = {k: v for k, v in snapshot(fitted.network, fitted.method).items()
-                   if k.startswith("method.")}  # fmt: skip
-            restore({**snapshot(parent.network, parent.method), **own}, fitted.network,
-                    fitted.method)  # fmt: skip
-            fitted.state = parent.state
-        else:
-            fitted.state = train(
-                fitted.network, fitted.method, toy,
-                Recipe(epochs=epochs, **{"batch": 16, "lr": 3e-3, **recipe}), 0,
-                resume=resume, after_epoch=after_epoch,
-            )  # fmt: skip
-        fitted.method.after_training(fitted.network, toy.train)
-        fitted.network.eval()
-        fitted.method.eval()
-        return fitted
+        options = small if net is None else net
+        network = build_network(lambda: backbone(toy.image, 3, **options), method, toy.train, 0)
+
+        def parent() -> dict[str, torch.Tensor]:
+            fitted = run(method.parent, {}, epochs, backbone=backbone, net=net, **recipe)
+            return snapshot(fitted.network, fitted.method)
+
+        state = fit_network(
+            network, method, toy, Recipe(epochs=epochs, **{"batch": 16, "lr": 3e-3, **recipe}), 0,
+            parent=parent, resume=resume, after_epoch=after_epoch,
+        )  # fmt: skip
+        return Fitted(network=network, method=method, state=state)
 
     return run
 

@@ -7,8 +7,7 @@ from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.vgg import vgg
 from legible.bench.data.base import Dataset, make_splits
 from legible.bench.training.checkpoint import State
-from legible.bench.training.fit import attach, initialise
-from legible.bench.training.loop import train
+from legible.bench.training.fit import build_network, fit_network
 from legible.bench.training.recipe import Recipe
 from legible.methods.base import unmet
 from legible.methods.concept_whitening import (
@@ -48,9 +47,9 @@ def shapes() -> Dataset:
 def run(data, params=None, epochs=2, name=ConceptWhitening, build=None, **kwargs):
     recipe = {"batch": 16, "lr": 3e-3, **kwargs.pop("recipe", {})}
     build = build or (lambda: vgg(data.image, 3, width=4))
-    network = initialise(build, 0, "cpu")
-    method = attach(name(**(params or {})), network, data.train, 0)
-    state = train(network, method, data, Recipe(epochs=epochs, **recipe), 0, **kwargs)
+    method = name(**(params or {}))
+    network = build_network(build, method, data.train, 0)
+    state = fit_network(network, method, data, Recipe(epochs=epochs, **recipe), 0, **kwargs)
     return network, method, state
 
 

@@ -1,4 +1,4 @@
-"""Every built-in method keeps every law of `legible check`."""
+"""Every built-in method follows every law of `legible check`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = sorted(
     for module in pkgutil.iter_modules(methods.__path__)
     if module.name != "base" and not module.name.startswith("_")
 )
-#: What only makes a method slow is set low.
+#: Parameters that make a slow method faster.
 FASTER = {"posthoc_sae": {"steps": 60}}
 CASES = [case for name in NAMES for case in checks(name, **FASTER.get(name, {}))]
 
@@ -26,6 +26,6 @@ def test_built_in_method(law: Case) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_toy_network_has_what_it_needs(name: str) -> None:
-    """A method that no toy network suits would pass by skipping everything."""
+    """Otherwise all laws would be skipped, and none would fail."""
     (case,) = (case for case in CASES if str(case) == f"method-{name}-attaches")
     assert case.outcome().status == "pass"

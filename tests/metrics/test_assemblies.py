@@ -13,8 +13,8 @@ from legible.bench.backbones.vgg import vgg
 from legible.bench.scoring.score import score_metric as score
 from legible.metrics.assemblies import (
     correlation_synchronization_agreement,
-    main_target,
     largest_weights,
+    main_target,
     outgoing_correlation_agreement,
     outgoing_synchronization_agreement,
     output_dead_units,
@@ -155,8 +155,8 @@ def test_one_group_has_nothing_to_agree_about():
 def answered(sign):
     """Ten images a class, a unit a class, that speaks for it (+1) or for the others (-1)."""
     labels = torch.arange(30) % 3
-    shown = nn.functional.one_hot(labels, 3).float()
-    activation = shown if sign > 0 else 1 - shown
+    responses = nn.functional.one_hot(labels, 3).float()
+    activation = responses if sign > 0 else 1 - responses
     return with_head((sign * torch.eye(3)).tolist(), activation, labels)
 
 
@@ -184,9 +184,9 @@ def test_groups_by_hand_at_pooled_maps():
         if not (target == c).any():
             assert changes[c].isnan()
             continue
-        kept = layer.activation * (target != c).view(1, -1, 1, 1)
+        silenced = layer.activation * (target != c).view(1, -1, 1, 1)
         with torch.no_grad():
-            logits = probe.network.continue_from("conv6", kept)
+            logits = probe.network.continue_from("conv6", silenced)
         change = (logits.argmax(1) == c).double() - (probe.logits.argmax(1) == c).double()
         assert changes[c] == pytest.approx(change.mean().item())
 

@@ -152,9 +152,9 @@ def test_what_fails_the_audit_is_left_out(monkeypatch):
     passed = of("attribution_audit", probe)
     assert passed.pop("occlusion") == 0 and set(passed.values()) == {1}
     for metric in ("relevance_mass", "deletion", "infidelity", "sensitivity_max"):
-        found = of(metric, probe)
-        assert math.isnan(found.pop("occlusion"))
-        assert not any(math.isnan(v) for v in found.values()), metric
+        values = of(metric, probe)
+        assert math.isnan(values.pop("occlusion"))
+        assert not any(math.isnan(v) for v in values.values()), metric
 
 
 def _parts() -> tuple[Network, object]:

@@ -1,6 +1,6 @@
 """Law 4 for every metric with a direction: corrupting planted structure makes it steadily worse.
 
-Structure is dealt away: a share of each unit's cells, of the layer's outgoing weights, or of the
+Structure is shuffled: a share of each unit's positions, of the layer's outgoing weights, or of the
 units' claimed modules changes places at random, so that all distributions stay as they are.
 """
 
@@ -57,8 +57,8 @@ Corruption = Callable[[Probe, float, torch.Generator], Probe]
 def clean(network: str) -> Probe:
     """Units that detect a part each ("parts"), also with four channels of noise ("noisy"), or
     blocks of units; answers made confident."""
-    given = {"blocks": {"parts": 4, "noise": 16}, "noisy": {"parts": 4, "noise": 4}}
-    data = planted(Path(), **given.get(network, {}))
+    parameters = {"blocks": {"parts": 4, "noise": 16}, "noisy": {"parts": 4, "noise": 4}}
+    data = planted(Path(), **parameters.get(network, {}))
     build = getattr(networks, "planted_blocks" if network == "blocks" else "planted_parts")
     made = build(data.image, len(data.class_names))
     head = made.taps["parts"].outgoing[0].weight
@@ -70,33 +70,33 @@ def clean(network: str) -> Probe:
     return replace(probe, layers={"parts": layer}, measurable=frozenset(["parts"]))
 
 
-def dealt(x: Tensor, dose: float, generator: torch.Generator) -> Tensor:
+def shuffled(x: Tensor, dose: float, generator: torch.Generator) -> Tensor:
     """A share of the entries of each row, at random, in random order."""
     rows = []
     for row in x.flatten(1):
-        chosen = (torch.rand(len(row), generator=generator) < dose).nonzero()[:, 0]
+        pairs = (torch.rand(len(row), generator=generator) < dose).nonzero()[:, 0]
         row = row.clone()
-        row[chosen] = row[chosen[torch.randperm(len(chosen), generator=generator)]]
+        row[pairs] = row[pairs[torch.randperm(len(pairs), generator=generator)]]
         rows.append(row)
     return torch.stack(rows).view_as(x)
 
 
-def dealt_cells(probe: Probe, dose: float, generator: torch.Generator) -> Probe:
+def shuffled_positions(probe: Probe, dose: float, generator: torch.Generator) -> Probe:
     layer = probe.layers["parts"]
-    activation = dealt(layer.activation.movedim(1, 0), dose, generator).movedim(0, 1)
+    activation = shuffled(layer.activation.movedim(1, 0), dose, generator).movedim(0, 1)
     logits = probe.network.continue_from("parts", activation).detach()
     layers = {"parts": Layer("parts", activation.contiguous(), layer.claimed)}
     return replace(probe, layers=layers, logits=logits, memo={})
 
 
-def dealt_claims(probe: Probe, dose: float, generator: torch.Generator) -> Probe:
+def shuffled_claims(probe: Probe, dose: float, generator: torch.Generator) -> Probe:
     layer = probe.layers["parts"]
-    claimed = dealt(layer.claimed[None], dose, generator)[0]
+    claimed = shuffled(layer.claimed[None], dose, generator)[0]
     return replace(probe, layers={"parts": Layer("parts", layer.activation, claimed)}, memo={})
 
 
-def drowned(probe: Probe, dose: float, generator: torch.Generator) -> Probe:
-    """Activations drown in noise that lies everywhere: dealing cells would leave lone peaks."""
+def with_noise(probe: Probe, dose: float, generator: torch.Generator) -> Probe:
+    """Activations with noise at all positions: shuffling positions would leave single peaks."""
     layer = probe.layers["parts"]
     noise = layer.activation.max() * torch.rand(layer.activation.shape, generator=generator)
     activation = (1 - dose) * layer.activation + dose * noise
@@ -120,7 +120,7 @@ def dealt_weights(probe: Probe, dose: float, generator: torch.Generator) -> Prob
     network = copy.deepcopy(probe.network)
     weight = network.taps["parts"].outgoing[0].weight.weight
     with torch.no_grad():
-        weight.copy_(dealt(weight.reshape(1, -1), dose, generator).view_as(weight))
+        weight.copy_(shuffled(weight.reshape(1, -1), dose, generator).view_as(weight))
         logits = network(probe.images).logits
     layers = {"parts": Layer("parts", probe.layers["parts"].activation)}
     return replace(probe, network=network, logits=logits, layers=layers, memo={})
@@ -134,12 +134,14 @@ def corrupted(corrupt: Corruption, network: str, dose: float, draw: int) -> Prob
 
 def corruption(item: Metric) -> Corruption:
     if "claimed" in item.needs:
-        return dealt_claims
+        return shuffled_claims
     if item.aspect == "attribution":
         return distracted
     if item.name.startswith("focus"):
-        return drowned
-    return dealt_weights if item.aspect in WEIGHTS or "weights" in item.needs else dealt_cells
+        return with_noise
+    return (
+        dealt_weights if item.aspect in WEIGHTS or "weights" in item.needs else shuffled_positions
+    )
 
 
 def at(item: Metric, dose: float) -> float:

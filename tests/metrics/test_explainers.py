@@ -9,7 +9,15 @@ from torch import nn
 
 from legible.bench.backbones.taps import Network, Tap
 from legible.metrics import explainers
-from legible.metrics.explainers import ALGORITHMS, HOOKED, Logits, Model, audit, explain, explanations
+from legible.metrics.explainers import (
+    ALGORITHMS,
+    HOOKED,
+    Logits,
+    Model,
+    audit,
+    explain,
+    explanations,
+)
 
 
 def small(activation: list[nn.Module]) -> Network:
@@ -49,9 +57,11 @@ def test_batches_make_no_difference(name, model, images, monkeypatch):
 def test_nothing_is_changed_and_nothing_left_behind(name, model, images):
     before, state = images.clone(), [p.clone() for p in model.logits.parameters()]
     generator = torch.get_rng_state()
-    found = explain(name, model, images, LABELS)
-    assert audit(name, model, images, LABELS, found) == ""
-    assert torch.equal(images, before) and not images.requires_grad and not found.requires_grad
+    attributions = explain(name, model, images, LABELS)
+    assert audit(name, model, images, LABELS, attributions) == ""
+    assert (
+        torch.equal(images, before) and not images.requires_grad and not attributions.requires_grad
+    )
     assert all(torch.equal(a, b) for a, b in zip(state, model.logits.parameters(), strict=True))
     assert all(p.grad is None for p in model.logits.parameters())
     assert torch.equal(torch.get_rng_state(), generator)
@@ -72,10 +82,10 @@ def test_completeness_of_integrated_gradients_and_deep_lift(model, images):
 def fault(name: str, network: Network, images: torch.Tensor) -> str:
     faulty = Model(Logits(network), network.taps["second"])
     try:
-        found = explain(name, faulty, images, LABELS)
+        attributions = explain(name, faulty, images, LABELS)
     except RuntimeError:  # what the audit is there to foresee
-        found = torch.zeros_like(images)
-    return audit(name, faulty, images, LABELS, found)
+        attributions = torch.zeros_like(images)
+    return audit(name, faulty, images, LABELS, attributions)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -103,19 +113,19 @@ def test_a_reused_relu_and_one_in_place_fail_what_redefines_it(name, images):
         ),
     ],
 )
-def test_a_faulty_algorithm_is_found_out(broken, reason, images, monkeypatch):
+def test_a_faulty_algorithm_fails_its_audit(broken, reason, images, monkeypatch):
     monkeypatch.setitem(ALGORITHMS, "integrated_gradients", broken)
     network = small([nn.ReLU(), nn.ReLU()])
     model = Model(Logits(network), network.taps["second"])
-    found = explain("integrated_gradients", model, images, LABELS)
-    assert reason in audit("integrated_gradients", model, images, LABELS, found)
+    attributions = explain("integrated_gradients", model, images, LABELS)
+    assert reason in audit("integrated_gradients", model, images, LABELS, attributions)
 
 
 def test_a_network_without_maps_has_no_gradcam():
     _, probe = make_probe(torch.rand(20, 5), torch.arange(20) % 2)
-    known = explanations(probe)
-    assert known.faults == dict.fromkeys(explainers.MAPPED, "no Tap has a map")
-    assert set(known.attributions) == set(ALGORITHMS) - explainers.MAPPED
+    sample = explanations(probe)
+    assert sample.faults == dict.fromkeys(explainers.MAPPED, "no Tap has a map")
+    assert set(sample.attributions) == set(ALGORITHMS) - explainers.MAPPED
 
 
 # ----------------------------------------------------------------- the sample
@@ -123,12 +133,12 @@ def test_a_network_without_maps_has_no_gradcam():
 
 def test_the_sample_shows_its_evidence():
     _, probe = scenes()
-    known = explanations(probe)
-    assert len(known.images) == explainers.SAMPLE and known.evidence is not None
-    assert known.evidence.flatten(1).any(1).all()
-    row = (probe.images == known.images[0]).flatten(1).all(1).nonzero()[0, 0]
+    sample = explanations(probe)
+    assert len(sample.images) == explainers.SAMPLE and sample.evidence is not None
+    assert sample.evidence.flatten(1).any(1).all()
+    row = (probe.images == sample.images[0]).flatten(1).all(1).nonzero()[0, 0]
     mask = probe.concepts.masks(row[None])[0, probe.labels[row]]
-    assert torch.equal(known.evidence[0], mask)
+    assert torch.equal(sample.evidence[0], mask)
 
 
 def test_without_concepts_that_define_classes_there_is_no_evidence():

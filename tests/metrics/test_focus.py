@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from planted_probes import PIXELS_PER_POSITION, make_concepts, make_probe, random_probe
+from planted_probes import make_concepts, make_probe, random_probe, to_pixels
 
 from legible.metrics import focus
 from legible.metrics.base import METRICS
@@ -89,15 +89,15 @@ def test_dispersion_rises_to_its_null_as_a_peak_drowns(name):
 
 
 def moving_landmark(images: int, size: int = 6, seed: int = 0):
-    """One landmark, a cell in size, anywhere on the map; returns its cell and its mask."""
-    cell = torch.randint(size * size, (images,), generator=torch.Generator().manual_seed(seed))
-    mask = torch.nn.functional.one_hot(cell, size * size).bool().reshape(images, 1, size, size)
-    return cell, mask.repeat_interleave(PIXELS_PER_POSITION, 2).repeat_interleave(PIXELS_PER_POSITION, 3)
+    """The random position of a landmark as large as one position, and its mask."""
+    position = torch.randint(size * size, (images,), generator=torch.Generator().manual_seed(seed))
+    mask = torch.nn.functional.one_hot(position, size * size).bool().reshape(images, 1, size, size)
+    return position, to_pixels(mask)
 
 
 def test_a_unit_that_peaks_on_the_landmark_is_perfectly_stable():
-    cell, mask = moving_landmark(40)
-    on_it = torch.nn.functional.one_hot(cell, 36).float().reshape(40, 1, 6, 6)
+    position, mask = moving_landmark(40)
+    on_it = torch.nn.functional.one_hot(position, 36).float().reshape(40, 1, 6, 6)
     fixed = torch.zeros(40, 1, 6, 6)
     fixed[..., 0, 0] = 1.0
     layer, probe = make_probe(
@@ -112,7 +112,7 @@ def test_a_constant_offset_in_one_direction_is_stable():
     column = torch.arange(40) % 4
     unit = torch.nn.functional.one_hot(6 * 2 + column, 36).float().reshape(40, 1, 6, 6)
     mask = torch.nn.functional.one_hot(6 * 2 + column + 2, 36).bool().reshape(40, 1, 6, 6)
-    mask = mask.repeat_interleave(PIXELS_PER_POSITION, 2).repeat_interleave(PIXELS_PER_POSITION, 3)
+    mask = to_pixels(mask)
     layer, probe = make_probe(unit, torch.arange(40) // 20, make_concepts(mask))
     assert focus.location_instability(layer, probe).item() == pytest.approx(0, abs=1e-12)
 
@@ -121,24 +121,24 @@ def direct(layer, probe, choose):
     """Location instability, one unit, class, landmark and image at a time."""
     masks = probe.concepts.masks().double()
     size = masks.shape[-1]
-    cell = size / layer.activation.shape[-1]
+    pixels = size / layer.activation.shape[-1]
     values = []
     for unit in range(layer.units):
         by_class = {}
         for c in range(probe.classes):
             spread = []
             for k in range(masks.shape[1]):
-                found = []
+                pairs = []
                 for n in torch.nonzero(probe.labels == c)[:, 0].tolist():
                     a, mask = layer.activation[n, unit], masks[n, k]
                     if mask.any() and a.max() > 0:
                         centre = (mask.nonzero().double() + 0.5).mean(0)
                         row, column = divmod(int(a.argmax()), a.shape[1])
-                        place = torch.tensor([(row + 0.5) * cell, (column + 0.5) * cell])
-                        found.append((-a.max().item(), (place - centre).norm().item()))
-                found = [distance for _, distance in sorted(found)[:100]]
-                if len(found) >= 10:
-                    spread.append(torch.tensor(found, dtype=torch.float64).std().item())
+                        place = torch.tensor([(row + 0.5) * pixels, (column + 0.5) * pixels])
+                        pairs.append((-a.max().item(), (place - centre).norm().item()))
+                pairs = [distance for _, distance in sorted(pairs)[:100]]
+                if len(pairs) >= 10:
+                    spread.append(torch.tensor(pairs, dtype=torch.float64).std().item())
             if spread:
                 mean_peak = layer.activation[probe.labels == c, unit].flatten(1).amax(1).mean()
                 by_class[c] = (sum(spread) / len(spread) / (size * math.sqrt(2)), mean_peak.item())
@@ -149,29 +149,29 @@ def direct(layer, probe, choose):
 @pytest.mark.parametrize("images, classes", [(260, 2), (60, 3), (40, 4)])
 def test_location_instability_equals_the_direct_loop(images, classes):
     layer, probe = random_probe(images=images, classes=classes, units=3, concepts=2)
-    paper = direct(layer, probe, lambda found: min(f[0] for f in found))
-    code = direct(layer, probe, lambda found: max(found, key=lambda f: f[1])[0])
+    paper = direct(layer, probe, lambda pairs: min(f[0] for f in pairs))
+    code = direct(layer, probe, lambda pairs: max(pairs, key=lambda f: f[1])[0])
     close = {"atol": 1e-9, "rtol": 0, "equal_nan": True}
     torch.testing.assert_close(focus.location_instability(layer, probe), paper, **close)
     torch.testing.assert_close(focus.location_instability_own_class(layer, probe), code, **close)
 
 
-def with_peaks(cell, mask):
-    """Units of random height that peak at those cells."""
-    height = 1 + torch.rand(cell.shape, generator=torch.Generator().manual_seed(2))
-    maps = torch.nn.functional.one_hot(cell, 36) * height[..., None]
-    maps = maps.reshape(*cell.shape, 6, 6)
-    return make_probe(maps, torch.arange(len(cell)) % 4, make_concepts(mask))
+def with_peaks(position, mask):
+    """Units of random height that peak at these positions."""
+    height = 1 + torch.rand(position.shape, generator=torch.Generator().manual_seed(2))
+    maps = torch.nn.functional.one_hot(position, 36) * height[..., None]
+    maps = maps.reshape(*position.shape, 6, 6)
+    return make_probe(maps, torch.arange(len(position)) % 4, make_concepts(mask))
 
 
 def test_peaks_anywhere_score_the_null_and_jitter_moves_towards_it():
-    cell, mask = moving_landmark(400)
+    position, mask = moving_landmark(400)
     generator = torch.Generator().manual_seed(1)
     values = []
     for reach in (0, 1, 2, 3, 4):
         step = torch.randint(-reach, reach + 1, (2, 400, 30), generator=generator)
-        row = (cell[:, None] // 6 + step[0]).clamp(0, 5)
-        column = (cell[:, None] % 6 + step[1]).clamp(0, 5)
+        row = (position[:, None] // 6 + step[0]).clamp(0, 5)
+        column = (position[:, None] % 6 + step[1]).clamp(0, 5)
         layer, probe = with_peaks(6 * row + column, mask)
         values.append(focus.location_instability(layer, probe).mean().item())
     assert values == sorted(values) and values[0] == 0
@@ -182,17 +182,19 @@ def test_peaks_anywhere_score_the_null_and_jitter_moves_towards_it():
 
 def test_half_of_the_peaks_astray_are_less_stable_than_all():
     """What the docstring warns of: the metric is not monotone in the share of stray peaks."""
-    cell, mask = moving_landmark(400)
+    position, mask = moving_landmark(400)
     generator = torch.Generator().manual_seed(1)
     astray = torch.randint(36, (400, 30), generator=generator)
     lost = torch.rand(400, 30, generator=generator) < 0.5
-    half = focus.location_instability(*with_peaks(torch.where(lost, astray, cell[:, None]), mask))
+    half = focus.location_instability(
+        *with_peaks(torch.where(lost, astray, position[:, None]), mask)
+    )
     assert half.mean() > 1.1 * focus.location_instability(*with_peaks(astray, mask)).mean()
 
 
 def test_fewer_than_ten_active_images_are_undefined():
-    cell, mask = moving_landmark(9)
-    unit = torch.nn.functional.one_hot(cell, 36).float().reshape(9, 1, 6, 6)
+    position, mask = moving_landmark(9)
+    unit = torch.nn.functional.one_hot(position, 36).float().reshape(9, 1, 6, 6)
     layer, probe = make_probe(unit, torch.zeros(9).long(), make_concepts(mask))
     assert focus.location_instability(layer, probe).isnan().all()
 

@@ -105,14 +105,14 @@ def only(item: Metric, probe: Probe) -> Score:
         "splits": lambda: probe.subset(slice(0, None, 2)),
         "seeds": lambda: replace(probe, layers=twins, memo={}),
     }
-    (found,) = score(item, probe, others)
-    return found
+    (result,) = score(item, probe, others)
+    return result
 
 
-def same(item: Metric, found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+def same(item: Metric, result: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
     if item.per == "module":
-        found, expected = np.sort(found), np.sort(expected)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=tolerance, err_msg=item.name)
+        result, expected = np.sort(result), np.sort(expected)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=tolerance, err_msg=item.name)
 
 
 def check(name: str, change: Change, tolerance: float = 1e-4) -> None:
@@ -156,9 +156,9 @@ def test_chunks_make_no_difference(name, chunk):
 @every_metric
 def test_the_memory_budget_makes_no_difference(name, monkeypatch):
     monkeypatch.setattr(maps, "BUDGET", 1)
-    found = only(METRICS[name], base())
+    result = only(METRICS[name], base())
     monkeypatch.undo()
-    same(METRICS[name], found.values, only(METRICS[name], changed(Change())[0]).values, 1e-4)
+    same(METRICS[name], result.values, only(METRICS[name], changed(Change())[0]).values, 1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -177,8 +177,8 @@ def test_the_device_makes_no_difference(name):
         concepts=probe.concepts.to("cuda"),
         memo={},
     )
-    found = only(METRICS[name], there)
-    same(METRICS[name], found.values, only(METRICS[name], base()).values, 1e-4)
+    result = only(METRICS[name], there)
+    same(METRICS[name], result.values, only(METRICS[name], base()).values, 1e-4)
 
 
 # ----------------------------------------------------------------- changes nothing, draws nothing
@@ -187,8 +187,8 @@ def test_the_device_makes_no_difference(name):
 def everything(probe: Probe) -> list[Tensor]:
     layers = [layer.activation for layer in probe.layers.values()]
     state = list(probe.network.state_dict().values())
-    kept = [probe.images, probe.labels, probe.logits, probe.concepts.packed, *layers, *state]
-    return [tensor.clone() for tensor in kept]
+    originals = [probe.images, probe.labels, probe.logits, probe.concepts.packed, *layers, *state]
+    return [tensor.clone() for tensor in originals]
 
 
 @every_metric
@@ -280,7 +280,7 @@ def degenerate(kind: str) -> Probe:
         layer, probe = make_probe(
             activation, probe.labels, probe.concepts, 4, torch.zeros(1).long()
         )
-    elif kind == "one cell":
+    elif kind == "one position":
         activation = layer.activation[:, :, :1, :1]
         layer, probe = make_probe(activation, probe.labels, probe.concepts, 4, layer.claimed)
     elif kind == "copies":
@@ -311,7 +311,7 @@ def degenerate(kind: str) -> Probe:
 
 
 KINDS = [
-    "dead", "negative", "constant", "nan", "infinite", "one unit", "one cell", "copies",
+    "dead", "negative", "constant", "nan", "infinite", "one unit", "one position", "copies",
     "one class of four", "one class", "no images", "one image", "two images", "three images",
     "no masks", "empty masks", "no concepts", "no claim", "empty claim", "nan, finite answers",
     "a nan unit, finite answers", "an infinite image, finite answers", "nan weights", "no weights",
@@ -322,13 +322,13 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_to_measure_is_undefined_and_no_crash(name, kind):
     item = METRICS[name]
-    found = only(item, degenerate(kind))  # also checks the declared limits
-    assert not np.isinf(found.values).any()
+    result = only(item, degenerate(kind))  # also checks the declared limits
+    assert not np.isinf(result.values).any()
     if (
         kind in ("dead", "negative", "nan", "nan, finite answers")
         and name not in COUNTS | ANSWERS | WEIGHTS | EXPLAINS
     ):
-        assert found.reason or np.isnan(found.values).all(), "a silent number for a dead layer"
+        assert result.reason or np.isnan(result.values).all(), "a silent number for a dead layer"
 
 
 @pytest.mark.parametrize("name", [n for n in ALL if METRICS[n].needs & {"concepts", "landmarks"}])
@@ -360,12 +360,12 @@ def test_one_broken_unit_is_undefined_and_leaves_the_others_alone(name, broken):
     probe = base()
     layer = probe.layers["units"]
     layer.activation[:, 3] = broken
-    found = as_values(item.function(layer, probe))
+    result = as_values(item.function(layer, probe))
     expected = only(item, changed(Change())[0]).values
     others = np.arange(12) != 3
-    assert np.isnan(found[3])
+    assert np.isnan(result[3])
     if item.aspect != "structure":  # which is about a unit's neighbours
-        np.testing.assert_allclose(found[others], expected[others], rtol=1e-6)
+        np.testing.assert_allclose(result[others], expected[others], rtol=1e-6)
 
 
 # ----------------------------------------------------------------- declarations

@@ -15,16 +15,15 @@ from legible.metrics.lesion import (
     double_lesions,
     importance,
     lesion_importance,
+    lesion_inputs,
     lesion_specificity,
     lesion_specificity_percentile,
-    lesioned,
     lesions,
     module_interaction,
     module_lesions,
     percentile,
     random_groups,
     specificity,
-    unit_lesions,
 )
 from legible.metrics.modules import layer_modules
 
@@ -46,6 +45,11 @@ def serving(noise=0.0, per_class=4, classes=4, each=30, seed=0):
         head.bias.copy_(torch.tensor([0.5] + [0.0] * (classes - 1)))  # the answer without evidence
         probe.logits.copy_(head(response))
     return layer, probe
+
+
+def single_lesions(layer, probe):
+    """`lesions` of each unit alone."""
+    return lesions(layer, probe, torch.eye(layer.units, dtype=torch.bool))
 
 
 def one_by_one(layer, probe, group):
@@ -98,8 +102,8 @@ def test_lesions_are_reruns_without_the_units(build):
     expected = torch.stack([one_by_one(layer, probe, group) for group in groups])
     assert expected.abs().max() > 0
     torch.testing.assert_close(lesions(layer, probe, groups), expected, atol=1e-12, rtol=0)
-    for cells in (1, 1000):
-        again = lesions(layer, probe, groups, cells=cells)
+    for budget in (1, 1000):
+        again = lesions(layer, probe, groups, budget=budget)
         torch.testing.assert_close(again, expected, atol=1e-12, rtol=0)
 
 
@@ -128,7 +132,7 @@ def test_layers_before_the_last_are_lesioned_on_a_fixed_sample(monkeypatch):
     assert len(lesion_inputs(*lenet_probe("fc2"))[0]) == 40
 
 
-def test_unit_lesions_of_a_network_that_reads_one_unit_a_class():
+def test_lesions_of_a_network_that_reads_one_unit_for_each_class():
     layer, probe = make_probe(torch.eye(3).repeat(5, 1), torch.arange(15) % 3)
     head = probe.network.taps["units"].outgoing[0].weight
     with torch.no_grad():
@@ -136,7 +140,7 @@ def test_unit_lesions_of_a_network_that_reads_one_unit_a_class():
         head.bias.copy_(torch.tensor([0.1, 0.0, 0.0]))
     # without its unit an image is taken for class 0, by the bias
     expected = torch.diag(torch.tensor([0.0, 1, 1], dtype=torch.float64))
-    torch.testing.assert_close(unit_lesions(layer, probe), expected)
+    torch.testing.assert_close(single_lesions(layer, probe), expected)
 
 
 def test_double_lesions_show_units_that_stand_in_for_each_other():
@@ -147,7 +151,7 @@ def test_double_lesions_show_units_that_stand_in_for_each_other():
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[0.0, 0, 0], [1, 1, 0]]))
         head.bias.copy_(torch.tensor([0.5, 0]))
-    beyond = double_lesions(layer, probe)
+    beyond = double_lesions(layer, probe, torch.eye(3, dtype=torch.bool))
     assert beyond[0, 1] == beyond[1, 0] == 0.5
     assert beyond[0, 2] == beyond[1, 2] == 0
     assert beyond.diagonal().isnan().all()
@@ -182,12 +186,12 @@ def test_an_inhibiting_module_has_signed_effects():
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[0.0], [-1.0]]))
         head.bias.copy_(torch.tensor([0.0, 0.5]))
-    assert unit_lesions(layer, probe).tolist() == [[1.0, -1.0]]
+    assert single_lesions(layer, probe).tolist() == [[1.0, -1.0]]
 
 
 def test_a_class_without_images_is_left_out():
     layer, probe = make_probe(torch.rand(10, 4), torch.arange(10) % 2, classes=3)
-    drops = unit_lesions(layer, probe)
+    drops = single_lesions(layer, probe)
     assert drops[:, 2].isnan().all()
     assert not importance(drops).isnan().any()
     assert not specificity(drops).isnan().any()
@@ -325,7 +329,7 @@ def test_the_headline():
 def test_all_lesions_of_128_units_over_2000_images_take_seconds():
     layer, probe = random_probe(images=2000, units=128, classes=10, size=8, concepts=1)
     start = time.process_time()
-    unit_lesions(layer, probe)
+    single_lesions(layer, probe)
     assert time.process_time() - start < 5
     start = time.process_time()
     partition = torch.arange(128) % 10

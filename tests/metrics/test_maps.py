@@ -1,4 +1,4 @@
-"""Cells, pixels, peaks and centroids."""
+"""Positions, pixels, peaks, centroids and thresholds of maps."""
 
 import math
 
@@ -11,30 +11,32 @@ from legible.metrics.base import Layer
 
 
 @pytest.mark.parametrize(
-    "cells, pixels", [((4, 4), (32, 32)), ((8, 8), (28, 28)), ((3, 5), (20, 9))]
+    "map_size, pixels", [((4, 4), (32, 32)), ((8, 8), (28, 28)), ((3, 5), (20, 9))]
 )
-def test_a_pixel_belongs_to_the_cell_that_upsampling_gives_it(cells, pixels):
+def test_a_pixel_belongs_to_the_position_from_which_it_is_upsampled(map_size, pixels):
     generator = torch.Generator().manual_seed(0)
     masks = torch.rand(2, 3, *pixels, generator=generator) < 0.4
-    index = torch.arange(cells[0] * cells[1]).reshape(1, 1, *cells).float()
+    index = torch.arange(map_size[0] * map_size[1]).reshape(1, 1, *map_size).float()
     owner = torch.nn.functional.interpolate(index, pixels, mode="nearest-exact")[0, 0].long()
-    expected = torch.zeros(2, 3, cells[0] * cells[1])
+    expected = torch.zeros(2, 3, map_size[0] * map_size[1])
     expected.index_add_(2, owner.flatten(), masks.flatten(2).float())
-    assert torch.equal(maps.pixels_per_position(masks, cells), expected)
+    assert torch.equal(maps.pixels_per_position(masks, map_size), expected)
 
 
-@pytest.mark.parametrize("kept", [0, 2**24])
-def test_cells_of_all_masks_come_in_chunks_kept_or_not(kept, monkeypatch):
+@pytest.mark.parametrize("cached", [0, 2**24])
+def test_counts_of_all_masks_come_in_chunks_cached_or_not(cached, monkeypatch):
     masks = random_masks(7, 3, 16, torch.Generator().manual_seed(0))
     concepts = make_concepts(masks)
-    monkeypatch.setattr(maps, "KEPT", kept)
+    monkeypatch.setattr(maps, "CACHED", cached)
     monkeypatch.setattr(maps, "BUDGET", 2 * 2 * 3 * 16 * 16)  # two images a chunk
     chunks = list(maps.mask_counts(concepts, (4, 4)))
     assert [rows.start for rows, _ in chunks] == [0, 2, 4, 6]
-    assert torch.equal(torch.cat([counts for _, counts in chunks]), maps.pixels_per_position(masks, (4, 4)))
+    assert torch.equal(
+        torch.cat([counts for _, counts in chunks]), maps.pixels_per_position(masks, (4, 4))
+    )
 
 
-def test_cell_centres_are_half_a_cell_from_the_border():
+def test_centres_are_half_a_position_from_the_border():
     centres = maps.position_centres((2, 4), (8, 8))
     assert centres[0].tolist() == [2, 1] and centres[-1].tolist() == [6, 7]
 
@@ -104,8 +106,8 @@ def test_pixel_threshold_is_the_kth_largest_of_all_pixels(kind, images, monkeypa
     assert expected.isfinite().any()
     for budget in (1, 2**20):
         monkeypatch.setattr(maps, "BUDGET", budget)
-        found = maps.pixel_thresholds(Layer("x", a), (16, 20))
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+        result = maps.pixel_thresholds(Layer("x", a), (16, 20))
+        torch.testing.assert_close(result, expected, rtol=1e-9, atol=0)
 
 
 def test_upsampling_is_bilinear():

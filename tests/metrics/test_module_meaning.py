@@ -35,9 +35,13 @@ def detectors(owner, images=60, seed=0):
     """Units of one module fire where their concept is; ``owner`` gives each unit's concept."""
     generator = torch.Generator().manual_seed(seed)
     concepts, size = 4, 6
-    cell = torch.randint(size * size, (images, concepts), generator=generator)
-    maps = torch.nn.functional.one_hot(cell, size * size).view(images, concepts, size, size)
-    masks = maps.bool().repeat_interleave(PIXELS_PER_POSITION, 2).repeat_interleave(PIXELS_PER_POSITION, 3)
+    position = torch.randint(size * size, (images, concepts), generator=generator)
+    maps = torch.nn.functional.one_hot(position, size * size).view(images, concepts, size, size)
+    masks = (
+        maps.bool()
+        .repeat_interleave(PIXELS_PER_POSITION, 2)
+        .repeat_interleave(PIXELS_PER_POSITION, 3)
+    )
     strength = 1 + torch.rand(images, concepts, 1, 1, generator=generator)
     labels = torch.arange(images) % 3
     return make_probe((maps * strength)[:, owner].float(), labels, make_concepts(masks))

@@ -6,7 +6,12 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
-from legible.metrics.partition_agreement import adjusted_information, adjusted_rand, agreement, contingency
+from legible.metrics.partition_agreement import (
+    adjusted_information,
+    adjusted_rand,
+    agreement,
+    contingency,
+)
 
 
 def partitions(seed, units=40, modules=5):

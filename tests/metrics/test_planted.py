@@ -8,7 +8,7 @@ import torch
 from planted_probes import probe_planted
 
 from legible.bench.backbones import planted as networks
-from legible.bench.data.planted import PIXELS_PER_POSITION, planted
+from legible.bench.data.planted import planted
 from legible.bench.plugins import registry
 from legible.metrics.base import METRICS, Probe
 from legible.metrics.modules import layer_modules, spectral_modules
@@ -36,7 +36,6 @@ def answers(network: str, layer: str = "parts", data: dict | None = None, **para
 
 
 def test_a_suite_names_them():
-    assert PIXELS_PER_POSITION == networks.PIXELS_PER_POSITION
     data = registry.get("datasets", "planted")(Path(), parts=4, noise=16)
     for name in ("parts", "faults", "blocks", "localizer"):
         network = registry.get("backbones", f"planted_{name}")(data.image, 4)
@@ -45,7 +44,7 @@ def test_a_suite_names_them():
 
 
 def test_blocks_without_their_noise_channels_say_what_is_missing():
-    with pytest.raises(ValueError, match="noise = 16"):
+    with pytest.raises(ValueError, match="noise=16"):
         networks.planted_blocks((4, 32, 32), 4)
 
 
@@ -163,11 +162,11 @@ def test_counts_leave_out_dead_and_copied_units():
 
 
 @pytest.mark.parametrize("layer", ["parts", "dense"])
-def test_blocks_are_found(layer):
+def test_blocks_are_the_modules(layer):
     of, probe = answers("blocks", layer, data={"parts": 4, "noise": 16})
     blocks = torch.arange(4).repeat_interleave(4)
-    for found in (layer_modules(probe.layers[layer]), spectral_modules(probe.layers[layer])):
-        assert torch.equal(found[:, None] == found, blocks[:, None] == blocks)
+    for partition in (layer_modules(probe.layers[layer]), spectral_modules(probe.layers[layer])):
+        assert torch.equal(partition[:, None] == partition, blocks[:, None] == blocks)
     assert of("modularity") == pytest.approx(0.75, abs=0.01)  # 1 - 1 / 4
     assert of("coverage") == 1 and of("module_count") == 4
     assert of("modularity_excess") > 0.4
@@ -195,10 +194,10 @@ def test_localizer_fires_at_its_attention_point(down, right):
     assert of("location_instability").max().item() == pytest.approx(0, abs=1e-9)
     layer = probe.layers["parts"]
     fired = layer.activation.flatten(1).amax(1) > 0
-    cell = layer.activation.amax(1).flatten(1).argmax(1)[fired]
+    position = layer.activation.amax(1).flatten(1).argmax(1)[fired]
     masks = probe.concepts.masks()[fired].any(1)
     top, left = masks.any(2).int().argmax(1) // 4, masks.any(1).int().argmax(1) // 4
-    assert torch.equal(cell // 8 - top, torch.full_like(top, down))
-    assert torch.equal(cell % 8 - left, torch.full_like(left, right))
+    assert torch.equal(position // 8 - top, torch.full_like(top, down))
+    assert torch.equal(position % 8 - left, torch.full_like(left, right))
     right_by_chance = ~fired & (probe.labels == 0)  # without activation the answer is class 0
     assert of("accuracy") == pytest.approx((fired | right_by_chance).float().mean().item())

@@ -24,22 +24,22 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def maps():
     """Non-negative maps without ties, and masks of a rectangle each."""
     generator = torch.Generator().manual_seed(0)
-    found = torch.rand(20, 16, 16, generator=generator, dtype=torch.float64) ** 3
+    attributions = torch.rand(20, 16, 16, generator=generator, dtype=torch.float64) ** 3
     corner = torch.randint(0, 8, (20, 2, 1), generator=generator)
     line = torch.arange(16)
     inside = (line >= corner) & (line < corner + 6)
-    return found, inside[:, 0, :, None] & inside[:, 1, None, :]
+    return attributions, inside[:, 0, :, None] & inside[:, 1, None, :]
 
 
-def theirs(metric, found, mask=None):
+def theirs(metric, attributions, mask=None):
     """A Quantus metric's value for each map; it wants a model, which it does not ask here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scores = metric(
             model=nn.Sequential(nn.Flatten(), nn.Linear(256, 2)).eval(),
-            x_batch=np.zeros((len(found), 1, 16, 16), dtype=np.float32),
-            y_batch=np.zeros(len(found), dtype=int),
-            a_batch=found[:, None].numpy().copy(),
+            x_batch=np.zeros((len(attributions), 1, 16, 16), dtype=np.float32),
+            y_batch=np.zeros(len(attributions), dtype=int),
+            a_batch=attributions[:, None].numpy().copy(),
             s_batch=None if mask is None else mask[:, None].numpy().copy(),
             device="cpu",
         )
@@ -64,14 +64,14 @@ SETTINGS = {
     ],
 )
 def test_relevance_is_quantus_s(ours, name, maps):
-    found, mask = maps
-    expected = theirs(getattr(quantus, name)(**SETTINGS), found, mask)
+    attributions, mask = maps
+    expected = theirs(getattr(quantus, name)(**SETTINGS), attributions, mask)
     assert 0 < expected.mean() < 1
-    torch.testing.assert_close(ours(found, mask).double(), expected, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(ours(attributions, mask).double(), expected, atol=1e-9, rtol=1e-9)
 
 
 def test_sparseness_is_quantus_s(maps):
-    found, _ = maps
-    expected = theirs(quantus.Sparseness(**SETTINGS), found)
+    attributions, _ = maps
+    expected = theirs(quantus.Sparseness(**SETTINGS), attributions)
     # Quantus adds 1e-7 to every pixel
-    torch.testing.assert_close(relevance.gini(found), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(relevance.gini(attributions), expected, atol=1e-5, rtol=0)

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 from captum.metrics import infidelity
-from scipy.stats import spearmanr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import rankdata, spearmanr
 
 from legible.metrics import relevance
 
@@ -14,7 +16,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_scores_of_a_map_whose_answer_is_known():
+def test_scores_of_a_map_with_a_known_answer():
     maps = torch.tensor([[[4.0, 3], [2, 1]], [[0, 1], [0, 0]], [[0, 0], [0, 0]]])
     mask = torch.tensor([[[False, True], [True, False]]]).expand(3, 2, 2)
     assert relevance.hits(maps, mask).tolist()[:2] == [0, 1]
@@ -44,8 +46,8 @@ def test_a_flat_map_has_chance_and_no_sparseness():
 def test_edges_are_where_the_image_changes():
     image = torch.zeros(1, 3, 6, 6)
     image[..., 3:] = 1.0
-    found = relevance.edges(image)[0]
-    assert (found[:, 2:4] > 0).all() and (found[:, [0, 1, 4, 5]] == 0).all()
+    edges = relevance.edges(image)[0]
+    assert (edges[:, 2:4] > 0).all() and (edges[:, [0, 1, 4, 5]] == 0).all()
 
 
 # ----------------------------------------------------------------- perturbed answers
@@ -79,7 +81,9 @@ def test_an_empty_map_has_no_curve():
 
 def test_unexplained_change():
     change = torch.randn(16, 3, generator=generator())
-    assert relevance.unexplained_share(5 * change, change).tolist() == pytest.approx([0] * 3, abs=1e-6)
+    assert relevance.unexplained_share(5 * change, change).tolist() == pytest.approx(
+        [0] * 3, abs=1e-6
+    )
     assert relevance.unexplained_share(-change, change).tolist() == [1] * 3
     assert relevance.unexplained_share(0 * change, change).isnan().all()
     lucky = torch.randn(16, 3000, generator=generator(1))
@@ -99,7 +103,7 @@ def test_unexplained_is_captum_s_normalised_infidelity():
         after = torch.stack([net(images - n).gather(1, target[:, None])[:, 0] for n in noise])
     change = before - after
     slope = torch.stack([net[1].weight[t] for t in target]).reshape(images.shape)
-    told = torch.stack([(n * slope).flatten(1).sum(1) for n in noise])
+    predicted = torch.stack([(n * slope).flatten(1).sum(1) for n in noise])
 
     def perturb(x):  # Captum asks for all draws of an image, image by image
         draws = noise.transpose(0, 1).flatten(0, 1)
@@ -108,7 +112,7 @@ def test_unexplained_is_captum_s_normalised_infidelity():
     theirs = infidelity(
         net, perturb, images, slope, target=target, n_perturb_samples=20, normalize=True
     )
-    ours = relevance.unexplained_share(told, change) * change.double().square().mean(0)
+    ours = relevance.unexplained_share(predicted, change) * change.double().square().mean(0)
     torch.testing.assert_close(ours.float(), theirs.float(), rtol=1e-3, atol=1e-5)
 
 
@@ -126,3 +130,10 @@ def test_spearman_is_undefined_for_constants_and_few_pairs():
     assert math.isnan(relevance.spearman(x, torch.ones(4)))
     assert math.isnan(relevance.spearman(x[1:], x[1:]))
     assert relevance.spearman(x, 2 * x) == pytest.approx(1)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=30))
+def test_midranks_equal_scipys(values):
+    rows = torch.tensor([values, values[::-1]], dtype=torch.float32)
+    expected = torch.from_numpy(rankdata(rows.numpy(), axis=1)).float()
+    assert torch.equal(relevance.midranks(rows), expected)

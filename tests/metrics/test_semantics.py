@@ -1,18 +1,14 @@
-"""Semantics: NetDissect IoU, part interpretability and purity against direct loops."""
+"""Semantics: each metric against a direct loop, and on cases with a known answer."""
 
 import math
 
 import pytest
 import torch
-from planted_probes import PIXELS_PER_POSITION, make_concepts, make_probe, random_probe
+from planted_probes import make_concepts, make_probe, random_probe, to_pixels
+from sklearn.metrics import roc_auc_score
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, one_hot
 
-from legible.metrics import maps, parts
-
-
-def blocks(cells: torch.Tensor) -> torch.Tensor:
-    """Masks whose pixels are whole cells of the map."""
-    return cells.repeat_interleave(PIXELS_PER_POSITION, -2).repeat_interleave(PIXELS_PER_POSITION, -1)
+from legible.metrics import maps, semantics
 
 
 def one_part_each(images: int = 240, count: int = 12, side: int = 8, seed: int = 0):
@@ -50,10 +46,10 @@ def direct_iou(layer, probe, lite=False):
             same = [j for j, other in enumerate(concepts.categories) if other == category]
             inter = area = concept = 0
             for n, where in enumerate(region):
-                shown = masks[n, same].any(0)
+                category_mask = masks[n, same].any(0)
                 inter += int((where & masks[n, k]).sum())
                 concept += int(masks[n, k].sum())
-                if (where & shown).any() if lite else shown.any():
+                if (where & category_mask).any() if lite else category_mask.any():
                     area += int(where.sum())
             table[unit, k] = inter / (area + concept - inter) if concept else math.nan
     return table
@@ -69,7 +65,7 @@ def test_iou_equals_the_direct_loop(lite, budget, monkeypatch):
     for unit in range(2):  # units that have to do with the concepts
         layer.activation[:, unit] += 3 * adaptive_avg_pool2d(masks[:, unit].float(), 6)
     probe.concepts = make_concepts(masks, ["part", "part", "colour", "colour", "part"])
-    table = parts.dissect(layer, probe.concepts, lite)
+    table = semantics.dissect(layer, probe.concepts, lite)
     expected = direct_iou(layer, probe, lite)
     assert expected[:, :4].max() > 0
     torch.testing.assert_close(table, expected, atol=0, rtol=0, equal_nan=True)
@@ -82,17 +78,17 @@ def test_iou_of_maps_that_do_not_divide_the_image(size):
     layer, probe = make_probe(activation, torch.arange(40) % 2)
     probe.concepts = make_concepts(torch.rand(40, 2, 28, 30, generator=generator) < 0.3)
     torch.testing.assert_close(
-        parts.dissect(layer, probe.concepts), direct_iou(layer, probe), atol=0, rtol=0
+        semantics.dissect(layer, probe.concepts), direct_iou(layer, probe), atol=0, rtol=0
     )
 
 
 def test_one_detector_for_each_part():
     activation, masks, label = one_part_each()
     layer, probe = make_probe(activation, label, make_concepts(masks))
-    value, concept = parts.best_concepts(layer, probe)
+    value, concept = semantics.best_concepts(layer, probe)
     assert concept.tolist() == list(range(12))
-    assert (parts.netdissect_iou(layer, probe) == value).all() and (value > 0.6).all()
-    assert parts.unique_detectors(layer, probe) == parts.detectors(layer, probe) == 12
+    assert (semantics.netdissect_iou(layer, probe) == value).all() and (value > 0.6).all()
+    assert semantics.unique_detectors(layer, probe) == semantics.detectors(layer, probe) == 12
 
 
 def test_detectors_of_few_concepts():
@@ -101,17 +97,17 @@ def test_detectors_of_few_concepts():
     elsewhere = activation[:, [2]]
     units = torch.cat([activation[:, [0, 0, 0, 1, 1, 1]], elsewhere, 0 * elsewhere], dim=1)
     layer, probe = make_probe(units, label, make_concepts(masks[:, :2]))
-    assert parts.unique_detectors(layer, probe) == 2
-    assert parts.detectors(layer, probe) == 6
-    assert parts.best_concepts(layer, probe)[1][7] == -1
-    assert parts.netdissect_iou(layer, probe)[7].isnan()
+    assert semantics.unique_detectors(layer, probe) == 2
+    assert semantics.detectors(layer, probe) == 6
+    assert semantics.best_concepts(layer, probe)[1][7] == -1
+    assert semantics.netdissect_iou(layer, probe)[7].isnan()
 
 
 def test_a_layer_without_live_units_has_no_count():
     layer, probe = random_probe()
     layer.activation.zero_()
-    assert math.isnan(parts.unique_detectors(layer, probe))
-    assert math.isnan(parts.detectors(layer, probe))
+    assert math.isnan(semantics.unique_detectors(layer, probe))
+    assert math.isnan(semantics.detectors(layer, probe))
 
 
 # ----------------------------------------------------------------- part interpretability
@@ -124,14 +120,14 @@ def direct_interpretability(layer, probe):
     for unit in range(layer.units):
         shares = []
         for k in range(masks.shape[1]):
-            shown = []
+            matches = []
             for n in range(len(masks)):
                 if masks[n, k].any():
                     valid = (layer.activation[n, unit] >= threshold[unit]).double()
                     up = interpolate(valid[None, None], masks.shape[2:], mode="nearest-exact") > 0
                     inter = (up[0, 0] & masks[n, k]).sum().item()
-                    shown.append(inter / (up[0, 0] | masks[n, k]).sum().item() > 0.2)
-            shares.append(sum(shown) / len(shown))
+                    matches.append(inter / (up[0, 0] | masks[n, k]).sum().item() > 0.2)
+            shares.append(sum(matches) / len(matches))
         best.append(max(shares))
     return torch.tensor(best, dtype=torch.float64)
 
@@ -140,7 +136,7 @@ def direct_interpretability(layer, probe):
 def test_interpretability_equals_the_direct_loop(size):
     layer, probe = random_probe(images=60, units=4, size=size)
     probe.concepts = random_probe(images=60)[1].concepts  # 24 pixels a side
-    values = parts.part_interpretability(layer, probe)
+    values = semantics.part_interpretability(layer, probe)
     expected = direct_interpretability(layer, probe)
     torch.testing.assert_close(values, expected)
     assert values.max() > 0
@@ -149,7 +145,7 @@ def test_interpretability_equals_the_direct_loop(size):
 def test_a_unit_that_shows_its_part_in_every_image():
     activation, masks, label = one_part_each()
     layer, probe = make_probe(activation, label, make_concepts(masks))
-    assert parts.part_interpretability(layer, probe).tolist() == [1] * 12
+    assert semantics.part_interpretability(layer, probe).tolist() == [1] * 12
 
 
 # ----------------------------------------------------------------- purity
@@ -162,28 +158,97 @@ def test_purity_counts_the_modal_concept_of_the_ten_highest_peaks():
     at[..., 2, 3] = torch.linspace(2, 1, 30)[:, None]
     masks = torch.zeros(30, 2, 6, 6, dtype=torch.bool)
     masks[torch.arange(30), part, 2, 3] = True
-    layer, probe = make_probe(at, torch.arange(30) % 2, make_concepts(blocks(masks)))
-    assert parts.concept_purity(layer, probe).item() == pytest.approx(0.7)
+    layer, probe = make_probe(at, torch.arange(30) % 2, make_concepts(to_pixels(masks)))
+    assert semantics.concept_purity(layer, probe).item() == pytest.approx(0.7)
 
 
 def test_a_unit_that_hardly_fires_is_not_pure():
     activation, masks, label = one_part_each()
     activation[24:] = 0  # unit k is left with images k and k + 12
     layer, probe = make_probe(activation, label, make_concepts(masks))
-    assert parts.concept_purity(layer, probe).tolist() == [pytest.approx(0.2)] * 12
+    assert semantics.concept_purity(layer, probe).tolist() == [pytest.approx(0.2)] * 12
 
 
 def test_random_peaks_have_the_purity_of_the_null():
     layer, probe = random_probe(images=400, units=60, concepts=3, seed=3)
     layer.activation = torch.rand(400, 60, 6, 6, generator=torch.Generator().manual_seed(5))
-    value = parts.concept_purity(layer, probe).mean().item()
-    assert value == pytest.approx(parts.purity_anywhere(layer, probe), abs=0.05)
+    value = semantics.concept_purity(layer, probe).mean().item()
+    assert value == pytest.approx(semantics.purity_anywhere(layer, probe), abs=0.05)
+
+
+# ----------------------------------------------------------------- concept AUC
+
+
+def direct_auc(layer, probe):
+    """Largest area over concepts, by scikit-learn, one unit and concept at a time."""
+    contains = maps.pixels_per_position(probe.concepts.masks(), layer.activation.shape[2:]) > 0
+    values = torch.zeros(layer.units, dtype=torch.float64)
+    for unit in range(layer.units):
+        score = layer.activation[:, unit].clamp(min=0).flatten()
+        for concept in range(len(probe.concepts)):
+            label = contains[:, concept]
+            if label.any(1).sum() >= semantics.FEWEST_IMAGES and not label.all():
+                area = roc_auc_score(label.flatten(), score)
+                values[unit] = max(values[unit], torch.tensor(area))
+    return values
+
+
+@pytest.mark.parametrize("chunk", [64, 2**20])
+def test_areas_equal_scikit_learns(chunk, monkeypatch):
+    monkeypatch.setattr(maps, "BUDGET", chunk)
+    layer, probe = random_probe(images=60, units=5)
+    layer.activation = (layer.activation * 3).round() / 3  # many equal values
+    torch.testing.assert_close(semantics.concept_auc(layer, probe), direct_auc(layer, probe))
+
+
+def located(images=40, rare=10):
+    """Unit 0 is active where concept 0 is, unit 1 where concept 1 is: in ``rare`` images."""
+    where = torch.randint(36, (images,), generator=torch.Generator().manual_seed(0))
+    positions = one_hot(where, 36).view(images, 1, 6, 6)
+    first = positions * (torch.arange(images) >= rare)[:, None, None, None]
+    second = positions * (torch.arange(images) < rare)[:, None, None, None]
+    masks = torch.cat([first, second], 1).bool()
+    masks = to_pixels(masks)
+    layer, probe = make_probe(torch.cat([first, second, 0 * first], 1).float(),
+                              torch.arange(images) % 2, make_concepts(masks))  # fmt: skip
+    return layer, probe
+
+
+def test_a_unit_that_is_active_where_its_concept_is_scores_one_and_a_dead_one_is_undefined():
+    layer, probe = located()
+    values = semantics.concept_auc(layer, probe)
+    assert values[:2].tolist() == [1, 1] and values[2].isnan()
+
+
+def test_a_concept_in_nine_images_does_not_count():
+    layer, probe = located(rare=9)
+    areas = semantics.concept_aucs(layer, probe.concepts)
+    assert areas[:, 1].isnan().all()
+    assert semantics.concept_auc(layer, probe)[1] < 0.5  # it fires where concept 0 is not
+
+
+def test_a_response_below_the_peak_counts_though_it_is_in_no_region():
+    layer, probe = located()
+    strength = torch.linspace(0.3, 1, 40)[:, None, None, None]  # concept 1 comes first
+    pure = layer.activation[:, :1] * strength
+    mixed = pure + 0.5 * layer.activation[:, 1:2]  # also where concept 1 is
+    one, probe_one = make_probe(pure, probe.labels, probe.concepts)
+    both, probe_both = make_probe(mixed, probe.labels, probe.concepts)
+    assert torch.equal(maps.thresholds(one), maps.thresholds(both)) and maps.thresholds(both) > 0.5
+    assert semantics.concept_auc(one, probe_one) == 1
+    assert 0.9 < semantics.concept_auc(both, probe_both) < 1
+
+
+def test_a_concept_at_every_position_is_undefined():
+    layer, probe = random_probe()
+    probe.concepts = make_concepts(torch.ones(60, 2, 24, 24, dtype=torch.bool))
+    assert semantics.concept_auc(layer, probe).isnan().all()
 
 
 # ----------------------------------------------------------------- all of them
 
 
-ALL = [parts.netdissect_iou, parts.part_interpretability, parts.concept_purity]
+ALL = [semantics.netdissect_iou, semantics.part_interpretability, semantics.concept_purity]
 
 
 @pytest.mark.parametrize("metric", ALL)
@@ -201,7 +266,7 @@ def test_corruption_moves_towards_the_null(metric):
     assert values == sorted(values, reverse=True) and values[0] > 0.4 and values[-1] < 0.25
 
 
-@pytest.mark.parametrize("metric", [*ALL, parts.netdissect_iou_lite])
+@pytest.mark.parametrize("metric", [*ALL, semantics.netdissect_iou_lite])
 def test_empty_masks_are_undefined_or_null(metric):
     layer, probe = random_probe()
     probe.concepts = make_concepts(torch.zeros(60, 2, 24, 24, dtype=torch.bool))
@@ -213,4 +278,4 @@ def test_without_masks_the_error_says_so():
     layer, probe = random_probe()
     probe.concepts = None
     with pytest.raises(ValueError, match="masks"):
-        parts.netdissect_iou(layer, probe)
+        semantics.netdissect_iou(layer, probe)

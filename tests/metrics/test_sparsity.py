@@ -145,7 +145,7 @@ def test_a_flattened_channel_is_effective_by_any_of_its_cells():
     images = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         weight.zero_()
-        weight[3, 25 * 7 + 4] = 1.0  # a cell of channel 7
+        weight[3, 25 * 7 + 4] = 1.0  # a position of channel 7
         out = network(images)
     layer = Layer("conv2", out.activations["conv2"])
     probe = Probe(network, images, torch.arange(2), out.logits, {"conv2": layer})

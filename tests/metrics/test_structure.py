@@ -58,9 +58,9 @@ def test_equal_blocks_have_modularity_one_minus_one_over_their_number():
 
 def test_modularity_is_networkx_s_on_the_layers_graph():
     layer, probe = blocks([5, 4, 3], 1.0)
-    found = layer_modules(layer)
-    groups = [set((found == k).nonzero()[:, 0].tolist()) for k in found.unique() if k >= 0]
-    groups += [{i} for i in (found < 0).nonzero()[:, 0].tolist()]
+    partition = layer_modules(layer)
+    groups = [set((partition == k).nonzero()[:, 0].tolist()) for k in partition.unique() if k >= 0]
+    groups += [{i} for i in (partition < 0).nonzero()[:, 0].tolist()]
     nodes = networkx.from_numpy_array(graph(layer_correlation(layer)).numpy())
     expected = networkx.community.modularity(nodes, groups)
     assert modularity(layer, probe) == pytest.approx(expected, abs=1e-9)
@@ -90,9 +90,9 @@ def test_the_null_shuffles_the_weights_of_live_units_and_keeps_them():
     assert dealt.shape == (5, 5)
     assert torch.equal(dealt, dealt.T)
     live = rho.diagonal() > 0
-    kept = rho[live][:, live]
-    torch.testing.assert_close(dealt.flatten().sort().values, kept.flatten().sort().values)
-    assert not torch.equal(dealt, kept)
+    values = rho[live][:, live]
+    torch.testing.assert_close(dealt.flatten().sort().values, values.flatten().sort().values)
+    assert not torch.equal(dealt, values)
 
 
 def test_independent_units_are_no_more_modular_than_shuffled_ones():

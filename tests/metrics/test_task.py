@@ -54,7 +54,7 @@ def recorded(*pairs):
     return [{"epoch": 1, **dict(zip(names, pair or (), strict=False))} for pair in pairs]
 
 
-def test_the_epoch_is_chosen_on_validation_images_the_first_of_equals():
+def test_validation_images_choose_the_epoch_the_first_of_equal_ones():
     probe = probe_of(logits_of([0.9], [0]), [0])
     history = recorded((0.5, 0.9), None, (0.7, 0.6), (0.7, 0.8), (0.6, 1.0))
     assert selected_accuracy(probe.network, replace(probe, history=history)) == 0.6

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 #: Number of images by the beginning of the file's name.
 COUNTS = {"train": 200, "t10k": 40}
@@ -33,3 +34,10 @@ def write_digits(folder: Path, compress: Callable[[bytes], bytes] | None = None)
                 (folder / f"{part}-{name}-ubyte.gz").write_bytes(compress(data))
             else:
                 (folder / f"{part}-{name}-ubyte").write_bytes(data)
+
+
+def assert_one_line(error: pytest.ExceptionInfo, *words: str) -> None:
+    """Checks that the message of an error is one line and contains some words."""
+    text = str(error.value)
+    assert "\n" not in text
+    assert all(word in text for word in words), text

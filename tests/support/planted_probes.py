@@ -15,14 +15,14 @@ from legible.methods.base import Method
 from legible.metrics.base import Layer, Probe
 from legible.metrics.network import Concepts
 
-#: Pixels along the side of one cell of a map.
+#: Pixels along the side of one position of a map.
 PIXELS_PER_POSITION = 4
 
 
 def pooled_network(
     units: int, classes: int, map_size: tuple[int, ...], generator: torch.Generator
 ) -> Network:
-    """Images that show each unit's map in a channel -> Tap "units" -> pooling -> linear head."""
+    """A network that reads each unit's map off a channel: Tap "units", pooling, linear head."""
     head = nn.Linear(units, classes)
     with torch.no_grad():
         head.weight.normal_(generator=generator)
@@ -35,16 +35,23 @@ def pooled_network(
     return Network(modules, list(modules), image).eval()
 
 
+def to_pixels(maps: Tensor) -> Tensor:
+    """Maps as images: each position becomes a square of equal pixels."""
+    return maps.repeat_interleave(PIXELS_PER_POSITION, -2).repeat_interleave(
+        PIXELS_PER_POSITION, -1
+    )
+
+
 def random_masks(
     images: int, concepts: int, size: int, generator: torch.Generator
 ) -> Bool[Tensor, "images concepts size size"]:
-    """A filled square somewhere for about two thirds of the images and concepts."""
+    """A square at a random place for about two thirds of the images and concepts."""
     corner = torch.randint(0, size // 2, (images, concepts, 2, 1), generator=generator)
     side = torch.randint(2, size // 2, (images, concepts, 1, 1), generator=generator)
     line = torch.arange(size)
     inside = (line >= corner) & (line < corner + side)
-    present = torch.rand(images, concepts, 1, 1, generator=generator) < 0.67
-    return inside[:, :, 0, :, None] & inside[:, :, 1, None, :] & present
+    contains = torch.rand(images, concepts, 1, 1, generator=generator) < 0.67
+    return inside[:, :, 0, :, None] & inside[:, :, 1, None, :] & contains
 
 
 def make_concepts(
@@ -64,14 +71,12 @@ def make_probe(
     claimed: Int[Tensor, "units"] | None = None,
     seed: int = 0,
 ) -> tuple[Layer, Probe]:
-    """A layer "units" with that activation, on a network that reads it off the images."""
+    """A layer "units" with this activation, and the probe of a network that reads it off images."""
     classes = int(labels.max()) + 1 if classes is None else classes
     generator = torch.Generator().manual_seed(seed)
     network = pooled_network(activation.shape[1], classes, tuple(activation.shape[2:]), generator)
     images = activation if activation.ndim == 4 else activation[:, :, None, None]
-    images = images.repeat_interleave(PIXELS_PER_POSITION, 2).repeat_interleave(
-        PIXELS_PER_POSITION, 3
-    )
+    images = to_pixels(images)
     with torch.no_grad():
         logits = network(images).logits
     layer = Layer("units", activation, claimed)
@@ -89,7 +94,7 @@ def random_probe(
     concepts: int = 4,
     seed: int = 0,
 ) -> tuple[Layer, Probe]:
-    """Sparse random maps, related to the labels, with random masks at four times their size."""
+    """Sparse random maps, correlated with the labels, and random masks at four times their size."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(images) % classes
     activation = torch.randn(images, units, size, size, generator=generator)
@@ -103,20 +108,21 @@ def random_probe(
 def scenes(
     images: int = 480, parts: int = 24, others: int = 3, seed: int = 0
 ) -> tuple[Layer, Probe]:
-    """Images of several parts, of uneven brightness; unit k detects part k and nothing else.
+    """Images with several parts of different brightness; unit k detects part k only.
 
-    Image n shows part n mod parts, its class, and ``others`` more, each an 8-pixel square
-    anywhere in 32 pixels; a unit's activation is its part's coverage times its brightness.
+    Image n contains part n mod parts, which is its class, and ``others`` more. Each is a square of
+    8 pixels at a random place in 32 x 32 pixels; the activation of its unit is coverage times
+    brightness.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(images) % parts
     order = torch.rand(images, parts, generator=generator)
     order[torch.arange(images), labels] = 2.0
-    shown = order >= order.topk(others + 1, dim=1).values[:, -1:]
+    contains = order >= order.topk(others + 1, dim=1).values[:, -1:]
     corner = torch.randint(25, (images, parts, 2, 1), generator=generator)
     line = torch.arange(32)
     inside = (line >= corner) & (line < corner + 8)
-    masks = inside[:, :, 0, :, None] & inside[:, :, 1, None, :] & shown[:, :, None, None]
+    masks = inside[:, :, 0, :, None] & inside[:, :, 1, None, :] & contains[:, :, None, None]
     brightness = 0.5 + torch.rand(images, parts, 1, 1, generator=generator)
     activation = (
         nn.functional.adaptive_avg_pool2d(masks.float(), 32 // PIXELS_PER_POSITION) * brightness
@@ -127,5 +133,5 @@ def scenes(
 
 
 def probe_planted(network: Network, data: Dataset) -> Probe:
-    """A planted network probed, at every Tap, on its data's test images."""
+    """The probe of a planted network at all Taps, on the test images."""
     return probe(network.eval(), Method(), data.test, ["all"])

@@ -14,6 +14,31 @@ from legible.bench.suites.schema import read_suite
 
 TOY_PLUGIN = Path(__file__).with_name("toy_plugin.py")
 
+#: A suite with a [tune] table, and with the toy plugin.
+TUNED_SUITE = f"""
+title = "Tiny"
+seeds = [0, 1, 2]
+probe = 40
+layers = ["last_spatial"]
+aspects = ["task", "semantics"]
+plugins = ["{TOY_PLUGIN}"]
+methods = ["plain", "activation_l1", "dropout", "untrained"]
+[tune]
+metric = "netdissect_iou"
+trials = 2
+seeds = [100]
+tolerance = 0.05
+[recipe]
+epochs = 2
+batch = 16
+lr = 1e-2
+[[blocks]]
+dataset = "toy"
+data = {{classes = 6}}
+backbone = "vgg"
+net = {{width = 4, stages = 2}}
+"""
+
 
 def toy_suite(
     methods: str = '"plain"',

@@ -1,4 +1,4 @@
-"""A plugin file with a toy dataset: a bright square whose column is the class, with its mask."""
+"""A plugin file with a toy dataset: a bright square, whose column is the class, with its mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`legible show`: the images that excite a stored run's units most, drawn as in the report."""
+"""`legible show`: draws the images that excite the units of a stored run most."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from legible.bench.errors import UserError, nearest
 from legible.bench.execution.changes import stored_run
 from legible.bench.execution.store import write_bytes
 from legible.bench.execution.workspace import Workspace
-from legible.bench.leaderboard.figures.drawing import save
-from legible.bench.leaderboard.figures.evidence import best_matches, unit_examples
-from legible.bench.leaderboard.figures.pictures import gallery
+from legible.bench.leaderboard.figures.network_pictures import draw_units
+from legible.bench.leaderboard.figures.picture_data import best_matches, unit_examples
+from legible.bench.leaderboard.figures.style import save
 from legible.metrics.base import Layer, Probe
 
-MOST_ACTIVE = 8  # units drawn where none are named
+MOST_ACTIVE = 8  # units that are drawn if none are named
 
 
 def draw_run(
     workspace: Workspace, name: str, units: list[int] | None, layer: str | None, out: Path | None
 ) -> Path:
-    """Draws units of a stored run to a PNG and returns its path. Raises UserError."""
+    """Draws units of a stored run as a PNG file and returns its path. Raises UserError."""
     run, spec, _ = stored_run(workspace, name)
     if run.name != workspace.run_of(spec).name:
         raise UserError(f"{run.name} was made by other code (see: legible why); run it again first")
     probe = workspace.probe(spec)
-    drawn = chosen_layer(probe, layer)
+    drawn = layer_named(probe, layer)
     absent = [unit for unit in units or [] if not 0 <= unit < drawn.units]
     if absent:
         raise UserError(f"layer '{drawn.name}' has units 0 to {drawn.units - 1}, not {absent[0]}")
     data = workspace.dataset(spec)
     images = data.test.images[: len(probe.images)].float() / 255
-    shown = most_active(drawn) if units is None else units
-    examples = unit_examples(drawn, images, best_matches(drawn, probe), shown)
+    numbers = most_active(drawn) if units is None else units
+    examples = unit_examples(drawn, images, best_matches(drawn, probe), numbers)
     path = out or run.folder / f"units-{drawn.name}.png"
     title = f"{spec.name}, {drawn.name}"
     try:
-        write_bytes(path, save(lambda: gallery(examples, title, data.attribution), "png", 110))
+        write_bytes(path, save(lambda: draw_units(examples, title, data.attribution), "png", 110))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     return path
 
 
-def chosen_layer(probe: Probe, name: str | None) -> Layer:
+def layer_named(probe: Probe, name: str | None) -> Layer:
     """A probed layer by name; by default the last with a map, else the last."""
     spatial = [n for n, layer in probe.layers.items() if layer.spatial] or list(probe.layers)
     name = name or spatial[-1]

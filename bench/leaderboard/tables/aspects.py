@@ -33,8 +33,7 @@ minimises this metric. Null rows and controls are never ranked."""
 def aspect_tables(standings: Standings) -> list[Table]:
     """A table for each aspect that has a headline metric."""
     return [
-        _aspect_table(standings, aspect, name)
-        for aspect, name in standings.board.headlines.items()
+        _aspect_table(standings, aspect, name) for aspect, name in standings.board.headlines.items()
     ]
 
 

@@ -39,7 +39,7 @@ def algorithms_table(board: Board, block: Block) -> Table | None:
         return None
     algorithms = list(dict.fromkeys(scores["algorithm"]))
     groups = {
-        (RowKey(method, params), algorithm): group
+        (RowKey(str(method), str(params)), str(algorithm)): group
         for (method, params, algorithm), group in scores.groupby(["method", "params", "algorithm"])
     }
     explained = {key for key, _ in groups}

@@ -65,5 +65,7 @@ def agreement_table(standings: Standings) -> Table | None:
 
 def _cell(interval: Interval, i: int, j: int) -> TableCell:
     return TableCell(
-        Correlation(float(interval.mean[i, j]), float(interval.low[i, j]), float(interval.high[i, j]))
+        Correlation(
+            float(interval.mean[i, j]), float(interval.low[i, j]), float(interval.high[i, j])
+        )
     )

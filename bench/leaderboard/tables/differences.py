@@ -33,7 +33,7 @@ def differences_table(standings: Standings) -> Table | None:
         cells = [difference_cell(interval, i, c, digits[c], notes) for c in range(len(names))]
         lines.append(table_row(board, row, cells, notes))
     return Table(
-        "Differences to plain over blocks like these (bootstrapped over blocks and seeds)",
+        "All rows and headline metrics (bootstrapped over blocks and seeds)",
         tuple(plain_column(board, board.metric(name)) for name in names),
         tuple(lines), tuple(notes.texts), first="method − plain", secondary=True,
     )  # fmt: skip
@@ -42,7 +42,7 @@ def differences_table(standings: Standings) -> Table | None:
 def difference_cell(
     interval: Interval, row: int, column: int, digits: int, notes: Notes, sign: str = ""
 ) -> TableCell:
-    """A difference averaged over blocks, with a footnote if fewer blocks than for others have it."""
+    """A difference averaged over blocks, with a footnote if other rows have it on more blocks."""
     n, most = int(interval.n[row, column]), int(np.max(interval.n[:, column]))
     numbers = notes.numbers([f"over {n} of {most} blocks"] if 0 < n < most else [])
     mean, half = float(interval.mean[row, column]), float(interval.half[row, column])

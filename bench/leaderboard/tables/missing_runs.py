@@ -16,8 +16,7 @@ def missing_runs_table(board: Board) -> Table | None:
         TableRow(
             labels[key],
             tuple(TableCell(Words(text)) for text in (block.dataset, block.backbone, reason)),
-            key,
-            settings(key.params),
+            settings=settings(key.params),
         )
         for (block, key), reasons in board.failures.items()
         for reason in reasons

@@ -106,8 +106,9 @@ def rank_remarks(standings: Standings, row: Row) -> list[str]:
     if unranked:
         where = "no value in some block where others have one"
         remarks.append(f"unranked in {', '.join(unranked)}: {where}")
-    worst = standings.counted_worst(list(standings.headlines.values()))[:, :, i].any(1)
-    for block, is_worst in zip(standings.board.blocks, worst.tolist(), strict=True):
+    worst = standings.counted_worst(list(standings.headlines.values()))
+    by_block: list[list[bool]] = np.any(worst[:, :, i], 1).tolist()
+    for block, is_worst in zip(standings.board.blocks, by_block, strict=True):
         aspects = [
             aspect
             for aspect, counts in zip(standings.headlines, is_worst, strict=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from legible.bench.leaderboard.board import Board, Column, Row
 from legible.bench.leaderboard.standings import TASK, BlockDifferences, block_differences
 from legible.bench.leaderboard.tables.table import (
+    Content,
     Count,
     Estimate,
     Notes,
@@ -88,7 +89,7 @@ def tuned_reading(ledger: Ledger) -> str:
 
 
 def tuned_columns(board: Board, block: Block) -> tuple[Column, Column] | None:
-    """The metric that settings were chosen by, at its layer, and accuracy; None if one is absent."""
+    """The metric that settings were chosen by, at its layer, and accuracy; None without them."""
     ledger = board.ledger
     name = board.headlines.get(TASK)
     if ledger is None or name is None or (*block, *BASELINE) not in ledger.groups:
@@ -153,9 +154,11 @@ def _tuned_table(board: Board, block: Block) -> Table | None:
 
 def _line(board: Board, tuned: TunedRow, digits: int, notes: Notes) -> TableRow:
     outcome = tuned.choice.outcome
-    contents = (
+    contents: tuple[Content, ...] = (
         tuned.value, tuned.accuracy, Words(settings(outcome.setting) or "defaults"),
         Count(tuned.choice.trials), Estimate(outcome.value, math.nan, digits),
         Estimate(tuned.cost, math.nan, tuned.accuracy.digits, True),
     )  # fmt: skip
-    return table_row(board, tuned.row, map(TableCell, contents), notes, tuned.remarks)
+    return table_row(
+        board, tuned.row, [TableCell(content) for content in contents], notes, tuned.remarks
+    )

@@ -1,4 +1,4 @@
-"""Fidelity cards hold what results/field measured."""
+"""Fidelity cards hold the results of results/field."""
 
 import pkgutil
 
@@ -29,9 +29,9 @@ def committed():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_method_has_a_card_that_says_what_was_measured(name, committed):
-    """Mend it with `python -m bench.fidelity`."""
+    """Update it with `python -m legible.bench.cards.fidelity`."""
     text = (fidelity.CARDS / f"{name}.md").read_text(encoding="utf-8")
-    assert fidelity.filled(text, name, committed) == text
+    assert fidelity.with_results(text, name, committed) == text
     for part in (f"# {name}: fidelity card", "**Deviations**", "**What the paper reports.**",
                  "**How fidelity is tested.**", "**What we measure.**"):  # fmt: skip
         assert part in text
@@ -55,8 +55,8 @@ def test_differences_are_paired_and_have_an_interval_from_three_seeds():
         ("icnn", '{"strength": 2}', "", "accuracy", [9.0, 9.0, 9.0]),
     ])  # fmt: skip
     # differences .1, .2, .3: mean .2, deviation .1, half = 4.3027 x .1 / sqrt 3 = .248
-    assert "| d · b | accuracy ↑ | 0.500 | +0.200 ± 0.248 |" in fidelity.measured("icnn", table)
-    two = fidelity.measured("icnn", table[table["seed"] < 2])
+    assert "| d · b | accuracy ↑ | 0.500 | +0.200 ± 0.248 |" in fidelity.results("icnn", table)
+    two = fidelity.results("icnn", table[table["seed"] < 2])
     assert "| d · b | accuracy ↑ | 0.300 | +0.150 |" in two and "2 seeds (no interval)" in two
 
 
@@ -66,7 +66,7 @@ def test_claims_are_marked_by_layer():
         for method, value in (("plain", 0.04), ("icnn", 0.01))
         for layer in ("conv1", "conv2")
     ])  # fmt: skip
-    text = fidelity.measured("icnn", table)
+    text = fidelity.results("icnn", table)
     for layer in ("conv1", "conv2"):
         assert f"| d · b · {layer} | location_instability ↓ * | 0.040 | −0.030 |" in text
 
@@ -79,24 +79,24 @@ def test_undefined_absent_and_failed_rows_say_so():
         ("plain", "{}", "", "accuracy", [0.5]),
         ("iccnn", "{}", "", "accuracy", [nan]),
     ])  # fmt: skip
-    text = fidelity.measured("iccnn", table)
-    assert "| undefined | (1.500, without a plain value) |" in text
+    text = fidelity.results("iccnn", table)
+    assert "| undefined | (1.500, plain has no value) |" in text
     assert "| accuracy ↑ | 0.500 | undefined |" in text
-    assert fidelity.measured("icnn", table) == "No row in results/field."
+    assert fidelity.results("icnn", table) == "No row in results/field."
     failed = table.assign(method="icnn", metric="", reason="loss is nan in epoch 3")
-    assert fidelity.measured("icnn", failed) == (
+    assert fidelity.results("icnn", failed) == (
         "No scores in results/field: loss is nan in epoch 3."
     )
 
 
 def test_a_table_is_put_between_the_markers_and_nothing_else_changes():
     table = scores([("plain", "{}", "", "accuracy", [0.5])])
-    once = fidelity.filled("# card\n\ntext\n", "plain", table)
+    once = fidelity.with_results("# card\n\ntext\n", "plain", table)
     assert once.startswith("# card\n\ntext\n\n<!--") and once.count(fidelity.BEGIN) == 1
-    assert fidelity.filled(once, "plain", table) == once
+    assert fidelity.with_results(once, "plain", table) == once
     more = once + "\nafter\n"
     other = scores([("plain", "{}", "", "accuracy", [0.7])])
-    assert fidelity.filled(more, "plain", other) == more.replace("0.500", "0.700")
+    assert fidelity.with_results(more, "plain", other) == more.replace("0.500", "0.700")
 
 
 def test_every_claim_is_a_metric():

@@ -1,4 +1,4 @@
-"""Cards: the generated document, and the verdict on tables made by hand."""
+"""docs/metrics.md is up to date, and a card says what its metric's scores show."""
 
 from __future__ import annotations
 
@@ -6,101 +6,48 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import pytest
-
-from legible.bench.cards.metric_cards import card, laws
-from legible.bench.leaderboard import null_networks as measured
-from legible.bench.leaderboard.board import Board
-from legible.bench.leaderboard.null_networks import aspect_verdict, remarks, separates, verdict
+from legible.bench.cards.metric_cards import (
+    card,
+    laws_text,
+    planted_text,
+    scores_text,
+)
+from legible.bench.leaderboard.null_networks import network_scores, published_cards
 from legible.bench.plugins import registry
-from legible.bench.scores.score_table import COLUMNS
 from legible.metrics.base import METRICS
 
 registry.load(["metrics"])
-ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 8
-
-
-def board(means: dict[str, dict[str, float]], spread: float = 0.01) -> Board:
-    """A board of one dataset: each metric's mean by method, with a little noise by seed."""
-    generator = np.random.default_rng(0)
-    rows = []
-    for name, by_method in means.items():
-        for method, mean in by_method.items():
-            for seed in range(SEEDS):
-                value = mean + spread * generator.standard_normal()
-                layer = "" if METRICS[name].per == "network" else "conv"
-                told = ("noise", "vgg", method, method, "null", "{}", seed, layer, name)
-                aspect = METRICS[name].aspect
-                rows.append((*told, aspect, value, value, 0, 1, "ok", "", "run"))
-    return Board(pd.DataFrame(rows, columns=COLUMNS))
-
-
-def networks(plain: float, untrained: float, rotated: float) -> dict[str, float]:
-    return {"plain": plain, "untrained": untrained, "plain_rotated": rotated}
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_document_is_what_the_command_prints():
     command = [sys.executable, "-m", "legible", "list", "metrics", "--cards"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert told == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert text == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
-def test_a_metric_that_tells_all_networks_apart_separates():
-    table = board({"netdissect_iou": networks(0.5, 0.1, 0.3)})
-    item = METRICS["netdissect_iou"]
-    assert separates(item, table)
-    told = verdict(item, measured.measured(item, table))
-    assert told == "separates plain from untrained and rotated"
-    assert "**+0.2" in card(item, table) and "Separates plain" in card(item, table)
+def test_a_card_has_the_docstring_the_facts_and_the_numbers():
+    text = card(METRICS["concept_auc"], published_cards())
+    assert text.startswith('### <a id="concept_auc"></a>concept_auc (headline)\n\nhigher is better')
+    assert "defined in `metrics/semantics.py`" in text
+    assert "| kanji · vgg · conv6 | 1.000" in text and "**+0." in text
+    assert "Separates plain from untrained and rotated." in text
 
 
-def test_what_lies_within_the_interval_does_not():
-    table = board({"netdissect_iou": networks(0.5, 0.1, 0.5)})
-    item = METRICS["netdissect_iou"]
-    assert not separates(item, table)
-    assert "plain from rotated on noise" in verdict(item, measured.measured(item, table))
+def test_without_scores_there_is_no_table():
+    metric = METRICS["concept_auc"]
+    assert scores_text(metric, network_scores(metric, None)) == ""
+    assert "| " not in card(metric)
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [("netdissect_iou", (0.2, 0.5, 0.1)), ("location_instability", (0.5, 0.2, 0.9))],
-)
-def test_a_metric_that_prefers_untrained_networks_is_no_headline(name, values):
-    table = board({name: networks(*values)})
-    assert not separates(METRICS[name], table)
-    found = verdict(METRICS[name], measured.measured(METRICS[name], table))
-    assert "untrained networks score better than plain ones" in found
+def test_the_planted_answer_stands_beside_what_was_measured():
+    text = planted_text(METRICS["detectors"], published_cards())
+    assert text.startswith("Planted: expected 12 on planted parts (12 units); measured 12.0 on")
+    assert planted_text(METRICS["detectors"], None).endswith("(12 units).")
 
 
-def test_answers_are_not_asked_to_change_under_rotation():
-    table = board({"accuracy": networks(0.9, 0.1, 0.9)})
-    assert separates(METRICS["accuracy"], table)
-
-
-def test_intervals_of_comparisons_between_seeds_are_wider():
-    name = "matched_correlation_excess"
-    table = board({name: networks(0.5, 0.1, 0.3)})
-    (found,) = measured.measured(METRICS[name], table)
-    spec = table.spec(found.block, table.rows[0], table.columns(found.block, [name])[0])
-    assert float(found.values[table.rows[0].method].half) == pytest.approx(2**0.5 * spec.half)
-
-
-def test_an_aspect_whose_headline_fails_is_marked_with_what_does_better():
-    headline = next(m.name for m in METRICS.values() if m.aspect == "semantics" and m.headline)
-    other = "concept_purity"
-    both = {headline: networks(0.5, 0.1, 0.5), other: networks(0.5, 0.1, 0.3)}
-    told = aspect_verdict("semantics", board(both))
-    assert "does not separate plain from rotated" in told and f"these do: {other}" in told
-    alone = board({headline: networks(0.5, 0.1, 0.5)})
-    assert "no metric of this aspect does" in remarks(alone)[headline]
-    assert aspect_verdict("semantics", board({headline: networks(0.5, 0.1, 0.3)})) == ""
-
-
-def test_laws_that_are_broken_stand_on_the_card_and_in_the_leaderboard():
-    item = METRICS["focus_distance"]
-    assert f"**breaks scale** ({item.breaks['scale']})" in laws(item)
-    assert item.breaks["scale"] in remarks(None)["focus_distance"]
-    assert "focus_dispersion" not in remarks(None)
+def test_a_broken_law_stands_on_the_card_with_its_reason():
+    metric = METRICS["focus_distance"]
+    assert f"**breaks scale** ({metric.breaks['scale']})" in laws_text(metric)
+    assert "obeys known, order" in laws_text(METRICS["accuracy"])
+    assert "rotation (the function does not change)" in laws_text(METRICS["accuracy"])

@@ -47,15 +47,3 @@ def digits(tmp_path, offline):
     """A data root with small files of MNIST (see `write_digits`)."""
     write_digits(tmp_path / "MNIST/raw")
     return tmp_path
-
-
-@pytest.fixture
-def one_line():
-    """A check that an error's message is one line and contains some words."""
-
-    def check(error, *words):
-        text = str(error.value)
-        assert "\n" not in text
-        assert all(word in text for word in words), text
-
-    return check

@@ -1,11 +1,11 @@
 """Splits and datasets: normalisation, few shots, fingerprints, registration."""
 
-import types
-
 import pytest
 import torch
 
-from legible.bench.data.base import DATASETS, Dataset, data_root, dataset, make_splits
+from legible.bench.data import base
+from legible.bench.data import planted as modules
+from legible.bench.data.base import Dataset, data_root, make_splits
 
 
 def numbered_images(count):
@@ -70,10 +70,12 @@ def test_the_data_root_is_the_argument_else_the_environment(tmp_path, monkeypatc
 
 
 def test_one_name_in_two_files_is_an_error(monkeypatch):
-    monkeypatch.setattr("legible.bench.data.base.DATASETS", dict(DATASETS))
-    other = types.FunctionType(compile("0", "other.py", "eval"), {}, "planted")
-    other.__module__ = "other"
-    with pytest.raises(ValueError, match=r"dataset 'planted' is defined in .*planted\.py and in"):
-        import legible.bench.data.planted  # noqa: F401
+    monkeypatch.setattr(base, "DATASETS", {})
 
-        dataset(other)
+    def planted(root):
+        raise NotImplementedError
+
+    base.dataset(modules.planted)
+    with pytest.raises(ValueError, match=r"dataset 'planted' is defined in .*planted\.py and in"):
+        base.dataset(planted)
+    assert {"planted": modules.planted} == base.DATASETS

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torchvision.datasets
+from image_files import assert_one_line
 
 from legible.bench.data.base import DataMissing
 from legible.bench.data.cifar10 import cifar10
@@ -37,4 +38,4 @@ def test_files_that_are_not_cifar10s_are_not_opened(tmp_path, offline):
         (folder / name).write_bytes(b"cos\nsystem\n(S'touch broken'\ntR.")
     with pytest.raises(DataMissing) as error:
         cifar10(tmp_path)
-    one_line(error, "cifar10", "cannot be read")
+    assert_one_line(error, "cifar10", "cannot be read")

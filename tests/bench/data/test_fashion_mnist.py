@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from image_files import write_digits
+from image_files import assert_one_line, write_digits
 
 from legible.bench.data import fashion_mnist as module
 from legible.bench.data.base import DataMissing
@@ -30,4 +30,4 @@ def test_a_damaged_package_of_debian(tmp_path, offline, monkeypatch):
     write_digits(tmp_path / "debian", lambda data: gzip.compress(data)[:-30])
     with pytest.raises(DataMissing) as error:
         fashion_mnist(tmp_path / "root")
-    one_line(error, "cannot be read", "debian")
+    assert_one_line(error, "cannot be read", "debian")

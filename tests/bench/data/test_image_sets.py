@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets
-from image_files import write_digits
+from image_files import assert_one_line, write_digits
 
 from legible.bench.data import fashion_mnist as clothes
 from legible.bench.data.base import DataMissing
@@ -35,7 +35,7 @@ def test_no_images_or_another_number_of_labels_is_an_error(images, labels):
         to_tensors(np.zeros((images, 4, 4)), [0] * labels)
 
 
-def test_pixels_are_standardised_unless_asked_not_to(digits):
+def test_pixels_are_standardised_by_default(digits):
     plain, usual = mnist(digits, standardise=False).test, mnist(digits).test
     torch.testing.assert_close(plain.normalise(plain.images), plain.images.float() / 255)
     assert usual.mean.item() > 0 and usual.std.item() != 1
@@ -65,12 +65,12 @@ def test_missing_data_says_how_to_get_it(tmp_path, offline, monkeypatch, load):
     monkeypatch.setattr(clothes, "DEBIAN", tmp_path / "nowhere")
     with pytest.raises(DataMissing) as error:
         load(tmp_path)
-    one_line(error, load.__name__, "LEGIBLE_DOWNLOAD=1", str(tmp_path))
+    assert_one_line(error, load.__name__, "LEGIBLE_DOWNLOAD=1", str(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("by", ["environment", "parameter"])
-def test_a_download_that_was_asked_for(tmp_path, offline, monkeypatch, by):
+def test_a_download_that_is_allowed(tmp_path, offline, monkeypatch, by):
     monkeypatch.setattr(
         torchvision.datasets.MNIST,
         "download",
@@ -88,4 +88,4 @@ def test_a_download_that_fails(tmp_path, offline, monkeypatch):
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", fail)
     with pytest.raises(DataMissing) as error:
         mnist(tmp_path, download=True)
-    one_line(error, "cannot be downloaded", "no network")
+    assert_one_line(error, "cannot be downloaded", "no network")

@@ -131,7 +131,7 @@ def test_a_class_that_one_split_lacks(folder):
 def test_one_class_is_no_task(tmp_path):
     for split in ("train", "test"):
         (tmp_path / "photos" / split / "only").mkdir(parents=True)
-    refused(tmp_path, "two class folders or more")
+    refused(tmp_path, "at least two class folders")
 
 
 def test_unreadable_files_are_named(folder):
@@ -145,7 +145,7 @@ def test_unreadable_files_are_named(folder):
 
 def test_images_that_do_not_fit_in_memory(folder, monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: 64)
-    refused(folder, r"42 images of 8 pixels need .* choose a smaller size")
+    refused(folder, r"42 images of 8 x 8 pixels need .* choose a smaller size")
 
 
 @pytest.mark.parametrize(

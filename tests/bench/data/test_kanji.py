@@ -55,7 +55,7 @@ def test_the_position_is_that_of_the_class_component(plain_kanji):
     assert middle[0] < 13 < 19 < middle[1]
 
 
-def test_every_concept_is_shown_in_training(plain_kanji):
+def test_training_images_contain_nearly_all_concepts(plain_kanji):
     assert plain_kanji.train.concepts.masks().any(0).flatten(1).any(1).float().mean() > 0.9
 
 
@@ -97,7 +97,7 @@ def test_knobs_change_the_images_they_name(root):
 
 
 @pytest.mark.slow
-def test_the_classes_components_can_be_measured(root):
+def test_maps_of_8_x_8_are_measurable(root):
     """On 8 x 8 maps the oracle passes the measurability gate."""
     data = kanji(root, train=18, validation=18, test=1000)
     gate = measurability(data.test.concepts, (8, 8))

@@ -28,18 +28,18 @@ def test_every_class_has_characters_in_every_split(characters):
 
 
 def test_a_character_holds_exactly_one_class_component_once(plan):
-    chosen = set(CLASSES[:18])
+    elements = set(CLASSES[:18])
     for rows in plan.members.values():
         for element, row in zip(CLASSES, rows, strict=False):
             for character in (plan.characters[i] for i in row):
-                present = [c.element for c in character.components if c.element in chosen]
+                present = [c.element for c in character.components if c.element in elements]
                 assert present == [element]
 
 
 def test_clutter_comes_from_characters_without_class_components(plan):
-    chosen = set(CLASSES[:18])
+    elements = set(CLASSES[:18])
     for i in plan.strangers[::20]:
-        assert not chosen & {c.element for c in plan.characters[i].components}
+        assert not elements & {c.element for c in plan.characters[i].components}
 
 
 def test_landmarks_occur_once(plan):

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from image_files import assert_one_line
 
 from legible.bench.data.base import DataMissing
 from legible.bench.data.mnist import mnist
@@ -58,7 +59,7 @@ def test_a_missing_file_is_missing_data(digits):
     (digits / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DataMissing) as error:
         mnist(digits)
-    one_line(error, "cannot be read")
+    assert_one_line(error, "cannot be read")
 
 
 @pytest.mark.parametrize("keep", [0, 3, 20, 5000])
@@ -68,4 +69,4 @@ def test_a_damaged_file_is_missing_data(digits, part, keep):
     file.write_bytes(file.read_bytes()[:-1][:keep])
     with pytest.raises(DataMissing) as error:
         mnist(digits)
-    one_line(error, "cannot be read", "remove that folder")
+    assert_one_line(error, "cannot be read", "delete that folder")

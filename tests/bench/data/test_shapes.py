@@ -172,7 +172,7 @@ def test_sizes(root, size):
 
 
 @pytest.mark.slow
-def test_the_objects_can_be_measured(root):
+def test_maps_of_8_x_8_are_measurable(root):
     """On 8 x 8 maps the oracle passes the measurability gate."""
     data = shapes(root, train=10, validation=10, test=1000)
     gate = measurability(data.test.concepts, (8, 8))

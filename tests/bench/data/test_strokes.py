@@ -15,8 +15,8 @@ def test_a_known_character(characters):
     """林 is two 木 side by side, four strokes each."""
     wood = next(c for c in characters if c.code == ord("林"))
     assert "".join(wood.types) == "㇐㇑㇒㇔㇐㇑㇒㇏"
-    found = {(c.element, c.strokes) for c in wood.components}
-    assert found == {("林", tuple(range(8))), ("木", (0, 1, 2, 3)), ("木", (4, 5, 6, 7))}
+    components = {(c.element, c.strokes) for c in wood.components}
+    assert components == {("林", tuple(range(8))), ("木", (0, 1, 2, 3)), ("木", (4, 5, 6, 7))}
 
 
 def test_parts_of_one_component_are_joined(characters):
@@ -62,8 +62,8 @@ def test_distance_is_that_to_the_nearest_point():
     dots = (lines[:, :-1, None] * (1 - share) + lines[:, 1:, None] * share).flatten(1, 2)
     centre = torch.arange(16).double() + 0.5
     pixels = torch.stack(torch.meshgrid(centre, centre, indexing="xy"), -1).view(1, -1, 2)
-    wanted = torch.cdist(pixels.expand(5, -1, -1), dots).amin(2).view(5, 16, 16)
-    torch.testing.assert_close(distance(lines, 16), wanted, atol=2e-3, rtol=0)
+    expected = torch.cdist(pixels.expand(5, -1, -1), dots).amin(2).view(5, 16, 16)
+    torch.testing.assert_close(distance(lines, 16), expected, atol=2e-3, rtol=0)
 
 
 def test_a_stroke_of_one_point_is_no_division_by_zero():

@@ -1,8 +1,10 @@
-"""A small synthetic score table: every kind of row, cell and reason, from a seeded generator."""
+"""A small synthetic score table with every kind of row and reason, from a seeded generator."""
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,12 @@ import pandas as pd
 import pytest
 
 from legible.bench.leaderboard.board import Board
+from legible.bench.leaderboard.figures.network_pictures import Picture, draw_curves
+from legible.bench.leaderboard.figures.style import save
+from legible.bench.leaderboard.publication import make_publication
 from legible.bench.scores.score_table import COLUMNS
+from legible.bench.suites.run_spec import Block
+from legible.bench.tuning.ledger import Ledger, Trial
 from legible.metrics.base import Metric
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -62,7 +69,7 @@ def whole(dataset, backbone, row, seed, status, reason):
     }  # fmt: skip
 
 
-def measured(rng, dataset, backbone, row, seed, name):
+def scores_of_metric(rng, dataset, backbone, row, seed, name):
     """One row a layer of one metric, shared noise by seed so that pairing helps."""
     layers = [""] if name == "accuracy" else LAYERS[backbone]
     shared = np.random.default_rng(seed).normal(0, 0.01)
@@ -92,7 +99,7 @@ def scores():
                     out.append(whole(dataset, backbone, row, seed, "failed", reason))
                 else:
                     for name in METRICS:
-                        out += measured(rng, dataset, backbone, row, seed, name)
+                        out += scores_of_metric(rng, dataset, backbone, row, seed, name)
     return pd.DataFrame(out, columns=COLUMNS)
 
 
@@ -115,8 +122,8 @@ def cost():
 def board(scores, cost):
     return Board(
         scores, cost, {},
-        {"command": "legible run quick\nlegible publish quick", "commit": "0123abc",
-         "versions": "torch 9.9 | numpy 9.9", "date": "2026-01-01"},
+        {"commit": "0123abc", "versions": "torch 9.9 | numpy 9.9", "date": "2026-01-01"},
+        "legible run quick && legible publish quick",
         "Synthetic <leaderboard>",
         layers={block: LAYERS[block[1]] for block in BLOCKS},
         trained_on={"sync": {"dispersion"}, "greedy": {"iou"}},
@@ -124,6 +131,85 @@ def board(scores, cost):
         remarks={"rank": "moves with the number of units"},
         attributions=["characters from KanjiVG, CC BY-SA 3.0"],
         metrics=METRICS,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def publication(board):
+    return make_publication(board)
+
+
+@pytest.fixture(scope="session")
+def pictures(board):
+    """Curves of three rows on every block."""
+    data = save(lambda: draw_curves({"cross entropy": [2.0, 1.0]}), "png")
+    return [
+        Picture(block, row.key, "curves", f"Curves of {row.label}", data)
+        for block in board.blocks
+        for row in board.rows[:3]
+    ]
+
+
+TUNED_BLOCK = Block("kanji", "vgg")
+
+
+def trials(method, pairs, declared="{}", dose="strength"):
+    for number, (accuracy, value) in enumerate(pairs):
+        for seed in (100, 101):
+            setting = json.dumps(json.loads(declared) | {dose: float(number)})
+            yield Trial(
+                dataset=TUNED_BLOCK.dataset, backbone=TUNED_BLOCK.backbone, method=method,
+                declared=declared, number=number, setting="{}" if method == "plain" else setting,
+                seed=seed, metric="iou", layer="stage2", value=value, accuracy=accuracy,
+                problem="", chosen=False, reason="", setup="0" * 12,
+            )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def ledger():
+    """Trials of sync at its defaults and at strength 2 (another row), and of greedy, which costs
+    too much accuracy."""
+    lines = [
+        *trials("plain", [(0.9, 0.4)]),
+        *trials("sync", [(0.90, 0.50), (0.895, 0.60), (0.5, 0.9)]),
+        *trials("sync", [(0.9, 0.41), (0.9, 0.42)], '{"strength": 2.0}', "gamma"),
+        *trials("greedy", [(0.7, 0.8), (0.8, 0.7)]),
+    ]
+    return Ledger(lines, "iou", "higher", 0.01, {(*TUNED_BLOCK, "plain", "{}")})
+
+
+@pytest.fixture(scope="session")
+def tuned(board, ledger):
+    return replace(board, ledger=ledger)
+
+
+@pytest.fixture(scope="session")
+def one_seed(board):
+    return replace(board, scores=board.scores[board.scores["seed"] == 0])
+
+
+@pytest.fixture(scope="session")
+def with_many_methods(board):
+    """Builds the board with more methods, each a copy of sync."""
+
+    def build(count):
+        sync = board.scores[(board.scores["method"] == "sync") & (board.scores["params"] == "{}")]
+        more = [sync.assign(method=f"sync{i}", label=f"method number {i}") for i in range(count)]
+        return replace(board, scores=pd.concat([board.scores, *more]))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def hostile(board):
+    """The board with markup in every text."""
+    evil = '"><img src=x onerror="window.hit=1"><script>window.hit=1</script>{{ 7*7 }} | `[l](x:y)'
+    scores = board.scores.assign(
+        label=evil, reason=board.scores["reason"].map(lambda reason: reason and evil)
+    )
+    return replace(
+        board, scores=scores, title=evil, marks={"bean": evil}, remarks={"iou": evil},
+        provenance={evil: evil}, command=evil, attributions=[evil],
     )  # fmt: skip
 
 

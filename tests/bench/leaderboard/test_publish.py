@@ -1,38 +1,53 @@
-"""The commands that a leaderboard says make it again."""
+"""Writing a publication to disk, without any run: what it reads is replaced by the synthetic board.
+
+That runs are read as they should be is tested by the commands (tests/bench/cli) and by tuning.
+"""
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
-from legible.bench.leaderboard.publish import reproduction
+from legible.bench.errors import UserError
+from legible.bench.leaderboard import publish
+from legible.bench.suites.schema import find_suite, read_suite
 
 
-@pytest.mark.parametrize(
-    "published, run",
-    [
-        ("legible publish quick", "legible run quick"),
-        ("legible publish my/suite.toml", "legible run my/suite.toml"),
-        ("legible publish quick --seeds 0,1 --no-cost", "legible run quick --seeds 0,1"),
-        ("legible publish quick --results out --runs r", "legible run quick --runs r"),
-        ("legible publish quick --format=csv --methods plain", "legible run quick --methods plain"),
-        (
-            "legible publish quick --plugin 'my method.py'",
-            "legible run quick --plugin 'my method.py'",
-        ),
-        ("legible publish --no-pictures quick", "legible run quick"),
-    ],
-)
-def test_the_run_of_a_publication_has_its_suite_and_choices(published, run):
-    assert reproduction(published, "name") == f"{run} && {published}"
+@pytest.fixture
+def suite():
+    return read_suite(find_suite("quick"))
 
 
-def test_published_from_python_it_names_the_suite():
-    assert reproduction("", "quick") == "legible run quick"
+@pytest.fixture
+def read_nothing(monkeypatch, board):
+    costs = pd.DataFrame({"seed": [0], "step_ratio": [1.23456789]})
+    monkeypatch.setattr(publish, "ended", lambda workspace, spec: True)
+    monkeypatch.setattr(publish, "cost_table", lambda *arguments: costs)
+    monkeypatch.setattr(publish, "make_board", lambda *arguments: board)
 
 
-def test_a_tuned_suite_is_tuned_first():
-    told = reproduction("legible publish my/suite.toml --no-cost", "suite", tuned=True)
-    assert told == (
-        "legible tune my/suite.toml && legible run my/suite.toml && "
-        "legible publish my/suite.toml --no-cost"
+def test_nothing_that_has_run_is_an_error(suite, tmp_path):
+    with pytest.raises(UserError, match="nothing of 'quick' has run yet: legible run quick"):
+        publish.write_publication(None, suite, [], tmp_path, False, "")
+
+
+def test_files_are_written_and_old_pictures_and_pages_removed(read_nothing, suite, tmp_path):
+    folder = tmp_path / "quick"
+    for name in ("figures/old.svg", "details/old.md", "notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("old")
+    readme = publish.write_publication(
+        None, suite, [None], tmp_path, False, "legible run quick", ["csv"], with_pictures=False
     )
+    assert readme == folder / "README.md"
+    assert "Reproduce with" in readme.read_text()
+    assert (folder / "cost.csv").read_text() == "seed,step_ratio\n0,1.235\n"
+    assert (folder / "scores.csv").is_file() and (folder / "notes.txt").is_file()
+    assert not (folder / "figures" / "old.svg").exists()
+    assert not (folder / "details" / "old.md").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(read_nothing, suite, tmp_path):
+    (tmp_path / "quick").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="cannot write to"):
+        publish.write_publication(None, suite, [None], tmp_path, False, "", [], False)

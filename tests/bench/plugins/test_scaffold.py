@@ -9,15 +9,14 @@ import pytest
 from legible.bench.check.conformance import check, failed, render
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
-from legible.bench.plugins.scaffold import KINDS
-from legible.bench.plugins.scaffold import write_plugin as new
+from legible.bench.plugins.scaffold import KINDS, write_plugin
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_file_passes_the_check_as_it_stands(
     kind: str, tmp_path: Path, kept_registry: None
 ) -> None:
-    path = new(kind, f"fresh_{kind}", tmp_path)
+    path = write_plugin(kind, f"fresh_{kind}", tmp_path)
     assert path == tmp_path / f"fresh_{kind}.py"
     outcomes = check(path)
     assert not failed(outcomes), render(outcomes)
@@ -27,16 +26,16 @@ def test_a_new_file_passes_the_check_as_it_stands(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_file_has_no_placeholder_left(kind: str, tmp_path: Path) -> None:
-    text = new(kind, "a_thing", tmp_path).read_text()
+    text = write_plugin(kind, "a_thing", tmp_path).read_text()
     assert "$" not in text
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
 def test_an_existing_file_is_refused(tmp_path: Path) -> None:
-    path = new("method", "mine", tmp_path)
+    path = write_plugin("method", "mine", tmp_path)
     path.write_text("precious")
     with pytest.raises(UserError, match="exists: choose another name"):
-        new("method", "mine", tmp_path)
+        write_plugin("method", "mine", tmp_path)
     assert path.read_text() == "precious"
 
 
@@ -61,11 +60,11 @@ def test_impossible_names_are_refused_in_one_line(
     kind: str, name: str, reason: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=reason) as error:
-        new(kind, name, tmp_path)
+        write_plugin(kind, name, tmp_path)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder"):
-        new("method", "mine", tmp_path / "nowhere")
+        write_plugin("method", "mine", tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""The score table: round trip, and what its schema refuses."""
+"""The score table: written and read as it was, and what its schema refuses."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from records import score_row
 
+from legible.bench.scores import score_table
 from legible.bench.scores.score_table import (
     COLUMNS,
     SCHEMA_VERSION,
     read_scores,
     schema,
+    tidy,
+    to_table,
     write_scores,
 )
 
 
 def table(rows):
-    return pd.DataFrame([{**EMPTY, **row} for row in rows], columns=COLUMNS)
-
-
-ROW = ("kanji", "vgg", "plain", "plain", "method", "{}", 0, "", "accuracy", "task", 0.5, 0.5, 0, 1)
-EMPTY = dict(zip(COLUMNS, (*ROW, "ok", "", "r"), strict=True))
+    """A table of plain's accuracy with changes."""
+    return pd.DataFrame([score_row(**row).model_dump() for row in rows], columns=COLUMNS)
 
 
 def test_scores_survive_the_round_trip_byte_for_byte(tmp_path):
@@ -37,7 +38,7 @@ def test_scores_survive_the_round_trip_byte_for_byte(tmp_path):
 
 
 def test_a_row_that_stands_twice_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="twice the same row"):
+    with pytest.raises(ValueError, match="the same row twice: kanji/vgg/plain"):
         write_scores(table([{}, {}]), tmp_path / "x.csv")
 
 
@@ -78,6 +79,13 @@ def test_a_file_that_is_no_score_table_is_refused_in_one_line(tmp_path, text):
 
 
 def test_the_committed_schema_is_the_code_s():
-    path = Path(__file__).parents[3] / "bench" / "schema" / "scores.json"
-    assert json.loads(path.read_text()) == schema()
+    file = Path(score_table.__file__).with_name("schema") / "scores.json"
+    assert json.loads(file.read_text()) == schema()
     assert schema()["version"] == SCHEMA_VERSION
+
+
+def test_rows_become_a_table_with_nan_for_what_is_undefined():
+    made = to_table([score_row(seed=1), score_row(value=None, live=None)])
+    assert list(made.columns) == COLUMNS and made["value"].isna().tolist() == [False, True]
+    assert tidy(made)["seed"].tolist() == [0, 1]
+    assert list(to_table([]).columns) == COLUMNS and len(to_table([])) == 0

@@ -12,7 +12,7 @@ from legible.metrics.semantics import concept_aucs
 
 
 def squares(side: int, images: int = 240, concepts: int = 12, of_class: tuple[int, ...] = ()):
-    """Concepts of images of 32 pixels: image n contains concept n mod concepts, a square anywhere."""
+    """Concepts on 32 x 32 pixels: image n contains concept n mod concepts, a random square."""
     corner = torch.randint(33 - side, (images, 2, 1), generator=torch.Generator().manual_seed(0))
     line = torch.arange(32)
     inside = (line >= corner) & (line < corner + side)

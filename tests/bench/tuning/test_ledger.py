@@ -13,7 +13,7 @@ from legible.bench.tuning.ledger import Ledger, Outcome, Trial, choose, outcomes
 NAN = math.nan
 
 
-def tried(*pairs):
+def results(*pairs):
     """Outcomes from (accuracy, metric) pairs."""
     return [Outcome(i, f'{{"strength": {i}}}', a, v) for i, (a, v) in enumerate(pairs)]
 
@@ -42,9 +42,9 @@ def tried(*pairs):
     ],
 )
 def test_the_choice_is_the_one_that_can_be_worked_out_by_hand(pairs, better, number, within):
-    outcome, tolerable, reason = choose(tried(*pairs), 0.90, better, 0.01)
-    assert (outcome.number, tolerable) == (number, within)
-    assert reason
+    choice = choose(results(*pairs), 0.90, better, 0.01)
+    assert (choice.outcome.number, choice.within) == (number, within)
+    assert choice.reason
 
 
 def trial(method, number, setting, seed, accuracy, value, **more):
@@ -136,8 +136,8 @@ HEAD = ",".join(Trial.model_fields)
     [
         ("", "the columns are not"),
         ("a,b\n1,2\n", "the columns are not"),
-        (f"{HEAD}\ntoy,vgg\n", "line 2 has not 15 columns"),
-        (f"{HEAD}\n{LINE},more\n", "line 2 has not 15 columns"),
+        (f"{HEAD}\ntoy,vgg\n", "line 2 does not have 15 columns"),
+        (f"{HEAD}\n{LINE},more\n", "line 2 does not have 15 columns"),
         (f"{HEAD}\n{LINE}\n{LINE.replace('0.9', 'nan')}\n", "line 3: accuracy"),
         (f"{HEAD}\n{LINE.replace('0.9', '1.5')}\n", "line 2: accuracy"),
         (f"{HEAD}\n{LINE.replace('0.1,', '1e999,')}\n", "line 2: value"),

@@ -1,15 +1,20 @@
-"""What is tried: the same number for every method, strength first, and concepts in two halves."""
+"""Trials: the same number for every method, the strength first, on tuning seeds."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
-from legible.bench.scoring.splits import scoring_images, tuning_names
 from legible.bench.suites import schema
-from legible.bench.tuning.trials import choices, plan, spread, tuning
+from legible.bench.tuning.trials import (
+    Result,
+    choices,
+    plan_trials,
+    setup,
+    spread,
+    tune_table,
+)
 from legible.methods.base import Method
 
 registry.load()
@@ -57,7 +62,9 @@ def method(name, space, **defaults):
 
 
 @pytest.fixture
-def tried(kept_registry):
+def settings(kept_registry):
+    """The settings of a method with a search space."""
+
     def run(space, given=(), count=4, name="made"):
         cls = registry.METHODS[name] = method(name, space)
         return choices(cls, dict(given), count)
@@ -69,21 +76,21 @@ def tried(kept_registry):
 def test_every_method_of_a_shipped_suite_gets_the_same_budget(path):
     suite = schema.read_suite(path)
     counts: dict[tuple[str, ...], int] = {}
-    for planned in plan(suite):
+    for planned in plan_trials(suite):
         counts[planned.key] = counts.get(planned.key, 0) + 1
-    searched = {p.key for p in plan(suite) if not p.fixed}
+    searched = {p.key for p in plan_trials(suite) if not p.fixed}
     assert {counts[key] for key in searched} == {suite.tune.trials * len(suite.tune.seeds)}
     assert {counts[key] for key in set(counts) - searched} <= {len(suite.tune.seeds)}
     assert len(searched) >= 2 and TUNED
 
 
-def test_the_strength_comes_first_and_then_drawn_combinations(tried):
+def test_the_strength_comes_first_and_then_random_combinations(settings):
     space = {"gamma": (1.0, 2.0), "strength": (0.1, 1.0, 10.0)}
-    found = tried(space, count=6)
-    assert found[:3] == [{"strength": 0.1}, {"strength": 1.0}, {"strength": 10.0}]
-    assert all(s["gamma"] == 2.0 for s in found[3:]) and found == tried(space, count=6)
+    made = settings(space, count=6)
+    assert made[:3] == [{"strength": 0.1}, {"strength": 1.0}, {"strength": 10.0}]
+    assert all(s["gamma"] == 2.0 for s in made[3:]) and made == settings(space, count=6)
     orders = [
-        [s["strength"] for s in tried(space, count=6, name=n)[3:]] for n in ("a", "b", "made")
+        [s["strength"] for s in settings(space, count=6, name=n)[3:]] for n in ("a", "b", "made")
     ]
     assert len({tuple(order) for order in orders}) > 1, "the order does not depend on the name"
 
@@ -94,30 +101,32 @@ def test_a_grid_longer_than_the_budget_is_thinned_evenly():
     assert spread((1, 2, 3, 4, 5), 1) == [3] and spread((1, 2), 9) == [1, 2]
 
 
-def test_what_the_suite_gives_is_not_searched(tried):
+def test_what_the_suite_gives_is_not_searched(settings):
     space = {"strength": (0.1, 1.0, 10.0), "gamma": (1.0, 2.0, 4.0, 8.0)}
-    assert tried(space, {"strength": 5.0}) == [
+    assert settings(space, {"strength": 5.0}) == [
         {"strength": 5.0, "gamma": g} for g in (1.0, 2.0, 4.0, 8.0)
     ]
 
 
-def test_parameters_that_do_not_go_together_are_passed_over(tried):
-    found = tried({"gamma": (3.0, 1.0), "order": (1, 2)}, count=3)
-    assert {"gamma": 3.0, "order": 2} not in found and len(found) == 3
+def test_parameters_that_do_not_go_together_are_passed_over(settings):
+    made = settings({"gamma": (3.0, 1.0), "order": (1, 2)}, count=3)
+    assert {"gamma": 3.0, "order": 2} not in made and len(made) == 3
 
 
-def test_one_setting_is_not_tried_twice_under_two_names(tried):
+def test_one_setting_is_not_tried_twice_under_two_names(settings):
     with pytest.raises(UserError, match=r"'made' has 2 settings to search, fewer than .* 3 trials"):
-        tried({"strength": (1.0, 1.0, 1), "order": (1, 2)}, count=3)
+        settings({"strength": (1.0, 1.0, 1), "order": (1, 2)}, count=3)
 
 
-def test_a_method_without_search_space_has_its_defaults(tried):
-    assert tried({}) == [{}] and tried({"strength": (1.0,)}, {"strength": 2.0}) == [{"strength": 2}]
+def test_a_method_without_search_space_has_its_defaults(settings):
+    assert settings({}) == [{}] and settings({"strength": (1.0,)}, {"strength": 2.0}) == [
+        {"strength": 2}
+    ]
 
 
-def test_trials_are_ordinary_cells_on_tuning_seeds(read):
+def test_trials_are_ordinary_runs_on_tuning_seeds(read):
     suite = read("epochs = 2", "epochs = 7")
-    planned = plan(suite)
+    planned = plan_trials(suite)
     assert [p.spec.method for p in planned] == ["plain"] * 2 + ["bean"] * 6 + ["sync"] * 6
     assert {p.spec.seed for p in planned} == {100, 101}
     assert {p.spec.stage for p in planned} == {"tuning"}
@@ -125,7 +134,7 @@ def test_trials_are_ordinary_cells_on_tuning_seeds(read):
     assert {p.spec.recipe.epochs for p in planned} == {7}
     assert planned[-1].spec.params["focus"] == 0.5 and '"focus": 0.5' in planned[-1].setting
     shorter = read("trials = 3", "trials = 3\nepochs = 1")
-    assert {p.spec.recipe.epochs for p in plan(shorter)} == {1}
+    assert {p.spec.recipe.epochs for p in plan_trials(shorter)} == {1}
 
 
 @pytest.mark.parametrize(
@@ -136,15 +145,15 @@ def test_trials_are_ordinary_cells_on_tuning_seeds(read):
         (("layers", 'aspects = ["task"]\nlayers'), "its aspect is not among the suite's"),
         (("trials = 3", 'trials = 3\nlayer = "last"'), "one Tap among the suite's layers"),
         (("seeds = [100, 101]", "seeds = [100, 1]"), "seed 1 is also one that the suite tests"),
-        (("seeds = [100, 101]", "seeds = [100, 100]"), "a seed stands there twice"),
+        (("seeds = [100, 101]", "seeds = [100, 100]"), "a seed is listed twice"),
         (('"plain", ', ""), "needs 'plain'"),
         (("trials = 3", "trials = 30"), "fewer than the suite's 30 trials"),
         (('"bean"', '"baen"'), "did you mean 'bean'?"),
     ],
 )
-def test_a_table_that_cannot_be_is_refused_in_one_line(read, change, message):
+def test_a_table_that_cannot_be_carried_out_is_refused_in_one_line(read, change, message):
     with pytest.raises(UserError) as error:
-        plan(read(*change))
+        plan_trials(read(*change))
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -167,34 +176,27 @@ def test_a_wrong_table_is_refused_when_the_file_is_read(read, change, message):
 
 def test_a_suite_without_the_table_cannot_be_tuned():
     with pytest.raises(UserError, match="suite 'quick' has no \\[tune\\] table"):
-        tuning(schema.read_suite(schema.find_suite("quick")))
+        tune_table(schema.read_suite(schema.find_suite("quick")))
 
 
-def test_halves_share_no_concept_and_leave_none_out(toy):
-    names = {
-        stage: scoring_images(toy, "test", stage, 40).concepts.names
-        for stage in ("", "tuning", "final")
-    }
-    assert set(names["tuning"]) | set(names["final"]) == set(names[""])
-    assert not set(names["tuning"]) & set(names["final"])
-    assert len(names["tuning"]) == 1 and len(names["final"]) == 2
+def test_a_block_s_own_methods_keep_the_parameters_that_the_suite_gives_them(read):
+    block = SUITE[SUITE.index("[[blocks]]") :].replace("width = 4", "width = 8")
+    methods = 'methods = ["plain", "sync"]\n'
+    planned = plan_trials(read("[[blocks]]", f"{block}{methods}[[blocks]]"))
+    first = [p for p in planned if p.spec.net["width"] == 8]
+    assert {p.spec.method for p in first} == {"plain", "sync"}
+    assert all(p.spec.params["focus"] == 0.5 for p in planned if p.spec.method == "sync")
 
 
-def test_each_category_is_halved_whatever_the_order():
-    names = [f"part {i}" for i in range(10)] + [f"colour {i}" for i in range(5)]
-    kinds = ["part"] * 10 + ["colour"] * 5
-    chosen = tuning_names(names, kinds)
-    assert sum(n.startswith("part") for n in chosen) == 5
-    assert sum(n.startswith("colour") for n in chosen) == 2
-    assert tuning_names(names[::-1], kinds[::-1]) == chosen
+def test_a_trial_becomes_a_line_of_the_ledger(read):
+    planned = plan_trials(read())[2]
+    trial = planned.trial("netdissect_iou", Result("conv4", 0.25, 0.5))
+    assert (trial.method, trial.declared, trial.number, trial.seed) == ("bean", "{}", 0, 100)
+    assert (trial.layer, trial.value, trial.accuracy, trial.chosen) == ("conv4", 0.25, 0.5, False)
+    assert trial.setting == planned.setting and planned.trial("netdissect_iou").value is None
 
 
-def test_choosing_sees_validation_images_and_testing_test_images(toy):
-    tuned, final = (scoring_images(toy, "test", stage, 40) for stage in ("tuning", "final"))
-    assert torch.equal(tuned.images, toy.validation.images[:40])
-    assert torch.equal(final.images, toy.test.images[:40])
-    whole = scoring_images(toy, "test", "", 40)
-    assert torch.equal(whole.concepts.packed, toy.test.concepts.packed[:40])
-    training = scoring_images(toy, "train", "tuning", 40)
-    assert torch.equal(training.images, toy.train.images[:40])
-    assert training.concepts.names == tuned.concepts.names
+def test_trials_share_a_setup_only_with_those_of_the_same_block_and_recipe(read):
+    first = {setup(p.spec) for p in plan_trials(read())}
+    longer = {setup(p.spec) for p in plan_trials(read("epochs = 2", "epochs = 3"))}
+    assert len(first) == len(longer) == 1 and first != longer

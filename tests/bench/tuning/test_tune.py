@@ -1,58 +1,33 @@
-"""`legible tune` from end to end on a toy suite: what it reads, keeps, repeats and refuses."""
+"""Tuning a toy suite: what is read, stored, made again and refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 
 import pandas as pd
 import pytest
 import torch
+from tiny_suites import TUNED_SUITE
 
-from legible.bench.cli import main as cli
 from legible.bench.errors import UserError
 from legible.bench.execution import schedule
 from legible.bench.execution.store import Store
 from legible.bench.execution.workspace import Workspace
-from legible.bench.leaderboard.publish import publish
 from legible.bench.plugins import registry
 from legible.bench.suites import run_spec, schema
 from legible.bench.tuning import ledger as ledgers
 from legible.bench.tuning import tune as tuning
-from legible.bench.tuning.trials import plan
+from legible.bench.tuning.trials import plan_trials
 
-SUITE = """
-title = "Tiny"
-seeds = [0, 1, 2]
-probe = 40
-layers = ["last_spatial"]
-aspects = ["task", "semantics"]
-plugins = ["{plugin}"]
-methods = ["plain", "activation_l1", "dropout", "untrained"]
-[tune]
-metric = "netdissect_iou"
-trials = 2
-seeds = [100]
-tolerance = 0.05
-[recipe]
-epochs = 2
-batch = 16
-lr = 1e-2
-[[blocks]]
-dataset = "toy"
-data = {{classes = 6}}
-backbone = "vgg"
-net = {{width = 4, stages = 2}}
-"""
 BLOCK = ("toy(classes=6)", "vgg(width=4,stages=2)")
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, toy_plugin):
-    """A folder with a suite that was tuned once: suite, bench and results."""
+    """A suite that was tuned once: the suite, its workspace and its results."""
     folder = tmp_path_factory.mktemp("tuned")
-    (folder / "tiny.toml").write_text(SUITE.format(plugin=toy_plugin))
+    (folder / "tiny.toml").write_text(TUNED_SUITE)
     suite = schema.read_suite(folder / "tiny.toml")
     workspace = Workspace(Store(folder / "runs"))
     tuning.run_trials(workspace, suite, folder / "results", jobs=1)
@@ -76,7 +51,7 @@ def copied(workplace, tmp_path):
 
 @pytest.fixture
 def worked(monkeypatch):
-    """Names of the cells that were trained or scored."""
+    """Names of the runs that were trained or scored."""
     names = []
     work_off = schedule.work_off
 
@@ -96,8 +71,8 @@ def test_the_ledger_holds_every_trial_and_one_choice_a_method(workplace):
     }  # fmt: skip
     assert (table.chosen == "yes").groupby(table.method).sum().eq(1).all()
     assert set(table.seed) == {100} and set(table.layer) == {"conv4"}
-    manifest = workspace.run_of(plan(suite)[0].spec).manifest()
-    assert table.accuracy[0] == pytest.approx(manifest["validation_accuracy"])
+    manifest = workspace.run_of(plan_trials(suite)[0].spec).require_manifest()
+    assert table.accuracy[0] == pytest.approx(manifest.validation_accuracy)
     assert "no search space" in table.reason[0]
 
 
@@ -110,7 +85,7 @@ def test_a_second_time_nothing_is_made_and_the_bytes_are_the_same(workplace, wor
 
 def test_what_was_lost_is_made_again_and_nothing_else(workplace, worked):
     suite, workspace, results = workplace
-    before, lost = text_of(workplace), plan(suite)[2].spec
+    before, lost = text_of(workplace), plan_trials(suite)[2].spec
     run = workspace.run_of(lost)
     for file in run.folder.glob("*.json"):
         file.unlink()
@@ -146,7 +121,7 @@ def test_test_data_is_never_read_to_choose(workplace, tmp_path, monkeypatch):
     monkeypatch.setitem(registry.DATASETS, "toy", spoilt)
     workspace = Workspace(Store(tmp_path / "runs"))
     tuning.run_trials(workspace, suite, tmp_path, jobs=1)
-    spec = plan(suite)[0].spec
+    spec = plan_trials(suite)[0].spec
     assert workspace.run_of(spec).name != workplace[1].run_of(spec).name
     assert (tmp_path / suite.name / ledgers.FILE).read_text() == text_of(workplace)
 
@@ -178,12 +153,12 @@ def test_the_suite_runs_with_what_was_chosen(workplace):
         assert spec.stage == "final" and spec.row == before.row and spec.seed in (0, 1, 2)
         assert all(spec.params[k] == v for k, v in json.loads(chosen).items())
     schedule.run_all(workspace, final[:2], 1, [])
-    probe, whole = workspace.probe(final[1]), workspace.dataset("toy", {"classes": 6})[0]
+    probe, whole = workspace.probe(final[1]), workspace.dataset(final[1])
     assert torch.equal(probe.labels, whole.test.labels[:40])
     assert probe.concepts.names == ("square0", "square3", "square5")
-    tried = workspace.probe(plan(suite)[0].spec)
-    assert torch.equal(tried.labels, whole.validation.labels[:40])
-    assert tried.concepts.names == ("square1", "square2", "square4")
+    trial = workspace.probe(plan_trials(suite)[0].spec)
+    assert torch.equal(trial.labels, whole.validation.labels[:40])
+    assert trial.concepts.names == ("square1", "square2", "square4")
 
 
 def test_a_suite_that_tunes_nothing_is_left_as_it_is(workplace, tmp_path):
@@ -194,7 +169,7 @@ def test_a_suite_that_tunes_nothing_is_left_as_it_is(workplace, tmp_path):
 
 def test_a_tuning_seed_cannot_test(workplace):
     suite, _, results = workplace
-    with pytest.raises(UserError, match="seed 100 chose the settings"):
+    with pytest.raises(UserError, match="seed 100 was used to choose settings"):
         tuning.tuned_specs(suite, run_spec.expand(suite, [0, 100]), results)
 
 
@@ -278,21 +253,21 @@ def test_a_trial_that_fails_is_kept_and_never_chosen(workplace, tmp_path, monkey
 def test_a_metric_that_breaks_is_named_and_nothing_chosen(workplace, tmp_path, monkeypatch):
     from legible.bench.scoring import score
 
-    suite, measure = workplace[0], score.score
+    suite, measure = workplace[0], score.score_metric
 
     def broken(item, *rest):
         if item.name == "netdissect_iou":
             raise ZeroDivisionError("no\nunits")
         return measure(item, *rest)
 
-    monkeypatch.setattr(score, "score", broken)
+    monkeypatch.setattr(score, "score_metric", broken)
     with pytest.raises(UserError, match=r"plain has no netdissect_iou .* no units"):
         tuning.run_trials(Workspace(Store(tmp_path / "runs")), suite, tmp_path, jobs=1)
     assert not (tmp_path / suite.name).exists()
 
 
 def test_missing_data_and_a_skipped_method_are_told_apart(workplace, tmp_path, toy_plugin):
-    text = SUITE.format(plugin=toy_plugin)
+    text = TUNED_SUITE
     (tmp_path / "gone.toml").write_text(text.replace("classes = 6", "missing = true"))
     workspace = Workspace(Store(tmp_path / "runs"))
     with pytest.raises(UserError, match="made, not fetched"):
@@ -307,67 +282,3 @@ def test_missing_data_and_a_skipped_method_are_told_apart(workplace, tmp_path, t
     table = pd.read_csv(path, keep_default_na=False)
     skipped = table[table.method == "iccnn"]
     assert len(skipped) == 2 and skipped.problem.str.startswith("skipped: needs").all()
-
-
-@pytest.mark.slow
-def test_publishing_shows_the_headline_number_the_trials_and_the_setting(workplace, tmp_path):
-    suite, workspace, results = workplace
-    specs = tuning.tuned_specs(suite, run_spec.expand(suite), results)
-    schedule.run_all(workspace, specs, 1, [])
-
-    def made():
-        readme = publish(workspace, suite, specs, results, False, "legible", with_pictures=False)
-        return {p.name: p.read_bytes() for p in readme.parent.rglob("*") if p.is_file()}
-
-    files = made()
-    assert made() == files and {"doses-0.svg", "fronts-0.svg", ledgers.FILE} <= set(files)
-    text = files["README.md"].decode()
-    assert text.index("## Interpretability at a cost of at most 5 points of accuracy") < (
-        text.index("## Overall")
-    )
-    ledger = tuning.read(suite, results)
-    choice = ledger.choices[(*BLOCK, "dropout", "{}")]
-    scores = pd.read_csv(results / suite.name / "scores.csv")
-    iou = scores[scores.metric == "netdissect_iou"].pivot(
-        index="seed", columns="method", values="value"
-    )
-    gain = (iou["dropout"] - iou["plain"]).mean()
-    (line,) = [x for x in text.partition("## Overall")[0].splitlines() if x.startswith("| dropout")]
-    mask_counts = [part.strip() for part in line.strip("|").split("|")]
-    shown = float(mask_counts[1].split(" ")[0].replace("−", "-"))
-    assert shown == pytest.approx(gain, abs=0.006) and "±" in mask_counts[1]
-    strength = json.loads(choice.outcome.setting)["p"]
-    assert mask_counts[3] == f"p={strength}" and mask_counts[4] == "2"
-    assert len(json.loads(files["leaderboard.json"])["trials"]) == 6
-    assert b"at most 5 points of accuracy" in files["report.html"]
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["tune", "quick"], "suite 'quick' has no [tune] table"),
-        (["tune", "contst"], "did you mean 'contest'?"),
-        (["tune", "contest", "--methods", "snyc"], "did you mean 'sync'?"),
-        (["run", "contest", "--dry-run"], "run `legible tune contest` first"),
-        (["publish", "contest"], "run `legible tune contest` first"),
-        (["tune", "contest", "--jobs", "-1"], "--jobs must be 0"),
-    ],
-)
-def test_a_wrong_command_is_one_line(tmp_path, monkeypatch, capsys, args, message):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["legible", *args, "--device", "cpu"])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    err = capsys.readouterr().err
-    assert left.value.code == 2 and message in err and len(err.strip().splitlines()) == 1
-
-
-def test_a_dry_run_lists_the_trials_and_makes_none(tmp_path, monkeypatch, capsys, toy_plugin):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(SUITE.format(plugin=toy_plugin))
-    words = ["legible", "tune", "tiny.toml", "--dry-run", "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 0 and "6 to run" in capsys.readouterr().out
-    assert not (tmp_path / "results").exists() and not list((tmp_path / "runs").glob("toy*"))

@@ -1,8 +1,8 @@
-"""What the method shares with nobody: a module of its own, to see that imports are followed."""
+"""A helper module of the method; it tests that imports are followed."""
 
 from torch import Tensor
 
 
 def turning(responses: Tensor) -> Tensor:
-    """Mean product of neighbouring units' responses, the last one next to the first."""
+    """Mean product of the responses of neighbouring units, in a ring."""
     return (responses * responses.roll(1, dims=1)).mean()

@@ -1,13 +1,13 @@
-"""Neighbouring units take turns."""
+"""A method: neighbouring units are not active together."""
 
-from legible.methods.base import Method, Step, register
+from legible import Method, Step, register
 
 from .maths import turning
 
 
 @register
 class Swirl(Method):
-    """Keeps units that stand side by side from answering together.
+    """Penalises neighbouring units that respond together.
 
     Equation: L = CE + s * mean_i r_i r_{i+1}, r the responses of the last Tap's units.
     Paper: none. Repository: none. Differences: none.

@@ -1,16 +1,15 @@
-"""One convolution."""
+"""A backbone with one convolution."""
 
 from collections import OrderedDict
 
 from torch import nn
 
-from legible.bench.backbones.base import backbone
-from legible.bench.backbones.taps import Network, Tap
+from legible import Network, Tap, backbone
 
 
 @backbone
 def thin(image: tuple[int, int, int], classes: int, width: int = 4) -> Network:
-    """One 3 x 3 convolution, a Tap after its ReLU, the mean over positions, one linear layer."""
+    """One 3 x 3 convolution with ReLU and a Tap, the mean over positions, one linear layer."""
     network = nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(image[0], width, 3, padding=1),

@@ -1,0 +1,22 @@
+"""The tables of numbers as CSV files. The same rows always give the same text."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from legible.bench.leaderboard.board import Board
+
+
+def scores_csv(board: Board) -> str:
+    """The score table, as `scores.score_table.write_scores` writes it."""
+    return board.table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+
+
+def cost_csv(costs: pd.DataFrame) -> str:
+    """The cost table."""
+    return costs.to_csv(index=False, float_format="%.4g")
+
+
+def attributions_csv(algorithms: pd.DataFrame) -> str:
+    """The attribution scores of each algorithm."""
+    return algorithms.to_csv(index=False, float_format="%.6g")

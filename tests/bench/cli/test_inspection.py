@@ -1,0 +1,69 @@
+"""Commands that show what there is: list, show, why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_suites import TOY_PLUGIN
+
+from legible.bench.plugins import registry
+
+RUN = "toy-vgg(width=4,stages=2)"
+
+
+class TestList:
+    @pytest.mark.parametrize(
+        ("kind", "name", "words"),
+        [
+            ("methods", "untrained", "[null]"),
+            ("metrics", "accuracy", "↑ task (headline): Share of"),
+            ("datasets", "shapes", ""),
+            ("backbones", "vgg", ""),
+            ("suites", "quick", "Quick"),
+        ],
+    )
+    def test_each_kind_has_a_line_for_each_name(self, legible, kind, name, words):
+        code, out, _ = legible("list", kind)
+        lines = [line for line in out.splitlines() if line.split()[:1] == [name]]
+        assert code == 0 and any(words in line for line in lines)
+
+    def test_plugins_are_listed_and_what_failed_with_the_reason(
+        self, legible, kept_registry, monkeypatch
+    ):
+        monkeypatch.setitem(registry.FAILED, "broken", "ImportError: no [module]")
+        _, out, _ = legible("list", "datasets", "--plugin", TOY_PLUGIN)
+        assert "toy" in out and "broken: cannot be imported: ImportError: no [module]" in out
+
+    def test_cards_of_metrics_are_markdown(self, legible):
+        code, out, _ = legible("list", "metrics", "--cards")
+        assert code == 0 and out.startswith("# ") and "accuracy" in out
+
+    def test_an_unknown_kind_is_one_line(self, legible):
+        code, _, err = legible("list", "method")
+        assert code == 2 and "did you mean 'methods'?" in err
+
+
+@pytest.mark.slow
+class TestAfterARun:
+    def test_why_says_up_to_date_or_names_what_changed(self, here, legible, run_folder):
+        options = ("--plugin", TOY_PLUGIN)
+        code, out, _ = legible("why", f"{RUN}-sync-s0", *options)
+        assert code == 0 and "up to date" in out
+        path = run_folder("sync-s0") / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["identity"]["recipe"]["lr"] = 7.0
+        manifest["sources"]["legible.methods.sync"] = "older"
+        path.write_text(json.dumps(manifest))
+        code, out, _ = legible("why", path.parent, *options)
+        assert code == 0 and "recipe.lr: 7.0 -> 0.002" in out
+        assert "code.legible.methods.sync: older -> " in out
+
+    def test_show_draws_units(self, here, legible):
+        options = ("--out", "units.png", "--plugin", TOY_PLUGIN)
+        code, out, err = legible("show", f"{RUN}-plain-s0", "--units", "0,2", *options)
+        assert code == 0 and out.strip() == "units.png", err
+        assert Path("units.png").read_bytes()[:4] == b"\x89PNG"
+        code, _, err = legible("show", f"{RUN}-plain-s0", "--units", "99", *options)
+        assert code == 2 and "units 0 to" in err

@@ -1,0 +1,45 @@
+"""Shared options: what is accepted, and what is refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from legible.bench.cli.options import STOPPED, error_message, names, numbers, some
+from legible.bench.errors import UserError
+
+
+def test_lists_are_split_at_commas():
+    assert names(None) is None and names("a, b,") == ["a", "b"] and names(",") == []
+    assert some("methods", "a") == ["a"]
+    assert numbers("seeds", "1,0,1") == [1, 0] and numbers("seeds", None) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "gpu"], "use auto, cpu or cuda"),
+        (["--seeds", "a"], "whole numbers"),
+        (["--seeds", "0,-1"], "whole numbers from 0"),
+        (["--seeds", "²"], "whole numbers from 0"),
+        (["--seeds", ""], "--seeds is empty"),
+        (["--methods", ","], "--methods is empty"),
+        (["--datasets", ""], "--datasets is empty"),
+        (["--methods", "snyc"], "did you mean 'sync'?"),
+        (["--datasets", "kanij"], "did you mean 'kanji'?"),
+        (["--plugin", "nowhere.py"], "no plugin file"),
+        (["--jobs", "-1", "--datasets", "toy"], "the suite has no dataset"),
+        (["--slurm", "gpu", "--methods", "x"], "the suite has no method"),
+        (["--jbos", "1"], "No such option"),
+    ],
+)
+def test_a_wrong_option_is_one_line(empty, legible, arguments, message):
+    code, _, err = legible("run", "quick", *arguments)
+    assert code == 2 and message in err and len(err.strip().splitlines()) == 1
+
+
+def test_the_user_s_errors_have_a_message_and_others_are_raised():
+    assert error_message(UserError("wrong")) == ("wrong", 2)
+    assert error_message(typer.Abort()) == (STOPPED, 130)
+    with pytest.raises(ZeroDivisionError):
+        error_message(ZeroDivisionError())

@@ -1,0 +1,187 @@
+"""Exchange: scores exported in one place are merged and verified in another."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tiny_suites import toy_suite, work, write_suite
+
+from legible.bench.errors import UserError
+from legible.bench.execution.store import Store
+from legible.bench.execution.workspace import Workspace
+from legible.bench.plugins import registry
+from legible.bench.scores.exchange import (
+    VERDICTS,
+    accept,
+    expected,
+    export,
+    verify,
+    with_submissions,
+)
+from legible.bench.scores.score_table import to_table
+from legible.bench.scores.submission import read
+from legible.bench.suites.run_spec import expand
+from legible.bench.suites.schema import read_suite
+
+METHOD = '''
+from my_package.maths import small
+from legible import Method, register
+
+@register
+class Mine(Method):
+    """Small activations."""
+
+    def penalty(self, step):
+        return {"mean": small(self.strength * step.activations[self.taps[0]].mean())}
+'''
+
+
+class Lab:
+    """A suite, its run specs and a workspace with finished runs."""
+
+    def __init__(self, folder, text):
+        self.suite = read_suite(write_suite(folder, text))
+        self.specs = expand(self.suite)
+        self.workspace = Workspace(Store(folder / "runs"))
+        self.place = (self.workspace, self.suite, self.specs)
+
+    def export(self, out):
+        return export(*self.place, "Lab X", out)
+
+
+@pytest.fixture
+def lab(toy_plugin, tmp_path):
+    lab = Lab(tmp_path, toy_suite('"plain", "bean"', [0, 1]))
+    work(lab.workspace, lab.specs)
+    return lab
+
+
+@pytest.fixture
+def file(lab, tmp_path):
+    """A submission of the lab's scores."""
+    return lab.export(tmp_path / "x.json")
+
+
+def edit(file, **changes):
+    """Another file, with changes in the text of a submission."""
+    text = file.read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    other = file.with_name("edited.json")
+    other.write_text(text)
+    return other
+
+
+def test_an_export_holds_scores_and_manifests_and_no_oracle(lab, file):
+    submission = read(file)
+    assert (submission.origin, submission.suite) == ("Lab X", "tiny")
+    assert {row.method for row in submission.scores} == {"plain", "bean"}
+    names = {lab.workspace.run_of(spec).name for spec in lab.specs}
+    assert set(submission.runs) == names
+    assert all(manifest["status"] == "done" for manifest in submission.runs.values())
+    assert [plugin.name for plugin in submission.plugins] == ["toy_plugin.py"]
+
+
+def test_nothing_to_export_and_nowhere_to_write_are_one_line(lab, tmp_path):
+    empty = Workspace(Store(tmp_path / "empty"))
+    with pytest.raises(UserError, match="nothing to export: run `legible run tiny` first"):
+        export(empty, lab.suite, lab.specs, "Lab X", tmp_path / "x.json")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        lab.export(tmp_path / "file" / "x.json")
+    with pytest.raises(UserError, match="origin"):
+        export(*lab.place, "<Lab>", tmp_path / "x.json")
+
+
+def test_a_plugin_s_package_is_exported_module_by_module_and_merged(
+    toy_plugin, tmp_path, kept_registry
+):
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "maths.py").write_text("def small(value):\n    return value / 2\n")
+    (package / "mine.py").write_text(METHOD)
+    registry.load_plugin(package / "mine.py")
+    lab = Lab(tmp_path, toy_suite('"plain", "mine"'))
+    work(lab.workspace, lab.specs)
+    file = lab.export(tmp_path / "x.json")
+    sources = {plugin.name: plugin.source for plugin in read(file).plugins}
+    assert sources["my_package.mine.py"] == METHOD and "my_package.maths.py" in sources
+    (path,) = accept(*lab.place, [file], tmp_path / "results")
+    assert read(path) == read(file)
+
+
+class TestMerge:
+    def test_an_accepted_file_lies_beside_the_results_and_becomes_rows(self, lab, file, tmp_path):
+        (path,) = accept(*lab.place, [file], tmp_path / "results")
+        folder = tmp_path / "results" / "tiny"
+        assert path == folder / "submissions" / "Lab_X.json" and read(path) == read(file)
+        table, marks = with_submissions(to_table([]), folder, expected(*lab.place))
+        assert set(table["method"]) == set(marks) == {"plain@Lab X", "bean@Lab X"}
+
+    def test_without_submissions_the_table_stays_as_it_is(self, lab, tmp_path):
+        table = to_table([])
+        assert with_submissions(table, tmp_path, expected(*lab.place)) == (table, {})
+
+    def test_one_refused_file_stops_all(self, lab, file, tmp_path):
+        wrong = edit(file, **{'"toy"': '"tyo"'})
+        with pytest.raises(UserError, match=r"edited\.json: .*sha256") as error:
+            accept(*lab.place, [file, wrong], tmp_path / "results")
+        assert "\n" not in str(error.value) and not (tmp_path / "results").exists()
+        with pytest.raises(UserError, match="two submissions from 'lab x'"):
+            accept(*lab.place, [file, file], tmp_path / "results")
+
+    def test_a_submission_that_does_not_fit_any_more_is_named(self, lab, file, tmp_path):
+        accept(*lab.place, [file], tmp_path / "results")
+        newer = lab.suite.model_copy(update={"version": 2})
+        with pytest.raises(UserError, match="submissions: made with suite tiny version 1"):
+            with_submissions(to_table([]), tmp_path / "results" / "tiny",
+                             expected(lab.workspace, newer, lab.specs))  # fmt: skip
+
+    def test_data_that_is_not_here_is_not_compared(self, lab, tmp_path):
+        missing = toy_suite(block="data = {missing = true}")
+        other = Lab(tmp_path, missing)
+        assert expected(*other.place).data == {}
+
+
+class TestVerify:
+    def test_a_rerun_that_agrees_is_shown_with_the_rows(self, lab, file, tmp_path):
+        lines = []
+        elsewhere = (Workspace(Store(tmp_path / "elsewhere")), *lab.place[1:])
+        assert verify(*elsewhere, file, tmp_path / "results", lines.append)
+        assert lines[-1] == "a rerun of seed 0 agrees"
+        accept(*lab.place, [file], tmp_path / "results")
+        folder = tmp_path / "results" / "tiny"
+        _, marks = with_submissions(to_table([]), folder, expected(*lab.place))
+        assert marks["bean@Lab X"] == "submitted by Lab X; a rerun of seed 0 agrees"
+
+    def test_a_rerun_that_disagrees_flags_it(self, lab, file, tmp_path, monkeypatch):
+        elsewhere = (Workspace(Store(tmp_path / "elsewhere")), *lab.place[1:])
+        cls = registry.METHODS["bean"]
+        monkeypatch.setattr(
+            cls, "penalty", lambda self, step: {"x": 99 * step.logits.square().sum()}
+        )
+        lines = []
+        assert not verify(*elsewhere, file, tmp_path / "results", lines.append)
+        assert lines[-1].startswith("FLAGGED: a rerun of seed 0 disagrees in")
+        assert any("/bean/" in line and "submitted" in line for line in lines)
+        verdicts = json.loads(
+            (tmp_path / "results" / "tiny" / "submissions" / VERDICTS).read_text()
+        )
+        assert list(verdicts) == [read(file).sha256]
+
+    def test_methods_that_are_unknown_here_are_named(self, lab, file, tmp_path, monkeypatch):
+        monkeypatch.delitem(registry.METHODS, "bean")
+        lines = []
+        plain = [spec for spec in lab.specs if spec.method == "plain"]
+        verify(lab.workspace, lab.suite, plain, file, tmp_path / "results", lines.append)
+        assert "not rerun, unknown here (name its file with --plugin): bean" in lines
+
+    def test_damaged_verdicts_are_one_line(self, lab, file, tmp_path):
+        folder = tmp_path / "results" / "tiny" / "submissions"
+        folder.mkdir(parents=True)
+        (folder / VERDICTS).write_text("{")
+        with pytest.raises(UserError, match=VERDICTS):
+            verify(*lab.place, file, tmp_path / "results", print)

@@ -1,0 +1,84 @@
+"""The benchmark from Python: run, scores and publish, as a script or a notebook calls them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny_suites import TOY_PLUGIN, toy_suite, write_suite
+
+import legible
+from legible.bench.api import prepare
+from legible.bench.errors import UserError
+from legible.bench.plugins import registry
+from legible.bench.scores.score_table import COLUMNS
+
+ON_CPU = {"device": "cpu"}
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch, toy_plugin):
+    """The path of a tiny suite, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    text = toy_suite('"plain", "bean"', [0, 1, 2], top=f'plugins = ["{TOY_PLUGIN}"]')
+    return str(write_suite(tmp_path, text))
+
+
+def test_everything_public_is_there():
+    assert {"run", "scores", "publish", "Method", "register", "metric"} <= set(dir(legible))
+    for name in legible.__all__:
+        assert getattr(legible, name) is not None
+
+
+def test_seeds_are_a_number_or_a_list(suite):
+    assert {s.seed for s in prepare(suite, seeds=2, **ON_CPU).specs} == {0, 1}
+    assert {s.seed for s in prepare(suite, seeds=[7], **ON_CPU).specs} == {7}
+    assert {s.seed for s in prepare(suite, **ON_CPU).specs} == {0, 1, 2}
+
+
+def test_the_suite_s_plugins_and_one_s_own_belong_to_a_run(suite, tmp_path, kept_registry):
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from legible import Method, register\n\n\n@register\nclass Mine(Method):\n"
+        '    """Changes nothing."""\n'
+    )
+    here = prepare(suite, plugins=[str(mine)], seeds=1, **ON_CPU)
+    assert here.plugins == [mine, TOY_PLUGIN]
+    assert [spec.method for spec in here.specs] == ["plain", "bean", "mine"]
+
+
+def test_running_returns_the_tidy_score_table(suite):
+    table = legible.run(suite, methods=["plain"], seeds=1, jobs=1, **ON_CPU)
+    assert list(table.columns) == COLUMNS
+    plain = table[table["method"] == "plain"]
+    assert set(plain["metric"]) == {"accuracy", "expected_calibration_error"}
+    again = legible.run(suite, methods=["plain"], seeds=1, jobs=1, **ON_CPU)
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_a_failed_run_is_an_error(suite, monkeypatch):
+    monkeypatch.setattr(registry.METHODS["bean"], "penalty", lambda self, step: 1 / 0)
+    with pytest.raises(UserError, match="1 runs failed, the first: toy-"):
+        legible.run(suite, seeds=1, jobs=1, **ON_CPU)
+
+
+@pytest.mark.slow
+def test_what_is_published_is_what_scores_returns(suite):
+    with pytest.raises(UserError, match="nothing of 'tiny' has run yet"):
+        legible.publish(suite, **ON_CPU)
+    table = legible.run(suite, seeds=2, jobs=1, **ON_CPU)
+    readme = legible.publish(suite, seeds=2, pictures=False, cost=False, **ON_CPU)
+    assert readme == Path("results/tiny/README.md") and readme.is_file()
+    pd.testing.assert_frame_equal(legible.scores(suite), table)
+
+
+def test_scores_that_are_not_published_or_damaged_are_one_line(suite):
+    with pytest.raises(UserError, match=r"no results/tiny/scores\.csv: `legible publish"):
+        legible.scores(suite)
+    path = Path("results/tiny/scores.csv")
+    path.parent.mkdir(parents=True)
+    path.write_text("a,b\n")
+    with pytest.raises(UserError, match=r"scores\.csv: .*columns") as error:
+        legible.scores(suite)
+    assert "\n" not in str(error.value)

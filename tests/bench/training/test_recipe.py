@@ -1,0 +1,23 @@
+"""Recipes refuse unknown fields and impossible values, and cannot be changed."""
+
+import pytest
+from pydantic import ValidationError
+
+from legible.bench.training.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epoch", 3), ("epochs", -1), ("batch", 0), ("lr", 0), ("momentum", 1), ("warmup", 1.5),
+     ("optimizer", "lion"), ("precision", "fp16"), ("clip", 0), ("validate_images", 0)],
+)  # fmt: skip
+def test_unknown_fields_and_impossible_values_are_refused(field, value):
+    with pytest.raises(ValidationError, match=field):
+        Recipe(**{field: value})
+
+
+def test_a_recipe_cannot_be_changed_and_survives_json():
+    recipe = Recipe(epochs=3, clip=1.0, watch=("accuracy",))
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.epochs = 4
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
