@@ -127,9 +127,9 @@ def test_every_suite_runs_in_reduced_form(path, tmp_path):
     blocks = [reduced(block) for block in suite.blocks]
     small = suite.model_copy(update={"blocks": blocks, "recipe": recipe, "probe": 100})
     workspace = Workspace(Store(tmp_path))
-    status = [(spec, workspace.obstacle(spec)) for spec in expand(small, seeds=[0])]
-    assert {why_not for _, why_not in status} <= {"", "missing"}
-    specs = [spec for spec, why_not in status if not why_not]
+    obstacles = [(spec, workspace.obstacle(spec)) for spec in expand(small, seeds=[0])]
+    assert {obstacle.status for _, obstacle in obstacles if obstacle} <= {"missing"}
+    specs = [spec for spec, obstacle in obstacles if obstacle is None]
     events = []
     work_through(workspace, specs, events.append)
     assert [e for e in events if e.kind in ("failed", "note")] == []

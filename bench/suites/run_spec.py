@@ -82,8 +82,8 @@ class RunSpec:
     @property
     def row(self) -> RowKey:
         """Its row of the leaderboard; parameters that were tuned are left out."""
-        given = self.given if self.declared is None else self.declared
-        return RowKey(self.method, canonical(given))
+        params = self.given if self.declared is None else self.declared
+        return RowKey(self.method, canonical(params))
 
     @property
     def block(self) -> Block:
@@ -116,11 +116,10 @@ class RunSpec:
         load = registry.get("datasets", fields["dataset"])
         build = registry.get("backbones", fields["backbone"])
         method = registry.get("methods", fields["method"])
-        given = fields["given"]
         fields |= {
             "data": registry.parameters(load, non_default(load, fields["data"], 1), skip=1),
             "net": registry.parameters(build, non_default(build, fields["net"], 2), skip=2),
-            "params": registry.parameters(method, given),
+            "params": registry.parameters(method, fields["given"]),
             "recipe": Recipe(**fields["recipe"]),
             **{name: tuple(fields[name]) for name in ("layers", "aspects", "measures")},
         }
@@ -134,8 +133,8 @@ def label(kind: str, name: str, params: Mapping[str, Any]) -> str:
     return _name_with(name, non_default(target, params, skip) if target else params)
 
 
-def _name_with(name: str, given: Mapping[str, Any]) -> str:
-    inside = ",".join(f"{k}={v}" for k, v in given.items())
+def _name_with(name: str, params: Mapping[str, Any]) -> str:
+    inside = ",".join(f"{k}={v}" for k, v in params.items())
     return f"{name}({inside})" if inside else name
 
 

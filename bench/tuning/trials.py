@@ -90,22 +90,22 @@ def tune_table(suite: Suite) -> Tune:
     return tune
 
 
-def choices(cls: Any, given: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    """The settings to try; the parameters in ``given`` are fixed.
+def choices(cls: Any, params: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """The settings to try; the parameters in ``params`` are fixed.
 
     First come the values of the strength alone (without a strength, of the first searched
     parameter), evenly thinned if there are more than ``count``. Then come combinations of all
     searched parameters, in a random order that depends on the method's name alone. A method with
     nothing to search has one setting. Raises UserError if there are fewer than ``count``.
     """
-    space = {name: list(values) for name, values in cls.search.items() if name not in given}
+    space = {name: list(values) for name, values in cls.search.items() if name not in params}
     if not space:
-        return [dict(given)]
-    dose = dose_of(cls, given)
+        return [dict(params)]
+    dose = dose_of(cls, params)
     grid = [{dose: value} for value in spread(space[dose], count)]
     rest = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     random.Random(cls.name).shuffle(rest)
-    settings = list(itertools.islice(_distinct(cls, given, [*grid, *rest]), count))
+    settings = list(itertools.islice(_distinct(cls, params, [*grid, *rest]), count))
     if len(settings) < count:
         raise UserError(
             f"method '{cls.name}' has {len(settings)} settings to search, fewer than the suite's "
@@ -114,9 +114,9 @@ def choices(cls: Any, given: Mapping[str, Any], count: int) -> list[dict[str, An
     return settings
 
 
-def dose_of(cls: Any, given: Mapping[str, Any]) -> str:
+def dose_of(cls: Any, params: Mapping[str, Any]) -> str:
     """The searched parameter that is the method's dose; empty if nothing is searched."""
-    free = [name for name in cls.search if name not in given]
+    free = [name for name in cls.search if name not in params]
     return "strength" if "strength" in free else next(iter(free), "")
 
 
@@ -127,20 +127,20 @@ def spread(values: Sequence[Any], count: int) -> list[Any]:
 
 
 def _distinct(
-    cls: Any, given: Mapping[str, Any], extras: Sequence[Mapping[str, Any]]
+    cls: Any, params: Mapping[str, Any], extras: Sequence[Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """The settings that the method accepts, each once: two that differ only in whether a default
     is written out are the same."""
     keys: set[str] = set()
     for extra in extras:
         try:
-            registry.make_method(cls.name, {**given, **extra})
+            registry.make_method(cls.name, {**params, **extra})
         except UserError:
             continue  # parameters that do not go together
-        key = canonical(registry.parameters(cls, {**given, **extra}))
+        key = canonical(registry.parameters(cls, {**params, **extra}))
         if key not in keys:
             keys.add(key)
-            yield {**given, **extra}
+            yield {**params, **extra}
 
 
 def plan_trials(
