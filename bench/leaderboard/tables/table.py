@@ -48,7 +48,7 @@ class RankInterval(NamedTuple):
 
     @property
     def sort_key(self) -> float | str | None:
-        return self.rank or None
+        return float(self.rank) or None
 
     def __str__(self) -> str:
         if not self.rank:
@@ -81,7 +81,7 @@ class Count(NamedTuple):
 
     @property
     def sort_key(self) -> float | str | None:
-        return self.number or None
+        return float(self.number) or None
 
     def __str__(self) -> str:
         return str(self.number) if self.number else "—"

@@ -9,13 +9,28 @@ import pandas as pd
 import pytest
 
 from legible.bench.errors import UserError
+from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard import publish
+from legible.bench.plugins import registry
+from legible.bench.suites.run_spec import expand
 from legible.bench.suites.schema import find_suite, read_suite
 
 
 @pytest.fixture
 def suite():
+    registry.load()
     return read_suite(find_suite("quick"))
+
+
+@pytest.fixture
+def specs(suite):
+    return expand(suite, [0], ["plain"])[:1]
+
+
+@pytest.fixture
+def workspace():
+    """One that nothing reads from."""
+    return object.__new__(Workspace)
 
 
 @pytest.fixture
@@ -26,18 +41,18 @@ def read_nothing(monkeypatch, board):
     monkeypatch.setattr(publish, "make_board", lambda *arguments: board)
 
 
-def test_nothing_that_has_run_is_an_error(suite, tmp_path):
+def test_nothing_that_has_run_is_an_error(workspace, suite, tmp_path):
     with pytest.raises(UserError, match="nothing of 'quick' has run yet: legible run quick"):
-        publish.write_publication(None, suite, [], tmp_path, False, "")
+        publish.write_publication(workspace, suite, [], tmp_path, False, "")
 
 
-def test_files_are_written_and_old_pictures_and_pages_removed(read_nothing, suite, tmp_path):
+def test_files_are_written_and_old_pictures_and_pages_removed(read_nothing, workspace, suite, specs, tmp_path):
     folder = tmp_path / "quick"
     for name in ("figures/old.svg", "details/old.md", "notes.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("old")
     readme = publish.write_publication(
-        None, suite, [None], tmp_path, False, "legible run quick", ["csv"], with_pictures=False
+        workspace, suite, specs, tmp_path, False, "legible run quick", ["csv"], with_pictures=False
     )
     assert readme == folder / "README.md"
     assert "Reproduce with" in readme.read_text()
@@ -47,7 +62,7 @@ def test_files_are_written_and_old_pictures_and_pages_removed(read_nothing, suit
     assert not (folder / "details" / "old.md").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_an_error(read_nothing, suite, tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(read_nothing, workspace, suite, specs, tmp_path):
     (tmp_path / "quick").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot write to"):
-        publish.write_publication(None, suite, [None], tmp_path, False, "", [], False)
+        publish.write_publication(workspace, suite, specs, tmp_path, False, "", [], False)
