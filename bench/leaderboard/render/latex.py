@@ -34,17 +34,19 @@ def render_latex(publication: Publication) -> str:
     """A document part with one ``table`` environment for each table."""
     parts = [HEAD.format(title=one_line(publication.board.title))]
     for section in (publication.tuned, publication.overall, publication.aspects):
-        parts += [_environment(table) for table in section.tables]
+        for table in section.tables:
+            caption = f"{section.title}: {table.title}" if table.block else table.title
+            parts.append(_environment(table, caption))
     if publication.aspects:
         parts.append("\n".join(f"% {line}" for line in aspects.READING.splitlines()))
     return "\n\n".join(parts) + "\n"
 
 
-def _environment(table: Table) -> str:
+def _environment(table: Table, caption: str) -> str:
     several = len({column.aspect for column in table.columns if column.aspect}) > 1
     alignment = "l" + "".join(_alignment(table, c) for c in range(len(table.columns)))
     lines = [
-        r"\begin{table}", r"\centering", rf"\caption{{{escape(table.title)}}}",
+        r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}",
         rf"\begin{{tabular}}{{{alignment}}}", r"\toprule",
         *_header(table, several), r"\midrule", *_body(table), r"\bottomrule", r"\end{tabular}",
     ]  # fmt: skip

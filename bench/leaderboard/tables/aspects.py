@@ -13,6 +13,7 @@ from legible.bench.leaderboard.tables.table import (
     Table,
     TableCell,
     TableColumn,
+    in_reading_order,
     score_cell,
     table_row,
 )
@@ -67,7 +68,8 @@ def _aspect_table(standings: Standings, aspect: str, name: str) -> Table:
     columns += [TableColumn("mean of blocks", "− plain")] if pooled else []
     title = f"{aspect.capitalize()}: {metric.title} {ARROWS[metric.better]}".rstrip()
     text = " ".join(filter(None, [metric.summary, board.remarks.get(name)]))
-    return Table(title, tuple(columns), tuple(rows), tuple(notes.texts), text=text, metric=name)
+    table = Table(title, tuple(columns), tuple(rows), tuple(notes.texts), text=text, metric=name)
+    return in_reading_order(table)
 
 
 def _mean_over_blocks(standings: Standings, row: Row, name: str, notes: Notes) -> TableCell:

@@ -15,6 +15,7 @@ from legible.bench.leaderboard.tables.table import (
     Estimate,
     Notes,
     Table,
+    in_reading_order,
     metric_column,
     score_cell,
     table_row,
@@ -75,7 +76,8 @@ def _details(board: Board, block: Block, title: str, columns: Sequence[Column]) 
             for c, column in enumerate(columns)
         ]  # fmt: skip
         lines.append(table_row(board, row, cells, notes))
-    return Table(title, tuple(heads), tuple(lines), tuple(notes.texts), block=block)
+    table = Table(title, tuple(heads), tuple(lines), tuple(notes.texts), block=block)
+    return in_reading_order(table)
 
 
 def difference_line(

@@ -10,6 +10,7 @@ from legible.bench.leaderboard.tables.table import (
     Notes,
     Table,
     TableCell,
+    in_reading_order,
     plain_column,
     table_row,
 )
@@ -32,11 +33,15 @@ def differences_table(standings: Standings) -> Table | None:
     for i, row in enumerate(rows):
         cells = [difference_cell(interval, i, c, digits[c], notes) for c in range(len(names))]
         lines.append(table_row(board, row, cells, notes))
-    return Table(
+    table = Table(
         "All rows and headline metrics (bootstrapped over blocks and seeds)",
         tuple(plain_column(board, board.metric(name)) for name in names),
-        tuple(lines), tuple(notes.texts), first="method − plain", secondary=True,
-    )  # fmt: skip
+        tuple(lines),
+        tuple(notes.texts),
+        first="method − plain",
+        secondary=True,
+    )
+    return in_reading_order(table)
 
 
 def difference_cell(

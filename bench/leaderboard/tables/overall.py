@@ -16,6 +16,7 @@ from legible.bench.leaderboard.tables.table import (
     TableCell,
     TableColumn,
     Words,
+    in_reading_order,
     plain_column,
     table_row,
     trains_on,
@@ -69,12 +70,13 @@ def overall_table(standings: Standings) -> Table | None:
         ]
         lines.append(table_row(board, row, cells, notes, remarks))
     text = f"{RANKS}\n\n{INTERVALS}" if standings.headlines else INTERVALS
-    return Table("Overall", tuple(columns), tuple(lines), tuple(notes.texts), text=text)
+    table = Table("Overall", tuple(columns), tuple(lines), tuple(notes.texts), text=text)
+    return in_reading_order(table)
 
 
 def _overall_cells(overall: Ranking | None, i: int) -> list[TableCell]:
     if overall is None or not overall.tier[i]:
-        return [TableCell(Count(0)), TableCell(RankInterval(0, 0, 0))]
+        return [TableCell(Count(0)), TableCell(RankInterval(0.0, 0, 0))]
     best = bool(overall.tier[i] == 1 and overall.tier.max() > 1)
     mean = RankInterval(-float(overall.score[i]), int(overall.low[i]), int(overall.high[i]), 2)
     return [TableCell(Count(int(overall.tier[i])), best), TableCell(mean, best)]
@@ -82,7 +84,7 @@ def _overall_cells(overall: Ranking | None, i: int) -> list[TableCell]:
 
 def _rank_cell(ranking: Ranking, i: int, trained_on: bool) -> TableCell:
     if not ranking.tier[i]:
-        return TableCell(RankInterval(0, 0, 0), trained_on=trained_on)
+        return TableCell(RankInterval(0.0, 0, 0), trained_on=trained_on)
     content = RankInterval(float(ranking.rank[i]), int(ranking.low[i]), int(ranking.high[i]))
     best = bool(ranking.tier[i] == 1 < ranking.tier.max())
     return TableCell(content, best, trained_on)

@@ -291,6 +291,11 @@ def side_by_side(title: str, tables: Sequence[Table]) -> Table:
     )
 
 
+def in_reading_order(table: Table) -> Table:
+    """A table with its footnotes numbered as a reader meets them: heads, then row by row."""
+    return side_by_side(table.title, [table])
+
+
 def _moved(numbers: Sequence[int], table: Table, notes: Notes) -> tuple[int, ...]:
     """The numbers that footnotes of a table have in another table."""
     return notes.numbers(table.notes[number - 1] for number in numbers)

@@ -20,6 +20,7 @@ from legible.bench.leaderboard.tables.table import (
     TableColumn,
     TableRow,
     Words,
+    in_reading_order,
     metric_column,
     plain_column,
     table_row,
@@ -132,8 +133,8 @@ def _estimate(differences: BlockDifferences, i: int, digits: int) -> Estimate:
 
 
 def _tuned_table(board: Board, block: Block) -> Table | None:
-    columns, tuned, ledger = tuned_columns(board, block), tuned_rows(board, block), board.ledger
-    if columns is None or not tuned or ledger is None:
+    columns, tuned = tuned_columns(board, block), tuned_rows(board, block)
+    if columns is None or not tuned:
         return None
     notes = Notes()
     metric, accuracy = columns
@@ -148,8 +149,8 @@ def _tuned_table(board: Board, block: Block) -> Table | None:
     kinds = ("method", "control", "null")
     lines = [_line(board, t, digits, notes)
              for t in sorted(tuned, key=lambda t: kinds.index(t.row.kind))]  # fmt: skip
-    title = f"{tuned_title(ledger)}: {' · '.join(block)}"
-    return Table(title, heads, tuple(lines), tuple(notes.texts), block=block)
+    table = Table(" · ".join(block), heads, tuple(lines), tuple(notes.texts), block=block)
+    return in_reading_order(table)
 
 
 def _line(board: Board, tuned: TunedRow, digits: int, notes: Notes) -> TableRow:

@@ -37,7 +37,7 @@ def test_formats_can_be_selected_and_a_misspelt_one_is_refused(board):
     files = publication_files(board, formats=["json", "latex"])
     assert {"leaderboard.json", "leaderboard.tex", "README.md"} <= set(files)
     assert {"scores.csv", "report.html"}.isdisjoint(files)
-    with pytest.raises(UserError, match="no format 'latx'; did you mean 'latex'?"):
+    with pytest.raises(UserError, match="no format 'latx'; did you mean 'latex'"):
         publication_files(board, formats=["latx"])
     with pytest.raises(UserError, match=r"no format 'pdf' \(formats: csv, json, html, latex\)"):
         publication_files(board, formats=["pdf"])

@@ -49,9 +49,7 @@ def test_a_page_shows_every_metric_of_its_block(board, publication):
     for page in publication.pages:
         table = board.of_block(board.table, page.block)
         table = table[table["value"].notna()]
-        places = {
-            (column.metric, column.layer) for item in page.tables for column in item.columns
-        }
+        places = {(column.metric, column.layer) for item in page.tables for column in item.columns}
         assert places >= set(zip(table["metric"], table["layer"], strict=True))
 
 

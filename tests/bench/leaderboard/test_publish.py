@@ -46,7 +46,9 @@ def test_nothing_that_has_run_is_an_error(workspace, suite, tmp_path):
         publish.write_publication(workspace, suite, [], tmp_path, False, "")
 
 
-def test_files_are_written_and_old_pictures_and_pages_removed(read_nothing, workspace, suite, specs, tmp_path):
+def test_files_are_written_and_old_pictures_and_pages_removed(
+    read_nothing, workspace, suite, specs, tmp_path
+):
     folder = tmp_path / "quick"
     for name in ("figures/old.svg", "details/old.md", "notes.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,9 @@ def test_files_are_written_and_old_pictures_and_pages_removed(read_nothing, work
     assert not (folder / "details" / "old.md").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_an_error(read_nothing, workspace, suite, specs, tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(
+    read_nothing, workspace, suite, specs, tmp_path
+):
     (tmp_path / "quick").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot write to"):
         publish.write_publication(workspace, suite, specs, tmp_path, False, "", [], False)

@@ -13,8 +13,7 @@ def test_options_that_are_not_given_are_left_out():
     options = {"--seeds": None, "--plugin": [], "--methods": "plain"}
     command = reproduce_command("quick", options, {"--no-cost": False, "--no-pictures": True})
     assert command == (
-        "legible run quick --methods plain && "
-        "legible publish quick --methods plain --no-pictures"
+        "legible run quick --methods plain && legible publish quick --methods plain --no-pictures"
     )
 
 

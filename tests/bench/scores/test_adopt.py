@@ -13,7 +13,7 @@ from legible.bench.execution import schedule
 from legible.bench.execution.store import Store
 from legible.bench.execution.workspace import Workspace
 from legible.bench.plugins import registry
-from legible.bench.scores.adopt import adopt_published
+from legible.bench.scores.adopt import NAMING_RUNS, adopt_published
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import read_scores, write_scores
 from legible.bench.suites.run_spec import expand
@@ -85,10 +85,11 @@ def test_equal_rows_take_the_present_names_and_keep_their_numbers(published, cap
 
 def test_every_file_that_names_runs_is_renamed(published):
     published.age()
-    other = published.file.with_name("leaderboard.json")
-    other.write_text(published.file.read_text())
+    files = [published.file.with_name(name) for name in NAMING_RUNS]
+    for file in files:
+        file.write_text(published.file.read_text())
     assert published.adopt() == []
-    assert other.read_text() == published.present
+    assert all(file.read_text() == published.present for file in files)
 
 
 @pytest.mark.parametrize(

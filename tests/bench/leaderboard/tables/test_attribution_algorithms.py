@@ -9,8 +9,8 @@ import pytest
 from legible.bench.leaderboard.tables.attribution_algorithms import algorithms_table
 from legible.bench.scores.collect import BY_ALGORITHM
 from legible.bench.suites.run_spec import Block
-from legible.metrics.base import METRICS
 from legible.metrics.attribution import relevance_mass
+from legible.metrics.base import METRICS
 
 BLOCK = Block("kanji", "vgg")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pandas as pd
-import pytest
 
 from legible.bench.leaderboard.tables.block_details import aspect_details, layer_details
 from legible.bench.suites.run_spec import Block

@@ -15,7 +15,9 @@ from legible.bench.statistics.intervals import Interval
 
 def test_all_rows_but_plain_and_all_headline_metrics(board):
     table = differences_table(Standings(board))
-    assert [row.key for row in table.rows] == [row.key for row in board.rows if row.method != "plain"]
+    assert [row.key for row in table.rows] == [
+        row.key for row in board.rows if row.method != "plain"
+    ]
     assert [column.metric for column in table.columns] == list(board.headlines.values())
     assert [column.arrow for column in table.columns] == ["↑", "↓", "↑", ""]
     assert table.secondary

@@ -1,0 +1,66 @@
+"""Safe text, enlarged maps, frames, and the same bytes whatever the machine's settings."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from legible.bench.leaderboard.figures.style import (
+    as_webp,
+    drawable,
+    frame,
+    legend,
+    panels,
+    save,
+    upsample,
+)
+
+
+def drawing() -> Figure:
+    figure, (axis,) = panels(1, 2.0, 2.0)
+    axis.plot([0, 1], [1, 0], label="line")
+    legend(figure, [axis])
+    return figure
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_figure_is_the_same_twice_whatever_the_settings(kind):
+    first = save(drawing, kind)
+    with mpl.rc_context({"font.size": 20, "lines.linewidth": 9, "savefig.dpi": 30}):
+        assert save(drawing, kind) == first
+    assert b"<dc:date>" not in first and b"Matplotlib v" not in first
+
+
+def test_webp_loses_nothing():
+    png = save(drawing, "png")
+    before, after = (Image.open(io.BytesIO(data)).convert("RGB") for data in (png, as_webp(png)))
+    assert before.tobytes() == after.tobytes()
+
+
+def test_characters_without_a_glyph_are_shown_by_their_code():
+    assert drawable("氵a$b") == r"U+6C35a\$b"
+    assert "\n" not in drawable("a\nb")
+
+
+def test_upsampling_is_that_of_torch():
+    area = np.random.default_rng(3).random((3, 5))
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(area)[None, None], (11, 20), mode="bilinear", align_corners=False
+    )[0, 0]
+    np.testing.assert_allclose(upsample(area, (11, 20)), expected.numpy())
+
+
+def test_a_frame_holds_the_points_and_cuts_very_wide_bars():
+    points, bars = np.array([0.0, 1.0, np.nan]), np.array([0.1, 50.0, 1.0])
+    low, high = frame(points, bars)
+    assert low < 0.0 and 1.0 < high < 40
+    assert frame(points[:2], np.zeros(2), 5.0)[1] > 5
+    assert frame(np.array([np.nan]), np.zeros(1)) == (0.0, 1.0)
+    low, high = frame(np.array([0.3]), np.array([0.0]))
+    assert low < 0.3 < high

@@ -1,0 +1,35 @@
+"""`legible show`: which layer and which units are drawn (the command is tested in tests/bench/cli)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from legible.bench.errors import UserError
+from legible.bench.leaderboard.figures.units import layer_named, most_active
+from legible.bench.plugins import registry
+from legible.bench.scoring.probe import probe_network
+from legible.methods.base import METHODS
+
+
+@pytest.fixture(scope="module")
+def probe():
+    registry.load()
+    data = registry.get("datasets", "planted")(Path(), parts=4, noise=16, test=80)
+    network = registry.get("backbones", "planted_faults")(data.image, 4)
+    return probe_network(network, METHODS["plain"](), data.test, ["all"])
+
+
+def test_the_last_layer_with_a_map_is_the_default(probe):
+    assert layer_named(probe, None).spatial
+    with pytest.raises(UserError, match="no probed layer 'part'; did you mean 'parts'"):
+        layer_named(probe, "part")
+
+
+def test_the_units_with_the_largest_peaks_come_first(probe):
+    layer = layer_named(probe, "parts")
+    peaks = layer.activation.flatten(2).amax(2).amax(0)
+    units = most_active(layer, 3)
+    assert len(units) == 3 and units[0] == int(peaks.argmax())
+    assert 0 not in most_active(layer, layer.units - 1)  # the planted dead unit is last

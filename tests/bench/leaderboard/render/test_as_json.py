@@ -1,0 +1,70 @@
+"""leaderboard.json: strict JSON that holds the tables as data and names no run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from legible.bench.leaderboard.publication import make_publication
+from legible.bench.leaderboard.render.as_json import render_json
+
+
+@pytest.fixture(scope="module")
+def text(publication):
+    return render_json(publication)
+
+
+@pytest.fixture(scope="module")
+def value(text):
+    def refuse(name):
+        raise AssertionError(name)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_versions_and_the_file_of_the_raw_scores(value, text, board):
+    assert value["leaderboard_version"] == 3 and value["schema_version"] == 1
+    assert value["scores"] == "scores.csv"
+    assert not any(run in text for run in board.table["run"].unique() if run)
+
+
+def test_tables_stand_by_section_and_details_by_block(value, publication):
+    sections = [table["section"] for table in value["tables"]]
+    assert sections.count("Aspects") == 4 and sections[0] == "Overall"
+    assert len(value["details"]) == sum(len(page.tables) for page in publication.pages)
+    assert {tuple(table["block"]) for table in value["details"]} == set(publication.board.blocks)
+    for table in value["tables"] + value["details"]:
+        assert {len(row["cells"]) for row in table["rows"]} == {len(table["columns"])}
+
+
+def test_a_table_cell_holds_numbers_and_marks(value):
+    table = next(table for table in value["tables"] if table["metric"] == "dispersion")
+    row = next(row for row in table["rows"] if row.get("settings"))
+    assert (row["method"], row["params"], row["kind"]) == ("sync", '{"strength": 2.0}', "method")
+    cell = row["cells"][0]
+    assert cell["best"] and cell["trained_on"]
+    assert cell["mean"] == pytest.approx(0.454, abs=5e-4)
+    assert cell["difference"]["sign"] == "▲"
+    plain = next(row for row in table["rows"] if row.get("method") == "plain")
+    assert plain["cells"][-1] == {}
+    assert table["columns"][0] == {"title": "kanji · vgg", "layer": "stage2"}
+
+
+def test_unranked_rows_have_tier_0(value):
+    overall = {r["method"] + r["params"]: r["tier"] for r in value["ranks"] if r["of"] == "overall"}
+    assert overall["bean{}"] == 0
+    assert min(tier for tier in overall.values() if tier) == 1
+
+
+def test_metrics_costs_conclusions_and_agreement(value):
+    assert value["metrics"]["rank"]["remark"] == "moves with the number of units"
+    assert len(value["cost"]) == 12
+    assert np.array(value["agreement"]["spearman"]).shape == (4, 4)
+    assert {"about", "text"} == set(value["conclusions"][0])
+
+
+def test_a_tuned_suite_holds_its_trials(tuned, value):
+    assert "trials" not in value
+    assert len(json.loads(render_json(make_publication(tuned)))["trials"]) == 16
