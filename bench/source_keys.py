@@ -149,14 +149,31 @@ def _path(file: Path | str) -> Path:
 # ----------------------------------------------------------------- reading one file
 
 
+#: Source files as they were when a plugin was loaded from them: their keys stay what they were,
+#: whatever is written to the disk since.
+SNAPSHOTS: dict[Path, bytes] = {}
+
+
+def source_bytes(file: Path) -> bytes:
+    """A source file's content: as it was loaded, for a plugin's file; else as it is on disk."""
+    return SNAPSHOTS[file] if file in SNAPSHOTS else file.read_bytes()
+
+
 def parse(file: Path) -> Source:
     """A file's tree and imports; read again where the file has changed."""
-    return _parse(file, file.stat().st_mtime_ns)
+    if file in SNAPSHOTS:
+        return _parse_text(file, SNAPSHOTS[file])
+    return _parse_file(file, file.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse(file: Path, modified: int) -> Source:
-    tree = ast.parse(file.read_bytes())
+def _parse_file(file: Path, modified: int) -> Source:
+    return _parse_text(file, file.read_bytes())
+
+
+@functools.lru_cache(maxsize=512)
+def _parse_text(file: Path, text: bytes) -> Source:
+    tree = ast.parse(text)
     imports = list(_package_imports(file))
     for node in ast.walk(tree):
         _drop_docstring(node)
@@ -238,7 +255,7 @@ class _Numbered(ast.NodeTransformer):
 
 def _definition(file: Path, name: str, seen: set[Path]) -> tuple[Path, str]:
     """The file that defines a name, and its name there: imports of imports are followed."""
-    node = _imported_from(file, file.stat().st_mtime_ns).get(name)
+    node = _imported_from(source_bytes(file)).get(name)
     if node is None or file in seen:
         return file, name
     item = _Numbered(file, [])
@@ -250,11 +267,11 @@ def _definition(file: Path, name: str, seen: set[Path]) -> tuple[Path, str]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _imported_from(file: Path, modified: int) -> dict[str, ast.ImportFrom]:
+def _imported_from(text: bytes) -> dict[str, ast.ImportFrom]:
     """What a file imports from other modules on its top level, one statement a name."""
     return {
         alias.asname or alias.name: ast.ImportFrom(node.module, [alias], node.level)
-        for node in ast.parse(file.read_bytes()).body
+        for node in ast.parse(text).body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }

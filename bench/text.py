@@ -16,6 +16,38 @@ def one_line(text: object, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def visible(text: str) -> str:
+    """Text with line breaks as spaces, and other characters that cannot be seen as escapes.
+
+    ``a\\x00b`` is shown for an ``a``, a NUL and a ``b``; ordinary spaces stay as they are.
+    """
+    return "".join(
+        " " if c in "\t\n\r\v\f\x85\u2028\u2029"
+        else ascii(c)[1:-1] if unicodedata.category(c)[0] == "C" else c
+        for c in text
+    )  # fmt: skip
+
+
+def name_problem(name: str, limit: int = 100) -> str:
+    """Why a text cannot be the name of a file or folder on every system; empty if it can.
+
+    Such a name is one part of a path: a suite's name is the name of its folder of results.
+    """
+    if not name.strip():
+        return "is empty"
+    if len(name) > limit or len(name.encode("utf-8", "replace")) > 2 * limit:
+        return f"is longer than {limit} letters"
+    if any(unicodedata.category(c)[0] == "C" for c in name):
+        return "has control characters or line breaks"
+    if bad := next((c for c in name if c in '/\\:*?"<>|'), ""):
+        return f"has a '{bad}', which cannot be part of a folder's name"
+    if name[0] in ". ":
+        return f"starts with a '{name[0]}'"
+    if name[-1] in ". ":
+        return f"ends with a '{name[-1]}'"
+    return ""
+
+
 def plain_letters(text: str) -> str:
     """Text as part of a file name: ``kanji(size=28)`` becomes ``kanji-size-28``."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -99,7 +99,8 @@ class Probe:
 
     def generator(self, name: str) -> torch.Generator:
         """A random generator on the CPU for one use, by name; always in the same state."""
-        return torch.Generator().manual_seed(self.seed * 1_000_003 + zlib.crc32(name.encode()))
+        seed = self.seed * 1_000_003 + zlib.crc32(name.encode())
+        return torch.Generator().manual_seed(seed % 2**64)  # torch takes no more than 64 bits
 
     def subset(self, rows: Tensor | slice) -> Probe:
         """The probe of the same network on some of the images."""

@@ -14,9 +14,10 @@ torch.set_num_threads(1)
 def kept_registry() -> Iterator[None]:
     """Everything built in is there, and what a test registers is forgotten after it."""
     from legible.bench.plugins import registry  # takes seconds, which most tests need not
+    from legible.bench.source_keys import SNAPSHOTS
 
     registry.load()
-    registers = (*registry.KINDS.values(), registry.PLUGINS, registry.LOADED)
+    registers = (*registry.KINDS.values(), registry.PLUGINS, registry.LOADED, SNAPSHOTS)
     before = [dict(register) for register in registers]
     yield
     for register, items in zip(registers, before, strict=True):

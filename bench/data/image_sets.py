@@ -99,18 +99,17 @@ def image_dataset(
     """A dataset without concepts, from its training and test images.
 
     Without ``validation_set``, ``validation`` training images (None: a tenth) become the
-    validation images. ``limit`` of the rest (None: all) are the training images. Both are taken
-    in one random order of that ``seed``. With ``standardise=False`` a network gets pixels in
-    [0, 1]. ``about`` are further fields of `Dataset`. Raises ValueError if no training image is
-    left.
+    validation images, but never the last one of a class. ``limit`` of the rest (None: all) are the
+    training images. Both are taken in one random order of that ``seed``. With ``standardise=False`` a network gets pixels in
+    [0, 1]. ``about`` are further fields of `Dataset`. Raises ValueError if ``validation`` leaves a
+    class without training images.
     """
     images, labels = train
     count = len(labels) // 10 if validation is None else validation
     count = count if validation_set is None else 0
-    if count >= len(labels):
-        raise ValueError(f"validation must be below {len(labels)}, not {count}")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    first, rest = order[:count], order[count:][:limit]
+    first, rest = _hold_out(order, labels, count)
+    rest = rest[:limit]
     parts = {
         "train": (images[rest], labels[rest], None),
         "validation": (*(validation_set or (images[first], labels[first])), None),
@@ -123,3 +122,19 @@ def image_dataset(
     return Dataset(
         name, class_names, splits["train"], splits["validation"], splits["test"], **about
     )
+
+
+def _hold_out(
+    order: Int[Tensor, "_"], labels: Int[Tensor, "_"], count: int
+) -> tuple[Int[Tensor, "_"], Int[Tensor, "_"]]:
+    """The first ``count`` indices of ``order``, and the rest, in which every class has an image.
+
+    The last image of each class in that order is always in the rest.
+    """
+    last = {label: place for place, label in enumerate(labels[order].tolist())}
+    if count > len(order) - len(last):
+        raise ValueError(f"validation must be at most {len(order) - len(last)}, not {count}")
+    held_out = torch.ones(len(order), dtype=torch.bool)
+    held_out[list(last.values())] = False
+    held_out &= held_out.cumsum(0) <= count
+    return order[held_out], order[~held_out]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,13 +17,25 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from legible.bench.data.base import DataMissing, Dataset, dataset
 from legible.bench.data.cache import CacheEntry, cached
+from legible.bench.data.dataset_checks import unprintable
+from legible.bench.data.image_files import Colour, parse_colour, read_rgb, reading_threads
 from legible.bench.data.image_sets import ImagesAndLabels, check_counts, image_dataset
 from legible.bench.data.parameter_checks import between
+from legible.bench.text import one_line
 
 #: Names of the folder of validation images.
 VALIDATION = ("val", "valid", "validation")
+#: Extensions of images that are not read: such a file is refused, not passed over.
+UNREAD = (
+    ".apng", ".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pbm", ".pnm",
+    ".tga",
+)  # fmt: skip
+#: What file managers and archives put beside images, in lower case; and all that begins with ".".
+COMPANIONS = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information",
+              "lost+found")  # fmt: skip
 #: By split: image files and their labels.
 Files = dict[str, list[tuple[Path, int]]]
+T = TypeVar("T")
 
 
 @dataset
@@ -35,27 +48,37 @@ def imagefolder(
     shift: int = 4,
     flip: bool = True,
     seed: int = 0,
+    background: str = "white",
 ) -> Dataset:
     """Photographs in folders ``path/train/CLASS/*.jpg``, and the same in test, val or both.
 
-    A relative ``path`` starts at the data root. Each image is scaled to fill a square of ``size``
-    pixels and cropped at its centre; all are decoded once and cached. With both folders, test
-    holds the test images and val the validation images. With one of them, it holds the test
-    images, and ``validation`` training images (None: a tenth) are used for validation. ``limit``
-    of the training images (None: all) are used. Raises DataMissing if the folder does not exist;
-    ValueError if it holds no images, its splits differ in classes, a file cannot be read, the
-    images do not fit in memory, or a parameter is out of range.
+    A relative ``path`` starts at the data root. Each image is read as a viewer shows it (see
+    `read_rgb`), with transparent parts on the colour ``background``, scaled to fill a square of
+    ``size`` pixels and cropped at its centre. All are decoded once and cached; the cache's key is
+    a hash of all files' content.
+
+    Files and folders are those of torchvision's ImageFolder: linked folders are followed, and
+    other files than images are passed over. Hidden ones (".ipynb_checkpoints", "._photo.jpg",
+    "__MACOSX") are neither images nor classes.
+
+    With both folders, test holds the test images and val the validation images. With one of them,
+    it holds the test images, and ``validation`` training images (None: a tenth) are used for
+    validation. ``limit`` of the training images (None: all) are used. Raises DataMissing if the
+    folder does not exist; ValueError if its splits differ in classes, a class has no images, a
+    file cannot be read, a link is broken, the images do not fit in memory, or a parameter is out
+    of range.
     """
     between("size", size, 8, 512)
     check_counts(validation, limit, seed)
+    colour = parse_colour("background", background)
     if not path:
         raise DataMissing('imagefolder needs path = "...", a folder that holds train/ and test/')
     place = root / Path(path).expanduser()
     splits, classes = _splits(place)
     files = {split: _files(place / folder, classes) for split, folder in splits.items()}
     _check_memory(sum(map(len, files.values())), size)
-    key = {"size": size, "files": _digest(place, files)}
-    tensors, _ = cached(root, "imagefolder", key, __file__, lambda: _decode(files, size))
+    key = {"size": size, "background": colour, "files": _digest(files)}
+    tensors, _ = cached(root, "imagefolder", key, __file__, lambda: _decode(files, size, colour))
     parts = {split: _shuffled(tensors[split], tensors[f"{split}.labels"], seed) for split in files}
     return image_dataset(
         "imagefolder", classes, parts["train"], parts["test"], parts.get("validation"),
@@ -72,47 +95,92 @@ def _shuffled(images: Tensor, labels: Tensor, seed: int) -> ImagesAndLabels:
 def _splits(place: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     """The folder of each split, and the names of the classes."""
     if not place.is_dir():
-        raise DataMissing(f"no folder {place}: set path to a folder that holds train/ and test/")
-    folders = {entry.name for entry in place.iterdir() if entry.is_dir()}
+        raise DataMissing(
+            f"no folder {_shown(place)}: set path to a folder that holds train/ and test/"
+        )
+    folders = _folders(place)
     others = [name for name in ("test", *VALIDATION) if name in folders]
     if "train" not in folders or not others:
-        raise ValueError(f"{place} must hold train/ and test/ or val/; it holds {sorted(folders)}")
+        names = [one_line(name, 40) for name in folders[:10]]
+        raise ValueError(f"{_shown(place)} must hold train/ and test/ or val/; it holds {names}")
     splits = {"train": "train", "test": others[0]}
     if len(others) > 1:
         splits["validation"] = others[1]
-    classes = [
-        tuple(sorted(entry.name for entry in (place / folder).iterdir() if entry.is_dir()))
-        for folder in splits.values()
-    ]
+    classes = [_folders(place / folder) for folder in splits.values()]
     for folder, names in zip(splits.values(), classes, strict=True):
+        for name in names:
+            if unprintable(name):
+                raise ValueError(
+                    f"the name of the class folder {ascii(name)[:100]} in {_shown(place / folder)} "
+                    "cannot be printed: rename it"
+                )
         if different := sorted(set(names) ^ set(classes[0])):
-            raise ValueError(f"class '{different[0]}' is not in both {place}/train and {folder}")
+            raise ValueError(
+                f"class '{one_line(different[0], 100)}' is not in both {_shown(place)}/train and "
+                f"{folder}"
+            )
     if len(classes[0]) < 2:
-        raise ValueError(f"{place / 'train'} must hold at least two class folders")
-    return splits, classes[0]
+        raise ValueError(f"{_shown(place / 'train')} must hold at least two class folders")
+    return splits, tuple(classes[0])
 
 
 def _files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    files = [
-        (file, label)
-        for label, name in enumerate(classes)
-        for file in sorted((folder / name).rglob("*"))
-        if file.suffix.lower() in IMG_EXTENSIONS
-    ]
-    if not files:
-        raise ValueError(f"{folder} holds no images ({', '.join(IMG_EXTENSIONS)})")
-    return files
+    """The image files of one split and their labels, in the order of classes and paths."""
+    files = {name: sorted(_images(folder / name)) for name in classes}
+    if empty := [name for name in classes if not files[name]]:
+        raise ValueError(
+            f"{_shown(folder)} holds no images of class '{one_line(empty[0], 100)}' "
+            f"({', '.join(IMG_EXTENSIONS)})"
+        )
+    return [(file, label) for label, name in enumerate(classes) for file in files[name]]
 
 
-def _digest(place: Path, files: Files) -> str:
-    """A hash of the names, sizes and times of all files: if one changes, all are decoded again."""
-    digest = hashlib.sha256()
-    for split, entries in files.items():
-        for file, label in entries:
-            stat = file.stat()
-            entry = (split, label, str(file.relative_to(place)), stat.st_size, stat.st_mtime_ns)
-            digest.update(repr(entry).encode())
-    return digest.hexdigest()
+def _images(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The image files in a folder and, through links as well, in all folders below it.
+
+    ``above`` are the folders that were entered on the way here, without links.
+    """
+    real = folder.resolve()
+    if real in above:
+        raise ValueError(f"{_shown(folder)} is a link to a folder that holds it: remove it")
+    for entry in _visible(folder):
+        file = folder / entry.name
+        if entry.is_dir():
+            yield from _images(file, (*above, real))
+        elif file.suffix.lower() in IMG_EXTENSIONS:
+            yield file
+        elif file.suffix.lower() in UNREAD:
+            raise ValueError(
+                f"{_shown(file)}: {file.suffix} files are not read; save it as .png or .jpg, or "
+                "remove it"
+            )
+
+
+def _folders(folder: Path) -> list[str]:
+    """Sorted names of the folders, or links to folders, in a folder."""
+    return sorted(entry.name for entry in _visible(folder) if entry.is_dir())
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    """A folder's entries without hidden ones. Raises ValueError for a link to nothing."""
+    try:
+        with os.scandir(folder) as entries:
+            visible = [
+                entry
+                for entry in entries
+                if not entry.name.startswith(".") and entry.name.lower() not in COMPANIONS
+            ]
+    except OSError as error:
+        raise ValueError(f"cannot read the folder {_shown(folder)}: {error.strerror}") from error
+    for entry in visible:
+        if entry.is_symlink() and not Path(entry.path).exists():
+            raise ValueError(f"{_shown(Path(entry.path))} is a broken link: mend or remove it")
+    return visible
+
+
+def _shown(path: Path) -> str:
+    """A path in a message: one line that can be printed, and not too long."""
+    return one_line(path, 200)
 
 
 def _check_memory(count: int, size: int) -> None:
@@ -125,31 +193,74 @@ def _check_memory(count: int, size: int) -> None:
         )
 
 
-def _decode(files: Files, size: int) -> CacheEntry:
-    tensors: dict[str, Tensor] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+def _digest(files: Files) -> str:
+    """A hash of the content of all files, in their order, with split and label.
+
+    Sizes and times would not do: two files that change places may have the same.
+    """
+    digest = hashlib.sha256()
+    with reading_threads() as pool:
         for split, entries in files.items():
-            decoded = pool.map(lambda entry: _square(entry[0], size), entries)
+            hashes = _for_each(pool, _file_hash, entries)
+            for (_, label), content in zip(entries, hashes, strict=True):
+                digest.update(repr((split, label, content)).encode())
+    return digest.hexdigest()
+
+
+def _file_hash(file: Path) -> str:
+    """A hash of a file's content. Raises ValueError if it cannot be read."""
+    if not file.is_file():
+        raise ValueError("it is not a regular file")
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+
+
+def _decode(files: Files, size: int, background: Colour) -> CacheEntry:
+    """Images by split, and labels by "SPLIT.labels"."""
+    tensors: dict[str, Tensor] = {}
+    with reading_threads() as pool:
+        for split, entries in files.items():
             pixels = np.empty((len(entries), 3, size, size), np.uint8)
-            broken: list[str] = []
-            for row, (image, (file, _)) in enumerate(zip(decoded, entries, strict=True)):
-                if image is None:
-                    broken.append(str(file))
-                else:
-                    pixels[row] = image
-            if broken:
-                more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-                raise ValueError(f"cannot read {', '.join(broken[:3])}{more}")
+            squares = _for_each(pool, lambda file: _square(file, size, background), entries)
+            for row, square in enumerate(squares):
+                pixels[row] = square
             tensors[split] = torch.from_numpy(pixels)
             tensors[f"{split}.labels"] = torch.tensor([label for _, label in entries])
     return CacheEntry(tensors, {})
 
 
-def _square(file: Path, size: int) -> np.ndarray | None:
-    """One image as bytes, channels first; None if it cannot be read."""
-    try:
-        with Image.open(file) as image:
-            fitted = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-        return np.asarray(fitted).transpose(2, 0, 1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
+def _for_each(
+    pool: ThreadPoolExecutor, read: Callable[[Path], T], entries: Sequence[tuple[Path, int]]
+) -> Iterator[T]:
+    """Yields what ``read`` returns for each file, in order, from all threads.
+
+    Raises one ValueError, at the end, that names the files for which it raises one.
+    """
+    def attempt(entry: tuple[Path, int]) -> T | ValueError:
+        try:
+            return read(entry[0])
+        except ValueError as error:
+            return error
+
+    failures: dict[Path, ValueError] = {}
+    for (file, _), result in zip(entries, pool.map(attempt, entries), strict=True):
+        if isinstance(result, ValueError):
+            failures[file] = result
+        elif not failures:
+            yield result
+    if failures:
+        names = ", ".join(_shown(file) for file in [*failures][:3])
+        more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
+        first = "" if len(failures) == 1 else "the first: "
+        reason = one_line(next(iter(failures.values())), 200)
+        raise ValueError(f"cannot read {names}{more} ({first}{reason})")
+
+
+def _square(file: Path, size: int, background: Colour) -> np.ndarray:
+    """One image as bytes, channels first. Raises ValueError with the reason if unreadable."""
+    image = read_rgb(file, background)
+    fitted = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(fitted).transpose(2, 0, 1)

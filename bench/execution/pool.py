@@ -15,6 +15,7 @@ from legible.bench.execution.store import Store
 from legible.bench.execution.worker import work_through
 from legible.bench.execution.workspace import Workspace
 from legible.bench.plugins import registry
+from legible.bench.source_keys import SNAPSHOTS
 from legible.bench.suites.run_spec import RunSpec
 
 
@@ -25,6 +26,7 @@ class Start(NamedTuple):
     device: str
     root: Path
     plugins: list[Path]
+    sources: dict[Path, bytes]  # of the plugins, as they were loaded
 
 
 def run_parallel(
@@ -38,7 +40,9 @@ def run_parallel(
     checkpoints. Raises UserError if a process dies."""
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
-    start = Start(workspace.store.root, workspace.device, workspace.root, list(plugins))
+    start = Start(
+        workspace.store.root, workspace.device, workspace.root, list(plugins), dict(SNAPSHOTS)
+    )
     # each worker starts at another run, so that they rarely wait for the same lock
     orders = [[*specs[i::jobs], *(s for j in range(jobs) if j != i for s in specs[j::jobs])]
               for i in range(jobs)]  # fmt: skip
@@ -79,5 +83,5 @@ def _work(start: Start, specs: Sequence[RunSpec], events: Any) -> None:
 
 def open_in_process(start: Start) -> Workspace:
     """The same workspace in a new process, with all plugins registered."""
-    registry.load(plugins=start.plugins)
+    registry.load(plugins=start.plugins, sources=start.sources)
     return Workspace(Store(start.runs), start.device, start.root)

@@ -12,6 +12,7 @@ from legible.bench.execution.progress import CONSOLE, Event
 from legible.bench.execution.schedule import plan_runs
 from legible.bench.execution.worker import work_through
 from legible.bench.execution.workspace import Workspace
+from legible.bench.source_keys import SNAPSHOTS
 from legible.bench.suites.run_spec import RunSpec
 
 
@@ -58,7 +59,9 @@ def submit_array(
     except (NameError, TypeError, ValueError) as error:
         raise UserError(f"--slurm: {error}") from error
     files = [p.resolve() for p in plugins]
-    start = Start(workspace.store.root.resolve(), workspace.device, workspace.root, files)
+    start = Start(
+        workspace.store.root.resolve(), workspace.device, workspace.root, files, dict(SNAPSHOTS)
+    )
     jobs = executor.map_array(_remote, [start] * len(specs), list(specs))
     return [job.job_id for job in jobs]
 

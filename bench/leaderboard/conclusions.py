@@ -45,7 +45,7 @@ class Sentence(NamedTuple):
     text: str
 
 
-def conclusions(standings: Standings) -> list[Sentence]:
+def conclude(standings: Standings) -> list[Sentence]:
     """All statements, in reading order. Empty if there is nothing to compare with plain."""
     board = standings.board
     names = [n for n in board.headlines.values() if board.metric(n).better != "neither"]

@@ -34,7 +34,7 @@ def publication_files(
     """
     for name in formats:
         if name not in FORMATS:
-            raise UserError(f"no format '{name}'{nearest(name, FORMATS) or f' ({known()})'}")
+            raise UserError(f"no format '{name}'{nearest(name, FORMATS) or f' ({format_names()})'}")
     publication = make_publication(board, pictures)
     files = {figure_path(figure): save(figure.draw) for figure in publication.figures}
     files |= {path: picture.data for path, picture in publication.pictures.items()}
@@ -43,6 +43,6 @@ def publication_files(
     return files | {FORMATS[name][0]: FORMATS[name][1](publication).encode() for name in formats}
 
 
-def known() -> str:
+def format_names() -> str:
     """The names of all formats."""
     return f"formats: {', '.join(FORMATS)}"

@@ -9,7 +9,7 @@ from legible.bench.leaderboard import conclusions
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.conclusions import Sentence
 from legible.bench.leaderboard.figures.network_pictures import Picture
-from legible.bench.leaderboard.figures.table_figures import TableFigure, table_figures
+from legible.bench.leaderboard.figures.table_figures import TableFigure, available_figures
 from legible.bench.leaderboard.standings import Standings
 from legible.bench.leaderboard.tables import aspects, cost
 from legible.bench.leaderboard.tables.aspects import aspect_tables
@@ -103,7 +103,7 @@ def make_publication(board: Board, pictures: Sequence[Picture] = ()) -> Publicat
     Raises ValueError for a picture of a row that the board does not have.
     """
     standings, ledger = Standings(board), board.ledger
-    sentences = conclusions.conclusions(standings)
+    sentences = conclusions.conclude(standings)
     return Publication(
         board,
         standings,
@@ -119,7 +119,7 @@ def make_publication(board: Board, pictures: Sequence[Picture] = ()) -> Publicat
         _section("Correlations", [pairing_table(standings), agreement_table(standings)]),
         _section("Skipped, failed and missing runs", [missing_runs_table(board)]),
         _section("How this was made", [provenance_table(board)]),
-        tuple(table_figures(board)),
+        tuple(available_figures(board)),
         dict(zip(picture_paths(board, pictures), pictures, strict=True)),
     )  # fmt: skip
 

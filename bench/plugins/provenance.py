@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from legible.bench.plugins import registry
-from legible.bench.source_keys import content_key, followed, is_ours, module_name
+from legible.bench.source_keys import content_key, followed, is_ours, module_name, source_bytes
 
 #: A kind and a registered name.
 Part = tuple[str, str]
@@ -47,4 +46,4 @@ def keep_sources(parts: Iterable[Part], folder: Path) -> None:
     for file in followed(registry.source(*part) for part in plugins):
         if not is_ours(file):
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, folder / f"{module_name(file)}.py")
+            (folder / f"{module_name(file)}.py").write_bytes(source_bytes(file))

@@ -11,7 +11,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import CodeType
@@ -23,7 +23,15 @@ from legible.bench.backbones.base import BACKBONES
 from legible.bench.data.base import DATASETS
 from legible.bench.errors import UserError, nearest, one_line
 from legible.bench.plugins.declarations import refuse_declaration
-from legible.bench.source_keys import followed, import_root, is_ours, module_name, packages_of
+from legible.bench.source_keys import (
+    SNAPSHOTS,
+    followed,
+    import_root,
+    is_ours,
+    module_name,
+    packages_of,
+    source_bytes,
+)
 from legible.methods.base import METHODS
 from legible.metrics.base import METRICS
 
@@ -57,8 +65,16 @@ PLUGINS: dict[str, Origin] = {}
 LOADED: dict[str, dict[Path, bytes]] = {}
 
 
-def load(kinds: Iterable[str] = tuple(KINDS), plugins: Iterable[Path | str] = ()) -> None:
-    """Imports the built-in files of some kinds, every entry point, and the plugin files."""
+def load(
+    kinds: Iterable[str] = tuple(KINDS),
+    plugins: Iterable[Path | str] = (),
+    sources: Mapping[Path, bytes] | None = None,
+) -> None:
+    """Imports the built-in files of some kinds, every entry point, and the plugin files.
+
+    ``sources`` are the contents that plugin files have in another process: they are compiled
+    instead of what is on disk now, so that workers run the code that the run's name stands for.
+    """
     for kind in kinds:
         package = importlib.import_module(_FOLDERS[kind])
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
@@ -68,36 +84,49 @@ def load(kinds: Iterable[str] = tuple(KINDS), plugins: Iterable[Path | str] = ()
                 origin = Origin(point.dist.name, point.dist.version)
                 PLUGINS[point.module.partition(".")[0]] = origin
             _guarded(point.name, functools.partial(_load_point, kind, point))
+    SNAPSHOTS.update(sources or {})
     for file in plugins:
-        load_plugin(Path(file))
+        load_plugin(Path(file), as_on_disk=not sources)
 
 
-def load_plugin(path: Path) -> list[tuple[str, str]]:
+def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     """Imports one plugin file and returns kind and name of all it registers.
 
     It may import helper modules that lie beside it, and its own package. Where a file of these has
-    changed since, all are imported again. Raises UserError when the file is missing or cannot be
+    changed on disk since, all are imported again (unless ``as_on_disk`` is False: then the
+    contents that `load` was given count). Raises UserError when the file is missing or cannot be
     imported; nothing of it is then registered.
     """
     path = path.expanduser().resolve()
-    if path.suffix != ".py" or not path.is_file():
+    if path.suffix != ".py" or not (path.is_file() or path in SNAPSHOTS):
         raise UserError(f"no plugin file {path}: give the path of a .py file")
     name = module_name(path) if packages_of(path) else f"legible_plugin.{path.stem}"
+    earlier = LOADED.get(name, {})
+    if as_on_disk:
+        for file in earlier:
+            SNAPSHOTS.pop(file, None)
     files = _helpers(path)
-    if LOADED.get(name) != files:
-        _forget(set(files) | set(LOADED.get(name, ())))
+    SNAPSHOTS.update(files)
+    if earlier != files:
+        _forget({*files, *earlier})
         _import(name, path)
         LOADED[name] = files
         PLUGINS[name] = Origin(str(path))
     return [(k, n) for k, items in KINDS.items() for n in items if source(k, n) == path]
 
 
+def changed_files() -> list[Path]:
+    """Files of loaded plugins that have another content on disk by now, or are gone."""
+    return [file for file, text in sorted(SNAPSHOTS.items())
+            if not file.is_file() or file.read_bytes() != text]  # fmt: skip
+
+
 def _helpers(path: Path) -> dict[Path, bytes]:
     """A plugin file and all it imports that is followed and not Legible's."""
     try:
-        return {file: file.read_bytes() for file in followed([path]) if not is_ours(file)}
+        return {file: source_bytes(file) for file in followed([path]) if not is_ours(file)}
     except SyntaxError:
-        return {path: path.read_bytes()}  # importing it says where
+        return {path: source_bytes(path)}  # importing it says where
 
 
 def _forget(files: set[Path]) -> None:
@@ -107,16 +136,28 @@ def _forget(files: set[Path]) -> None:
             del sys.modules[name]
 
 
-class _Uncached(SourceFileLoader):
-    """Compiles the source each time: bytecode files are keyed by whole seconds, and would hide a
-    quick edit."""
+class _SnapshotLoader(SourceFileLoader):
+    """Compiles a plugin's file from its snapshot, never from bytecode."""
 
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)  # type: ignore[no-any-return]
+        text = source_bytes(Path(self.path).resolve())
+        return self.source_to_code(text, self.path)  # type: ignore[no-any-return]
+
+
+class _SnapshotFinder:
+    """Finds the helpers of plugins, to be compiled from their snapshots."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or not spec.origin or Path(spec.origin).resolve() not in SNAPSHOTS:
+            return None
+        spec.loader = _SnapshotLoader(name, spec.origin)
+        return spec
 
 
 def _import(name: str, path: Path) -> None:
-    loader = _Uncached(name, str(path))
+    loader = _SnapshotLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
     registered = {kind: dict(items) for kind, items in KINDS.items()}
@@ -125,6 +166,8 @@ def _import(name: str, path: Path) -> None:
             del items[item]  # an earlier version of the file may have registered other names
     if (root := str(import_root(path))) not in sys.path:
         sys.path.append(root)  # last, so that it hides nothing
+    finder: Any = _SnapshotFinder
+    sys.meta_path.insert(0, finder)
     try:
         if packages_of(path):
             importlib.import_module(name.rpartition(".")[0])
@@ -141,6 +184,8 @@ def _import(name: str, path: Path) -> None:
             items.clear()
             items.update(registered[kind])
         raise UserError(f"plugin {path}: {_import_problem(error)}") from error
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _refuse_mixed_helpers(path: Path) -> None:

@@ -229,7 +229,7 @@ def test_a_library_counts_by_name_and_version(
     path = write(tmp_path / "mine.py", "import numpy\n")
     before = content_key(path)
     monkeypatch.setattr(keys, "_version", lambda top: "0.0.1")
-    write(path, "import numpy\n")
+    write(path, "import numpy  # read again\n")
     assert content_key(path) != before
     assert content_key(METHODS / "plain.py") == content_key(METHODS / "plain.py")
 

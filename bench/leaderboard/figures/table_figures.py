@@ -45,7 +45,7 @@ class TableFigure(NamedTuple):
     draw: Callable[[], Figure]
 
 
-def table_figures(board: Board) -> list[TableFigure]:
+def available_figures(board: Board) -> list[TableFigure]:
     """Every figure that the board has the numbers for."""
     names = [n for n in board.headlines.values() if board.metric(n).better != "neither"]
     methods = [row for row in board.rows if row.ranked and row is not board.baseline]

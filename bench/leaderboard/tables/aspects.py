@@ -56,11 +56,11 @@ def _aspect_table(standings: Standings, aspect: str, name: str) -> Table:
     for row in board.rows:
         cells = [
             score_cell(
-                board, row, name, board.seed_values(block, row, column), shown, notes,
+                board, row, name, board.seed_values(block, row, column), precision, notes,
                 bool(standings.headline_best[block][board.rows.index(row), index]),
-                difference_line(standings.headline_differences[block], row, index, shown),
+                difference_line(standings.headline_differences[block], row, index, precision),
             )
-            for (block, index, column), shown in zip(places, digits, strict=True)
+            for (block, index, column), precision in zip(places, digits, strict=True)
         ]  # fmt: skip
         cells += [_mean_over_blocks(standings, row, name, notes)] if pooled else []
         rows.append(table_row(board, row, cells, notes))

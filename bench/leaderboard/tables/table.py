@@ -205,9 +205,9 @@ class Notes:
 
     def numbers(self, texts: Iterable[str]) -> tuple[int, ...]:
         """The numbers of these footnotes, in order."""
-        wanted = list(texts)
-        self.texts += [text for text in dict.fromkeys(wanted) if text not in self.texts]
-        return tuple(sorted({self.texts.index(text) + 1 for text in wanted}))
+        added = list(texts)
+        self.texts += [text for text in dict.fromkeys(added) if text not in self.texts]
+        return tuple(sorted({self.texts.index(text) + 1 for text in added}))
 
 
 def table_row(

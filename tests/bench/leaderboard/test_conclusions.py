@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from legible.bench.leaderboard.conclusions import conclusions
+from legible.bench.leaderboard.conclusions import conclude
 from legible.bench.leaderboard.standings import Standings
 
 
 def sentences(board):
-    return {sentence.about: sentence.text for sentence in conclusions(Standings(board))}
+    return {sentence.about: sentence.text for sentence in conclude(Standings(board))}
 
 
 def test_planted_differences_are_concluded_and_no_others(board):

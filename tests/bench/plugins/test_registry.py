@@ -12,6 +12,7 @@ import pytest
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
 from legible.bench.plugins.registry import Origin
+from legible.bench.source_keys import content_key
 from legible.methods.base import METHODS
 from legible.metrics.base import METRICS
 
@@ -197,6 +198,33 @@ class TestItsHelpers:
         with pytest.raises(UserError, match=r"'helper_three' is .*one.*, not .*two.*: rename"):
             registry.load_plugin(tmp_path / "two" / "mine_two.py")
         assert "mine_two" not in METHODS
+
+
+class TestAnEditWhileItRuns:
+    """A key stands for the bytes that were compiled, and workers compile the same bytes."""
+
+    def test_leaves_the_key_as_it_was_until_the_file_is_loaded_again(self, tmp_path: Path) -> None:
+        write(tmp_path / "helper_four.py", "DEFAULT = 7\n")
+        path = write(tmp_path / "mine.py", "from helper_four import DEFAULT\n" + METHOD)
+        registry.load_plugin(path)
+        key = content_key(path)
+        write(tmp_path / "helper_four.py", "DEFAULT = 8\n", stamp=2)
+        write(path, path.read_text().replace("k: int = 3", "k: int = 4"), stamp=2)
+        assert content_key(path) == key
+        assert registry.changed_files() == [tmp_path / "helper_four.py", path]
+        registry.load_plugin(path)
+        assert content_key(path) != key
+        assert registry.changed_files() == []
+
+    def test_does_not_reach_a_worker(self, tmp_path: Path) -> None:
+        text = "from helper_five import DEFAULT\n" + METHOD.replace("= 3", "= DEFAULT")
+        helper = write(tmp_path / "helper_five.py", "DEFAULT = 7\n")
+        path = write(tmp_path / "mine.py", text)
+        sources = {path: path.read_bytes(), helper: helper.read_bytes()}
+        write(helper, "DEFAULT = 8\n", stamp=2)
+        write(path, "raise SystemExit", stamp=2)
+        registry.load(plugins=[path], sources=sources)
+        assert registry.defaults(METHODS["mine"])["k"] == 7
 
 
 @pytest.mark.parametrize("module", ["methods.base", "metrics.base", "bench.data.base"])

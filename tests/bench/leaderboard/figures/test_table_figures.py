@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from legible.bench.leaderboard.figures.style import save
-from legible.bench.leaderboard.figures.table_figures import table_figures
+from legible.bench.leaderboard.figures.table_figures import available_figures
 
 
 def stems(board):
-    return [figure.stem for figure in table_figures(board)]
+    return [figure.stem for figure in available_figures(board)]
 
 
 def test_a_profile_and_a_front_for_each_block(board):
@@ -38,6 +38,6 @@ def test_accuracy_alone_has_a_profile_only(board):
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_figure_is_the_same_twice(board, number):
-    figure = table_figures(board)[number]
+    figure = available_figures(board)[number]
     data = save(figure.draw)
     assert data.startswith(b"<?xml") and save(figure.draw) == data

@@ -1,4 +1,4 @@
-"""`legible show`: which layer and which units are drawn (the command is tested in tests/bench/cli)."""
+"""`legible show`: which layer and which units are drawn (tests/bench/cli tests the command)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def probe():
 
 def test_the_last_layer_with_a_map_is_the_default(probe):
     assert layer_named(probe, None).spatial
-    with pytest.raises(UserError, match="no probed layer 'part'; did you mean 'parts'"):
+    with pytest.raises(UserError, match=r"no probed layer 'part'; did you mean 'parts'"):
         layer_named(probe, "part")
 
 
