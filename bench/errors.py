@@ -33,8 +33,11 @@ def reason_of(error: OSError) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's kind and text without line breaks."""
-    text = " ".join(str(error).split())
+    """An error's kind and text without line breaks, at most 500 letters of it."""
+    try:
+        text = shortened(" ".join(visible(str(error)).split()), LONGEST)
+    except Exception:  # a plugin's own error may fail to describe itself
+        text = "(its text cannot be made)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

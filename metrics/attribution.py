@@ -30,6 +30,7 @@ from legible.metrics.explainers import (
     Model,
     explain,
     explanations,
+    guarded,
     quiet,
 )
 from legible.metrics.maps import images_per_chunk
@@ -242,14 +243,17 @@ def sensitivity_max(network: NetworkLike, probe: Probe) -> Values:
     images (Yeh et al.). Unlike in Captum, every run has the same random e.
     """
 
-    def of(sample: Explanations, name: str) -> PerImage:
+    def of(sample: Explanations, name: str) -> PerImage | float:
         generator = probe.generator("sensitivity")
         images, labels = sample.images[:AGAIN], sample.labels[:AGAIN]
         before = sample.attributions[name][:AGAIN].flatten(1)
         changes = []
         for _ in range(NUDGES):
             nudge = RADIUS * (2 * torch.rand(images.shape, generator=generator) - 1)
-            after = explain(name, sample.model, images + nudge.to(images.device), labels)
+            nudged = images + nudge.to(images.device)
+            after = guarded(partial(explain, name, sample.model, nudged, labels), sample.model)
+            if isinstance(after, str):  # it raises on these images
+                return NAN
             changes.append((after.flatten(1) - before).norm(dim=1))
         size = before.norm(dim=1)
         return (torch.stack(changes).amax(0) / size).masked_fill(size == 0, NAN)

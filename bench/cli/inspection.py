@@ -10,6 +10,7 @@ import typer
 
 from legible.bench.cli.app import app
 from legible.bench.cli.options import DataRoot, Device, Plugins, Runs, Some, numbers
+from legible.bench.text import one_line
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name or hash")]
 
@@ -49,7 +50,7 @@ def why(
 
     lines = changes(open_workspace(device, plugin or [], runs, data_root), run)
     for line in lines or ["up to date: the next `legible run` uses it as it is"]:
-        CONSOLE.print(line, markup=False)
+        CONSOLE.print(line)
 
 
 @app.command(epilog="Example: legible show kanji-vgg-sync-s0 --units 0,3,5")
@@ -75,7 +76,6 @@ def show(
 
 def show_list(kind: str, plugins: Sequence[Path]) -> None:
     """Prints all names of a kind with descriptions. Raises UserError for an unknown kind."""
-    from rich.markup import escape
     from rich.table import Table
 
     from legible.bench.errors import UserError, nearest
@@ -89,20 +89,21 @@ def show_list(kind: str, plugins: Sequence[Path]) -> None:
     table = Table(kind.removesuffix("s"), "", box=None, show_header=False)
     if kind == "suites":
         for path in sorted(SUITES.glob("*.toml")):
-            table.add_row(path.stem, escape(read_suite(path).title))
+            table.add_row(path.stem, read_suite(path).title)
     else:
         registry.load([kind], plugins)
         for name, item in sorted(registry.KINDS[kind].items()):
-            table.add_row(escape(name), escape(describe(kind, item)))
+            table.add_row(name, describe(kind, item))
     CONSOLE.print(table)
     for name, reason in sorted(registry.FAILED.items()):
-        CONSOLE.print(f"{name}: cannot be imported: {reason}", markup=False)
+        CONSOLE.print(f"{name}: cannot be imported: {reason}")
 
 
 def describe(kind: str, item: Any) -> str:
     """The first line of an item's docstring, with its kind, or its aspect and direction."""
     if kind == "metrics":
         arrow = {"higher": "↑", "lower": "↓", "neither": "·"}[item.better]
-        return f"{arrow} {item.aspect}{' (headline)' if item.headline else ''}: {item.summary}"
-    first = (item.__doc__ or "").strip().splitlines()[0] if item.__doc__ else ""
+        headline = " (headline)" if item.headline else ""
+        return one_line(f"{arrow} {item.aspect}{headline}: {item.summary}")
+    first = one_line(((item.__doc__ or "").strip().splitlines() or [""])[0])
     return f"[{item.kind}] {first}" if kind == "methods" and item.kind != "method" else first

@@ -5,6 +5,7 @@ Commands import torch and the benchmark when they run, so that help is quick.
 
 from __future__ import annotations
 
+import io
 import sys
 
 from legible.bench.cli import inspection, plugins, results, runs  # noqa: F401  (adds the commands)
@@ -14,6 +15,9 @@ from legible.bench.cli.options import STOPPED, error_message
 
 def main() -> None:
     """Runs one command and exits with its code. A user's error or Ctrl-C is printed in one line."""
+    for stream in (sys.stdout, sys.stderr):  # a path or name may hold what it cannot encode
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)  # typer.Exit(code) comes back as a number
     except KeyboardInterrupt:

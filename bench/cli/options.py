@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, reason_of
 
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="The name of a built-in suite, or a .toml file")
@@ -45,6 +45,8 @@ def numbers(option: str, text: str | None) -> list[int] | None:
         return None
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise typer.BadParameter(f"--{option} takes whole numbers from 0, like 0,1,2")
+    if any(len(part) > 19 or int(part) >= 2**63 for part in parts):
+        raise typer.BadParameter(f"--{option} takes whole numbers below 2**63")
     return list(dict.fromkeys(int(part) for part in parts))
 
 
@@ -56,7 +58,15 @@ def error_message(error: Exception) -> tuple[str, int]:
     if isinstance(error, typer.Abort):
         return STOPPED, 130
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own errors
-        return error.format_message(), error.exit_code
+        return str(UserError(error.format_message())), error.exit_code
     if isinstance(error, UserError):
         return str(error), 2
+    from legible.bench.data.base import DataMissing  # imports torch, which help need not
+    from legible.bench.execution.store import Corrupt
+
+    if isinstance(error, DataMissing | Corrupt):
+        return str(UserError(str(error))), 2
+    if isinstance(error, OSError):  # a full disk, a file of another user, ...
+        where = f"{error.filename}: " if error.filename else ""
+        return str(UserError(f"cannot read or write {where}{reason_of(error)}")), 2
     raise error

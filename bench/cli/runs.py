@@ -37,6 +37,7 @@ def run(
     data_root: DataRoot = None,
     results: Results = Path("results"),
     dry_run: DryRun = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again")] = False,
     slurm: Annotated[
         str | None,
         typer.Option(metavar="KEY=VALUE,...", help="Submit the runs to Slurm"),
@@ -57,7 +58,7 @@ def run(
     elif slurm is not None:
         cluster.submit(here.workspace, here.specs, here.plugins, slurm)
     else:
-        schedule.run_all(here.workspace, here.specs, jobs, here.plugins)
+        schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
 
 
 @app.command(epilog="Example: legible tune contest && legible run contest")

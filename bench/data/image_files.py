@@ -15,8 +15,8 @@ from PIL import Image, ImageCms, ImageColor, ImageFile, UnidentifiedImageError
 
 Colour = tuple[int, int, int]
 
-#: Formats that are read; others (PostScript, for one) may start programs.
-FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "PPM", "GIF")
+#: Formats of Pillow that are read; others (PostScript, for one) may start programs.
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "PPM", "GIF")
 #: How to turn an image upright, by its EXIF orientation.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,12 +44,14 @@ def usable_cores() -> int:
 def parse_colour(name: str, value: str) -> Colour:
     """An opaque colour from text such as "white" or "#808080". Raises ValueError."""
     try:
-        red, green, blue = ImageColor.getrgb(value)
+        colour: tuple[int, ...] = ImageColor.getrgb(value)
     except (ValueError, AttributeError, TypeError):
+        colour = ()
+    if len(colour) != 3:
         raise ValueError(
             f"{name} must be an opaque colour such as 'white' or '#808080', not {value!r}"
-        ) from None
-    return red, green, blue
+        )
+    return colour[0], colour[1], colour[2]
 
 
 @contextmanager
@@ -105,7 +107,9 @@ def _eight_bits(image: ImageFile.ImageFile) -> Image.Image:
     raw = str(image.tile[0][3]) if image.tile else ""
     image.load()
     clear = image.info.get("transparency")
-    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    sixteen = image.mode.startswith("I;16") or (
+        image.mode == "I" and image.format in ("PNG", "PPM")
+    )
     if not sixteen:
         if image.mode not in (*OPAQUE, *ALPHA):
             raise ValueError(
@@ -159,7 +163,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 def _upright(original: Image.Image, image: Image.Image) -> Image.Image:
     try:
-        turn = TURNS.get(original.getexif().get(ORIENTATION))
+        turn = TURNS.get(original.getexif().get(ORIENTATION, 1))
     except Exception:  # viewers ignore broken EXIF data
         turn = None
     return image if turn is None else image.transpose(turn)

@@ -100,13 +100,16 @@ def image_dataset(
 
     Without ``validation_set``, ``validation`` training images (None: a tenth) become the
     validation images, but never the last one of a class. ``limit`` of the rest (None: all) are the
-    training images. Both are taken in one random order of that ``seed``. With ``standardise=False`` a network gets pixels in
-    [0, 1]. ``about`` are further fields of `Dataset`. Raises ValueError if ``validation`` leaves a
-    class without training images.
+    training images. Both are taken in one random order of that ``seed``. With
+    ``standardise=False`` a network gets pixels in [0, 1]. ``about`` are further fields of
+    `Dataset`. Raises ValueError if ``validation`` leaves a class without training images.
     """
     images, labels = train
-    count = len(labels) // 10 if validation is None else validation
+    room = len(labels) - len(labels.unique())  # every class keeps an image
+    count = min(len(labels) // 10, room) if validation is None else validation
     count = count if validation_set is None else 0
+    if count > room:
+        raise ValueError(f"validation must be at most {room}, not {count}")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     first, rest = _hold_out(order, labels, count)
     rest = rest[:limit]
@@ -132,8 +135,6 @@ def _hold_out(
     The last image of each class in that order is always in the rest.
     """
     last = {label: place for place, label in enumerate(labels[order].tolist())}
-    if count > len(order) - len(last):
-        raise ValueError(f"validation must be at most {len(order) - len(last)}, not {count}")
     held_out = torch.ones(len(order), dtype=torch.bool)
     held_out[list(last.values())] = False
     held_out &= held_out.cumsum(0) <= count

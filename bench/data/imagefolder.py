@@ -126,7 +126,7 @@ def _splits(place: Path) -> tuple[dict[str, str], tuple[str, ...]]:
 
 def _files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     """The image files of one split and their labels, in the order of classes and paths."""
-    files = {name: sorted(_images(folder / name)) for name in classes}
+    files = {name: sorted(_images(folder / name, (folder.resolve(),))) for name in classes}
     if empty := [name for name in classes if not files[name]]:
         raise ValueError(
             f"{_shown(folder)} holds no images of class '{one_line(empty[0], 100)}' "
@@ -135,14 +135,14 @@ def _files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     return [(file, label) for label, name in enumerate(classes) for file in files[name]]
 
 
-def _images(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+def _images(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """The image files in a folder and, through links as well, in all folders below it.
 
     ``above`` are the folders that were entered on the way here, without links.
     """
     real = folder.resolve()
     if real in above:
-        raise ValueError(f"{_shown(folder)} is a link to a folder that holds it: remove it")
+        raise ValueError(f"{_shown(folder)} leads back to a folder that holds it: remove that link")
     for entry in _visible(folder):
         file = folder / entry.name
         if entry.is_dir():
@@ -170,11 +170,11 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
                 for entry in entries
                 if not entry.name.startswith(".") and entry.name.lower() not in COMPANIONS
             ]
+        broken = [e for e in visible if e.is_symlink() and not Path(e.path).exists()]
     except OSError as error:
         raise ValueError(f"cannot read the folder {_shown(folder)}: {error.strerror}") from error
-    for entry in visible:
-        if entry.is_symlink() and not Path(entry.path).exists():
-            raise ValueError(f"{_shown(Path(entry.path))} is a broken link: mend or remove it")
+    if broken:
+        raise ValueError(f"{_shown(folder / broken[0].name)} is a broken link: mend or remove it")
     return visible
 
 
@@ -239,6 +239,7 @@ def _for_each(
 
     Raises one ValueError, at the end, that names the files for which it raises one.
     """
+
     def attempt(entry: tuple[Path, int]) -> T | ValueError:
         try:
             return read(entry[0])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from legible.bench.execution.environment import read_environment
-from legible.bench.execution.store import Corrupt, digest, read_json, write_json
+from legible.bench.execution.store import Corrupt, digest, read_sealed, write_sealed
 from legible.bench.execution.workspace import Workspace, with_method
 from legible.bench.plugins import registry
 from legible.bench.source_keys import content_key
@@ -189,13 +189,16 @@ def stored_cost(
     )
     path = workspace.store.root / "costs" / f"{key}.json"
     try:
-        return Cost(**read_json(path))
-    except (Corrupt, TypeError):  # TypeError: there is no such file, or it holds something else
-        if not measure_missing:
-            return Cost()
+        stored = read_sealed(path, key)
+        if stored is not None:
+            return Cost(**stored)
+    except (Corrupt, TypeError):  # TypeError: it holds something else
+        say(f"{path}: unreadable, measured again")
+    if not measure_missing:
+        return Cost()
     say(f"measuring the cost of {spec.method} on {spec.dataset_label}, {spec.backbone_label}")
     cost = measure(workspace, spec, with_method(spec, "plain"))
-    write_json(path, asdict(cost))
+    write_sealed(path, key, asdict(cost))
     return cost
 
 

@@ -14,10 +14,11 @@ from legible.bench.plugins.provenance import PluginRecord
 class Manifest(BaseModel):
     """The record of one run.
 
-    ``final`` is False for a failure that the next call tries again. ``spec`` is the run spec as
+    ``final`` is False for a failure that the next call tries again; the others are tried again by
+    `legible run --retry`. ``spec`` is the run spec as
     JSON. The run's name is a hash of ``identity``. ``sources`` maps module names to hashes of their
     code; only `legible why` reads it. ``history`` holds one entry for each epoch, ``seconds`` the
-    duration of each epoch.
+    duration of each epoch. ``weights`` is the checksum of the file of weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,6 +32,7 @@ class Manifest(BaseModel):
     history: list[dict[str, float | int]] = []
     seconds: list[float] = []
     score_seconds: float = 0.0
+    weights: str = ""
     validation_accuracy: float | None = None
     plugins: list[PluginRecord] = []
     environment: Environment

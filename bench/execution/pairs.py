@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 
-from legible.bench.execution.store import Run
+from legible.bench.execution.store import Corrupt, Run
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.scoring.score import MISSING, Others, stale_metrics
 from legible.bench.suites.run_spec import RunSpec
@@ -33,9 +33,11 @@ def scorable(workspace: Workspace, spec: RunSpec) -> Scorable:
     if partner is None:
         return Scorable(spec.metrics, "")
     run = workspace.run_of(partner)
-    # a corrupt partner counts as missing: it is made again when its own turn comes
-    manifest = run.readable_manifest()
-    ended = manifest is not None and manifest.ended
+    try:
+        manifest = run.manifest()
+        ended = manifest is not None and (run.done() or manifest.ended)
+    except Corrupt:  # it counts as missing, and is made again when its own turn comes
+        ended = False
     return Scorable([n for n in spec.metrics if ended or not between_seeds(n)], run.name)
 
 

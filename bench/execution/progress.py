@@ -13,7 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import RunSpec
 
-CONSOLE = Console(highlight=False, soft_wrap=True)
+#: Prints to the terminal; never takes what it prints as markup: ``[x]`` and ``:x:`` stay.
+CONSOLE = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Monitor:
         self.start = time.monotonic()
         self.bar = Progress(
             TextColumn("{task.fields[ended]}/" + str(self.runs) + " runs"), BarColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True), TextColumn("{task.fields[last]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[last]}", markup=False),
             console=CONSOLE, disable=not CONSOLE.is_terminal,
         )  # fmt: skip
         self.task = self.bar.add_task("", total=self.total, ended=0, last="")
@@ -71,12 +73,12 @@ class Monitor:
 
     def _print(self, event: Event) -> None:
         if event.kind in ("failed", "note"):
-            CONSOLE.print(f"{event.kind}: {event.run}: {event.text}", markup=False)
+            CONSOLE.print(f"{event.kind}: {event.run}: {event.text}")
         elif event.kind == "done" and not CONSOLE.is_terminal:
             share = sum(self.done.values()) / self.total
             left = time_left(time.monotonic() - self.start, share)
             line = f"[{len(self.ended)}/{self.runs}] {event.run}  {event.text}  (left {left})"
-            CONSOLE.print(line, markup=False)
+            CONSOLE.print(line)
 
 
 def time_left(elapsed: float, share: float) -> str:

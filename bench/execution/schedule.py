@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import signal
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,18 +11,19 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from legible.bench.errors import UserError
-from legible.bench.execution import pool
+from legible.bench.execution import pool, stop
+from legible.bench.execution.environment import usable_cores
 from legible.bench.execution.pairs import between_seeds, unscored
 from legible.bench.execution.progress import CONSOLE, Monitor
 from legible.bench.execution.store import Corrupt
-from legible.bench.execution.worker import work_through
+from legible.bench.execution.worker import forget_failure, work_through
 from legible.bench.execution.workspace import Obstacle, Workspace
 from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import RunSpec, canonical
+from legible.bench.text import one_line
 
 Status = Literal["done", "failed", "skipped", "missing", "to score", "to run"]
 
@@ -75,56 +77,103 @@ def show_plan(workspace: Workspace, specs: Sequence[RunSpec]) -> None:
     table = Table("run", "status", "reason", box=None)
     planned = plan_runs(workspace, specs)
     for item in planned:
-        table.add_row(item.spec.name, item.status, escape(item.reason))
+        table.add_row(item.spec.name, item.status, one_line(item.reason))
     # in a file or a pipe long names are not cut
-    (CONSOLE if CONSOLE.is_terminal else Console(highlight=False, width=10_000)).print(table)
+    wide = Console(highlight=False, markup=False, emoji=False, width=10_000)
+    (CONSOLE if CONSOLE.is_terminal else wide).print(table)
     counts = Counter(item.status for item in planned)
     CONSOLE.print("  ".join(f"{counts[status]} {status}" for status in sorted(counts)))
 
 
 def run_all(
-    workspace: Workspace, specs: Sequence[RunSpec], jobs: int, plugins: Sequence[Path]
+    workspace: Workspace,
+    specs: Sequence[RunSpec],
+    jobs: int,
+    plugins: Sequence[Path],
+    retry: bool = False,
 ) -> None:
-    """Does all runs that are not done, with progress. Raises UserError if any failed."""
-    if failures := attempt(workspace, specs, jobs, plugins):
+    """Does all runs that are not done, with progress; with ``retry`` also those that failed. Raises
+    UserError if any failed."""
+    if failures := attempt(workspace, specs, jobs, plugins, retry):
         raise UserError(f"{len(failures)} runs failed, the first: {sorted(failures)[0]}")
 
 
 def attempt(
-    workspace: Workspace, specs: Sequence[RunSpec], jobs: int, plugins: Sequence[Path]
+    workspace: Workspace,
+    specs: Sequence[RunSpec],
+    jobs: int,
+    plugins: Sequence[Path],
+    retry: bool = False,
 ) -> list[str]:
-    """Does all runs that are not done, with progress; returns the names of those that failed."""
+    """Does all runs that are not done, with progress; returns the names of those that failed.
+
+    SIGTERM ends it at a checkpoint and raises SystemExit with the code 143.
+    """
     if jobs < 0:
         raise UserError("--jobs must be 0 (one a core) or more")
-    jobs = jobs or (1 if workspace.device == "cuda" else os.cpu_count() or 1)
+    jobs = jobs or (1 if workspace.device == "cuda" else usable_cores())
+    try:
+        with stop.stop_on_sigterm():
+            return _attempt(workspace, specs, jobs, plugins, retry)
+    except stop.Stopped:
+        print("legible: stopped by SIGTERM; the same command continues from the last checkpoints",
+              file=sys.stderr)  # fmt: skip
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
+def _attempt(
+    workspace: Workspace,
+    specs: Sequence[RunSpec],
+    jobs: int,
+    plugins: Sequence[Path],
+    retry: bool,
+) -> list[str]:
     planned = plan_runs(workspace, specs)
+    if retry and (failed := [item.spec for item in planned if item.status == "failed"]):
+        for spec in failed:
+            forget_failure(workspace, spec)
+        planned = plan_runs(workspace, specs)
     todo = [item.spec for item in planned if item.waiting]
     # runs that edit another run's network come last, because that run is probably done by then
     todo.sort(key=lambda spec: bool(registry.get("methods", spec.method).parent))
-    obstacles = {(p.status, p.reason) for p in planned if p.status in ("skipped", "missing")}
-    for status, reason in sorted(obstacles):
-        CONSOLE.print(f"{status}: {reason}", markup=False)
+    problems = {(p.status, p.reason) for p in planned if p.status in ("skipped", "missing")}
+    for status, reason in sorted(problems):
+        CONSOLE.print(f"{status}: {reason}")
     done = sum(item.status == "done" for item in planned)
     CONSOLE.print(f"{len(todo)} of {len(specs)} runs to do ({done} done) on {workspace.device}")
-    failures = [item.spec.name for item in planned if item.status == "failed"]
-    failures += work_off(workspace, todo, jobs, plugins)
-    pairs = [item.spec for item in plan_runs(workspace, specs)
+    failures = {item.spec.name: item.reason for item in planned if item.status == "failed"}
+    for name, reason in failures.items():
+        CONSOLE.print(f"failed: {name}: {reason}")
+    names = [*failures, *work_off(workspace, todo, jobs, plugins)]
+    after = plan_runs(workspace, specs)
+    pairs = [item.spec for item in after
              if item.status == "to score" and lacks_pair(workspace, item.spec)]  # fmt: skip
     if pairs:
         CONSOLE.print(f"{len(pairs)} runs to compare with their next seed")
-        failures += work_off(workspace, pairs, jobs, plugins)
-    return failures
+        names += work_off(workspace, pairs, jobs, plugins)
+    for item in after:
+        if item.status == "to run" and item.spec.name not in names:
+            CONSOLE.print(f"failed: {item.spec.name}: not done {item.reason}".rstrip())
+            names.append(item.spec.name)
+    return list(dict.fromkeys(names))
 
 
 def work_off(
     workspace: Workspace, specs: Sequence[RunSpec], jobs: int, plugins: Sequence[Path]
 ) -> list[str]:
-    """Does runs in this process or in ``jobs`` worker processes, with progress; returns the names
-    of those that failed."""
+    """Does runs in worker processes, with progress; returns the names of those that failed.
+
+    With one job the process is a fork of this one; where forks are not possible, it is a new one if
+    there are plugin files, and otherwise this process itself.
+    """
     monitor = Monitor(specs)
     with monitor.bar:
         if len(specs) > 1 and jobs > 1:
             pool.run_parallel(workspace, specs, min(jobs, len(specs)), plugins, monitor)
+        elif pool.can_fork(workspace):
+            pool.run_aside(workspace, specs, monitor)
+        elif plugins:
+            pool.run_parallel(workspace, specs, 1, plugins, monitor)
         else:
             work_through(workspace, specs, monitor)
     return monitor.failures

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import torch as safetensors
 from torch import Tensor
 
 from legible.bench.errors import UserError, nearest
+from legible.bench.execution.lock import hold
 from legible.bench.execution.manifest import Manifest
 from legible.bench.scoring.score import MetricScores
 from legible.bench.training.checkpoint import State
@@ -23,11 +25,28 @@ from legible.bench.training.checkpoint import State
 WEIGHTS = "network.safetensors"
 TRAINING = "training.safetensors"
 MANIFEST = "manifest.json"
-ASIDE = ".corrupt-"  # in the name of a folder that was set aside
+ASIDE = ".corrupt-"  # in the name of a folder or file that was set aside
+PART = ".part"  # at the end of the name of a temporary file
 
 
 class Corrupt(Exception):
-    """A file in a run's folder cannot be read."""
+    """A file in a run's folder is damaged, or belongs to another run."""
+
+
+class StoreError(UserError):
+    """A file or folder that cannot be read, written or locked: no permission, or a full disk."""
+
+
+@contextlib.contextmanager
+def one_line_errors(action: str, path: Path) -> Iterator[None]:
+    """Turns any OSError inside into a StoreError: cannot ACTION PATH, and the system's reason."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot {action} {path}: {error.strerror or error}") from error
+
+
+# ----------------------------------------------------------------- files
 
 
 def digest(identity: Mapping[str, Any]) -> str:
@@ -37,11 +56,40 @@ def digest(identity: Mapping[str, Any]) -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a temporary file and renames it, so that no reader sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(data)
-    beside.replace(path)
+    """Writes a whole file or nothing, so that no reader sees half a file.
+
+    Folders are made where they are missing. The file has the permissions of the umask and, if the
+    system allows it, the folder's group. Raises OSError; then the old file is as it was.
+    """
+    make_folder(path.parent)
+    beside = path.with_name(f".{secrets.token_hex(8)}{PART}")
+    try:
+        beside.write_bytes(data)
+        take_group(beside)
+        beside.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and its parents where they are missing, each with the group of the folder that
+    it is in. Raises OSError."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        take_group(path)
+
+
+def take_group(path: Path) -> None:
+    """Gives a new file or folder the group of the folder that it is in, if the system allows it."""
+    group = path.parent.stat().st_gid
+    if path.stat().st_gid != group:
+        with contextlib.suppress(OSError):
+            os.chown(path, -1, group)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -50,36 +98,112 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, text.encode())
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None if it does not exist. Raises Corrupt."""
+def read_bytes(path: Path) -> bytes | None:
+    """The content of a file, or None if it does not exist. Raises StoreError if it may not be read,
+    and Corrupt if it is no file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except FileNotFoundError:
         return None
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ELOOP):
+            raise Corrupt(f"{path.name}: {error.strerror}") from error
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or None if it does not exist. Raises Corrupt, and StoreError if
+    it may not be read."""
+    data = read_bytes(path)
+    try:
+        return None if data is None else json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
         raise Corrupt(f"{path.name}: {error}") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: str = "") -> None:
-    """Writes a safetensors file, like `write_bytes`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(dict(tensors), beside, metadata={"note": note})
-    beside.replace(path)
+# ----------------------------------------------------------------- checksums
 
 
-def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], str]:
+def checksum(*parts: bytes | str) -> str:
+    """32 hexadecimal digits: a hash of bytes and texts."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()
+
+
+def write_sealed(path: Path, owner: str, value: Mapping[str, Any]) -> None:
+    """Writes JSON together with its owner's name and a checksum. Raises StoreError."""
+    plain = json.loads(json.dumps(value, default=str))
+    seal = {"owner": owner, "checksum": _checksum_of_json(path, owner, plain)}
+    with one_line_errors("write", path):
+        write_json(path, plain | seal)
+
+
+def read_sealed(path: Path, owner: str) -> dict[str, Any] | None:
+    """What `write_sealed` wrote, or None if there is no such file.
+
+    Raises Corrupt if the content changed or belongs to another owner or file, and StoreError if
+    the file may not be read.
+    """
+    value = read_json(path)
+    if value is None:
+        return None
+    if not isinstance(value, dict) or "checksum" not in value:
+        raise Corrupt(f"{path.name}: it has no checksum")
+    if (other := value.pop("owner", "")) != owner:
+        raise Corrupt(f"{path.name}: it belongs to {other}")
+    if value.pop("checksum") != _checksum_of_json(path, owner, value):
+        raise Corrupt(f"{path.name}: its checksum differs")
+    return value
+
+
+def _checksum_of_json(path: Path, owner: str, value: Mapping[str, Any]) -> str:
+    return checksum(path.name, owner, json.dumps(value, sort_keys=True))
+
+
+def _checksum_of_tensors(owner: str, tensors: Mapping[str, Tensor], note: Any) -> str:
+    """A hash of a checkpoint: its run's name, all tensors, and the record beside them."""
+    parts: list[bytes | str] = [owner, json.dumps(note, sort_keys=True)]
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}")
+        parts.append(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return checksum(*parts)
+
+
+def _parse_tensors(path: Path, data: bytes, device: str) -> tuple[dict[str, Tensor], str]:
     """Tensors and note of a safetensors file. Raises Corrupt."""
     try:
-        with safe_open(path, "pt") as file:
-            note = (file.metadata() or {}).get("note", "")
-        return load_file(path, device), note
-    except (SafetensorError, OSError, RuntimeError) as error:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        tensors = safetensors.load(data)
+        note = header.get("__metadata__", {}).get("note", "")
+    except Exception as error:  # the parser's own errors, and those of damaged values
         raise Corrupt(f"{path.name}: {error}") from error
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, note
+
+
+#: Files whose checksum agreed, with the state in which they were read. In one process a file that
+#: has not been written since is hashed once.
+_VERIFIED: dict[Path, tuple[str, tuple[int, ...]]] = {}
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+# ----------------------------------------------------------------- runs
 
 
 class Run:
-    """One run's folder."""
+    """One run's folder. Each file in it is bound to the run by a checksum.
+
+    Reading raises Corrupt for a file that is damaged or belongs to another run; reading and writing
+    raise StoreError for a file that the system does not let this process read or write.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,9 +213,16 @@ class Run:
         """The folder's name."""
         return self.folder.name
 
+    @property
+    def owner(self) -> str:
+        """The name that is in the run's files; the folder's name, also after it was set aside."""
+        return self.name.partition(ASIDE)[0]
+
     def manifest(self) -> Manifest | None:
         """The record of the run; None before it has ended. Raises Corrupt."""
-        value = read_json(self.folder / MANIFEST)
+        if self.folder.is_symlink() and not self.folder.exists():
+            raise Corrupt("a link that leads nowhere")
+        value = read_sealed(self.folder / MANIFEST, self.owner)
         try:
             return None if value is None else Manifest.from_json(value)
         except ValueError as error:
@@ -105,64 +236,118 @@ class Run:
         return manifest
 
     def readable_manifest(self) -> Manifest | None:
-        """Like `manifest`, but None if it cannot be read; used by tables and reports."""
+        """Like `manifest`, but None if it is corrupt; used by tables and reports."""
         try:
             return self.manifest()
         except Corrupt:
             return None
 
     def finish(self, manifest: Manifest) -> None:
-        """Writes the manifest and deletes the checkpoint, which is no longer needed."""
-        write_json(self.folder / MANIFEST, manifest.to_json())
-        (self.folder / TRAINING).unlink(missing_ok=True)
+        """Writes the manifest. The checkpoint of a run that is done is deleted: it is no longer
+        needed."""
+        write_sealed(self.folder / MANIFEST, self.owner, manifest.to_json())
+        if manifest.status == "done":
+            self.delete(TRAINING)
+
+    def delete(self, name: str) -> None:
+        """Deletes a file of the run, if it exists."""
+        with one_line_errors("delete", self.folder / name):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def delete_parts(self) -> None:
+        """Deletes temporary files that a killed process left; the caller holds the run's lock."""
+        with contextlib.suppress(OSError):
+            for path in self.folder.glob(f".*{PART}"):
+                path.unlink()
 
     def done(self) -> bool:
-        """Whether the run ended without failure. Raises Corrupt if its weights cannot be read."""
+        """Whether the run ended without failure. Raises Corrupt if its weights are damaged."""
         manifest = self.manifest()
         if manifest is None or manifest.status != "done":
             return False
+        path = self.folder / WEIGHTS
         try:
-            with safe_open(self.folder / WEIGHTS, "pt") as file:
-                return len(list(file.keys())) > 0
-        except (SafetensorError, OSError) as error:
-            raise Corrupt(f"{WEIGHTS}: {error}") from error
+            verified = _VERIFIED.get(path) == (manifest.weights, _state_of(path))
+        except OSError:
+            verified = False  # reading says why
+        if not verified:
+            self._weights_file()
+        return True
 
-    def save_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Writes the weights of the trained network and method."""
-        write_tensors(self.folder / WEIGHTS, tensors)
+    def _weights_file(self) -> bytes:
+        """The bytes of the weights, verified against the manifest if there is one."""
+        path = self.folder / WEIGHTS
+        manifest = self.manifest()
+        state: tuple[int, ...] = ()
+        with contextlib.suppress(OSError):
+            state = _state_of(path)
+        data = read_bytes(path)
+        if data is None:
+            raise Corrupt(f"no {WEIGHTS}")
+        if manifest is not None:
+            if checksum(data) != manifest.weights:
+                raise Corrupt(f"{WEIGHTS}: its checksum differs from the manifest's")
+            _VERIFIED[path] = (manifest.weights, state)
+        return data
+
+    def save_weights(self, tensors: Mapping[str, Tensor]) -> str:
+        """Writes the weights of the trained network and method; returns their checksum, which
+        belongs into the manifest."""
+        data = safetensors.save(dict(tensors))
+        with one_line_errors("write", self.folder / WEIGHTS):
+            write_bytes(self.folder / WEIGHTS, data)
+        return checksum(data)
 
     def weights(self, device: str) -> dict[str, Tensor]:
         """The weights of the trained network and method. Raises Corrupt."""
-        return read_tensors(self.folder / WEIGHTS, device)[0]
+        return _parse_tensors(self.folder / WEIGHTS, self._weights_file(), device)[0]
 
     def save_state(self, state: State) -> None:
         """Writes a checkpoint to resume from; a single file, so that tensors and history agree."""
-        note = json.dumps(
-            {"epoch": state.epoch, "history": state.history, "seconds": state.seconds}
-        )
-        write_tensors(self.folder / TRAINING, state.tensors, note)
+        record = {"epoch": state.epoch, "history": state.history, "seconds": state.seconds}
+        seal = _checksum_of_tensors(self.owner, state.tensors, record)
+        note = json.dumps({**record, "checksum": seal})
+        data = safetensors.save(dict(state.tensors), {"note": note})
+        with one_line_errors("write", self.folder / TRAINING):
+            write_bytes(self.folder / TRAINING, data)
 
     def state(self, device: str) -> State | None:
         """The last checkpoint, or None. Raises Corrupt."""
         path = self.folder / TRAINING
-        if not path.exists():
+        data = read_bytes(path)
+        if data is None:
             return None
-        tensors, note = read_tensors(path, device)
+        tensors, note = _parse_tensors(path, data, device)
         try:
             record = json.loads(note)
-            return State(record["epoch"], tensors, record["history"], record["seconds"])
-        except (ValueError, KeyError) as error:
+            seal = record.pop("checksum")
+            state = State(record["epoch"], tensors, record["history"], record["seconds"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Corrupt(f"{path.name}: {error}") from error
+        if seal != _checksum_of_tensors(self.owner, tensors, record):
+            raise Corrupt(f"{path.name}: its checksum differs, or it belongs to another run")
+        return state
+
+    def scores_file(self, key: str) -> Path:
+        """Where the scores of one probe are."""
+        return self.folder / f"scores-{key}.json"
 
     def scores(self, key: str) -> dict[str, MetricScores]:
-        """Scores of one probe, by metric; without those that are missing or unreadable, which
-        are computed again."""
+        """Scores of one probe, by metric; without those that are missing or corrupt, which are
+        computed again."""
         try:
-            value = read_json(self.folder / f"scores-{key}.json")
+            return self.verified_scores(key)
         except Corrupt:
             return {}
+
+    def verified_scores(self, key: str) -> dict[str, MetricScores]:
+        """Like `scores`, but raises Corrupt for a damaged file."""
+        value = read_sealed(self.scores_file(key), self.owner)
+        entries = {} if value is None else value.get("scores")
+        if not isinstance(entries, dict):
+            raise Corrupt(f"{self.scores_file(key).name}: it holds no scores")
         scores: dict[str, MetricScores] = {}
-        for name, entry in value.items() if isinstance(value, dict) else ():
+        for name, entry in entries.items():
             with contextlib.suppress(ValueError):
                 scores[name] = MetricScores.from_json(name, entry)
         return scores
@@ -170,7 +355,17 @@ class Run:
     def save_scores(self, key: str, scores: Mapping[str, MetricScores]) -> None:
         """Writes the scores of one probe."""
         value = {name: entry.to_json() for name, entry in scores.items()}
-        write_json(self.folder / f"scores-{key}.json", value)
+        write_sealed(self.scores_file(key), self.owner, {"scores": value})
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a corrupt file or folder and returns its new path. Raises StoreError."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}{ASIDE}{number}")):
+        number += 1
+    with one_line_errors("rename", path):
+        path.rename(aside)
+    return aside
 
 
 class Store:
@@ -179,9 +374,10 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         try:
-            (root / ".locks").mkdir(parents=True, exist_ok=True)
+            make_folder(root / ".locks")
         except OSError as error:
-            raise UserError(f"cannot write runs to {root}: {error.strerror}") from error
+            if not root.is_dir():  # a folder that may only be read is enough for tables
+                raise StoreError(f"cannot write runs to {root}: {error.strerror}") from error
 
     def run(self, name: str, identity: Mapping[str, Any]) -> Run:
         """The run of an identity; its folder may not exist yet."""
@@ -191,9 +387,10 @@ class Store:
         """A run by the path or name of its folder, or by the beginning or the end of its name if no
         other run has the same. Raises UserError."""
         path = Path(name)
-        if (path / MANIFEST).is_file():
-            return Run(path)
-        names = [p.name for p in self.root.iterdir() if (p / MANIFEST).is_file()]
+        with one_line_errors("read", self.root):
+            if os.path.isfile(path / MANIFEST):  # noqa: PTH113  (False for a folder not allowed)
+                return Run(path.absolute())
+            names = [p.name for p in self.root.iterdir() if os.path.lexists(p / MANIFEST)]
         hits = [n for n in names if n == name] or [
             n for n in names if ASIDE not in n and (n.startswith(name) or n.endswith(name))
         ]
@@ -207,22 +404,19 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, run: Run, wait: bool = False) -> Iterator[bool]:
-        """Holds a run's lock; yields False if another worker holds it and ``wait`` is False."""
-        file_lock = FileLock(self.root / ".locks" / f"{run.name}.lock")
-        try:
-            file_lock.acquire(timeout=-1 if wait else 0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            file_lock.release()
+        """Holds a run's lock; yields False if another worker holds it and ``wait`` is False.
+
+        Raises StoreError if the lock's file cannot be opened or the file system has no locks.
+        """
+        path = self.root / ".locks" / f"{run.name}.lock"
+        with contextlib.ExitStack() as stack:
+            with one_line_errors("lock", path):
+                make_folder(path.parent)
+                mine = stack.enter_context(hold(path, wait))
+                with contextlib.suppress(OSError):
+                    take_group(path)
+            yield mine
 
     def set_aside(self, run: Run) -> Path:
-        """Renames the folder of a corrupt run and returns its new path."""
-        number = 1
-        while (aside := run.folder.with_name(f"{run.name}{ASIDE}{number}")).exists():
-            number += 1
-        run.folder.rename(aside)
-        return aside
+        """Renames the folder of a corrupt run and returns its new path. Raises StoreError."""
+        return set_aside(run.folder)

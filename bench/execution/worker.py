@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,22 @@ import torch
 from torch import Tensor
 
 from legible.bench.backbones.taps import Network
-from legible.bench.errors import UserError, one_line
+from legible.bench.errors import one_line
+from legible.bench.execution import stop
 from legible.bench.execution.environment import read_environment
 from legible.bench.execution.manifest import Manifest, now
 from legible.bench.execution.pairs import others, scorable, unscored
 from legible.bench.execution.progress import Event, Report
-from legible.bench.execution.store import Corrupt, Run
+from legible.bench.execution.store import (
+    MANIFEST,
+    TRAINING,
+    Corrupt,
+    Run,
+    StoreError,
+    one_line_errors,
+    set_aside,
+    write_bytes,
+)
 from legible.bench.execution.workspace import (
     Workspace,
     parent_of,
@@ -40,26 +51,31 @@ CHECKPOINT = 3.0  # seconds between two checkpoints, at least
 
 
 def work_through(workspace: Workspace, specs: Sequence[RunSpec], report: Report) -> None:
-    """Does all runs; a run that another worker holds is looked at again later."""
+    """Does all runs in this process; a run that another worker holds is looked at again later."""
     torch.set_num_threads(1)
     pending = list(specs)
     while pending:
-        held = []
-        for spec in pending:
-            with workspace.store.lock(workspace.run_of(spec)) as mine:
-                if mine:
-                    execute_run(workspace, spec, report)
-                else:
-                    held.append(spec)
+        held = [spec for spec in pending if not take_run(workspace, spec, report)]
         if held and len(held) == len(pending):
             time.sleep(0.5)
         pending = held
 
 
+def take_run(workspace: Workspace, spec: RunSpec, report: Report) -> bool:
+    """Does a run, unless another worker holds it; returns whether it was free."""
+    run = workspace.run_of(spec)
+    with workspace.store.lock(run) as mine:
+        if mine:
+            run.delete_parts()
+            execute_run(workspace, spec, report)
+    return mine
+
+
 def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
     """Trains and scores one run, unless that is done; the caller holds its lock.
 
-    A failure is written to the run's manifest and reported, not raised.
+    A failure is written to the run's manifest and reported, not raised; also one that a plugin
+    causes with `sys.exit`. Raises StoreError, Stopped and the user's KeyboardInterrupt.
     """
     run = workspace.run_of(spec)
     try:
@@ -71,16 +87,20 @@ def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
             report(Event("failed", spec.name, manifest.reason))
             return
         score_run(workspace, spec, run, report)
-    except (KeyboardInterrupt, UserError):
+    except (StoreError, stop.Stopped):
         raise
-    except Exception as error:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        (run.folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+    except BaseException as error:
+        in_worker = multiprocessing.parent_process() is not None  # which Ctrl-C does not reach
+        if isinstance(error, KeyboardInterrupt) and not in_worker:
+            raise
+        file = run.folder / "error.txt"
+        with one_line_errors("write", file):
+            write_bytes(file, traceback.format_exc().encode(errors="backslashreplace"))
         reason = one_line(error)
         ended = run.readable_manifest()
         if ended is None or ended.status != "done":
             record(workspace, spec, run, "failed", reason, final=False)
-        report(Event("failed", spec.name, f"{reason} (see {run.folder / 'error.txt'})"))
+        report(Event("failed", spec.name, f"{reason} (see {file})"))
         return
     report(Event("done", spec.name, summary(workspace, run, spec)))
 
@@ -89,32 +109,55 @@ def is_trained(workspace: Workspace, run: Run, spec: RunSpec, report: Report) ->
     """Whether a run needs no more training. A corrupt folder is set aside and reported."""
     try:
         manifest = run.manifest()
-        if manifest is None:
-            run.state("cpu")  # raises where the checkpoint is corrupt
-            return False
-        return run.done() or (manifest.status == "failed" and manifest.final)
+        if manifest is not None and (run.done() or manifest.ended):
+            return True
+        run.state("cpu")  # raises where the checkpoint is corrupt
     except Corrupt as error:
         aside = workspace.store.set_aside(run)
         report(Event("note", spec.name, f"unreadable ({error}); set aside as {aside.name}, redone"))
-        return False
+    return False
+
+
+def fail_run(workspace: Workspace, spec: RunSpec, reason: str) -> None:
+    """Records the failure of a run whose worker died; only `--retry` tries it again. Its checkpoint
+    stays. Does nothing if the run is done or another worker holds it."""
+    run = workspace.run_of(spec)
+    with workspace.store.lock(run) as mine:
+        manifest = run.readable_manifest()
+        if mine and (manifest is None or manifest.status != "done"):
+            record(workspace, spec, run, "failed", reason)
+
+
+def forget_failure(workspace: Workspace, spec: RunSpec) -> None:
+    """Deletes the record of a failed run, so that it is tried again, from its checkpoint if there
+    is one."""
+    run = workspace.run_of(spec)
+    with workspace.store.lock(run) as mine:
+        manifest = run.readable_manifest()
+        if mine and manifest is not None and manifest.status == "failed":
+            run.delete(MANIFEST)
 
 
 def train_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> None:
     """Trains a network, or edits the parent's; saves the weights and the manifest."""
     network, method, data = workspace.build(spec)
     try:
-        state = fit_network(
-            network, method, data, spec.recipe, spec.seed,
-            parent=lambda: parent_weights(workspace, spec, report),
-            resume=run.state(workspace.device) if method.trains and not method.parent else None,
-            after_epoch=AfterEpoch(workspace, spec, run, report, network, method),
-        )  # fmt: skip
+        with stop.until_checkpoint():
+            state = fit_network(
+                network, method, data, spec.recipe, spec.seed,
+                parent=lambda: parent_weights(workspace, spec, report),
+                resume=run.state(workspace.device) if method.trains and not method.parent else None,
+                after_epoch=AfterEpoch(workspace, spec, run, report, network, method),
+            )  # fmt: skip
     except Diverged as error:
         record(workspace, spec, run, "failed", str(error))
+        run.delete(TRAINING)
         return
-    run.save_weights(snapshot(network, method))
+    weights = run.save_weights(snapshot(network, method))
     validation = accuracy(network, method, data.validation)
-    record(workspace, spec, run, "done", state=state, validation_accuracy=validation)
+    record(
+        workspace, spec, run, "done", state=state, validation_accuracy=validation, weights=weights
+    )
 
 
 def parent_weights(workspace: Workspace, spec: RunSpec, report: Report) -> Mapping[str, Tensor]:
@@ -130,7 +173,7 @@ def parent_weights(workspace: Workspace, spec: RunSpec, report: Report) -> Mappi
 @dataclass
 class AfterEpoch:
     """Called after each epoch: adds watched metrics to the history, reports the epoch, and writes
-    a checkpoint if the last one is at least `CHECKPOINT` seconds old."""
+    a checkpoint if the last one is at least `CHECKPOINT` seconds old or the process has to end."""
 
     workspace: Workspace
     spec: RunSpec
@@ -143,9 +186,10 @@ class AfterEpoch:
     def __call__(self, state: State) -> None:
         line = state.history[-1]
         line |= watched_metrics(self.workspace, self.spec, self.network, self.method)
-        if time.monotonic() - self.saved >= CHECKPOINT:
+        if stop.requested() or time.monotonic() - self.saved >= CHECKPOINT:
             self.run.save_state(state)
             self.saved = time.monotonic()
+            stop.check()
         text = f"epoch {state.epoch}/{self.spec.recipe.epochs}  loss {line['loss']:.3f}"
         self.report(Event("epoch", self.spec.name, text, state.epoch))
 
@@ -174,17 +218,19 @@ def record(
     final: bool = True,
     state: State | None = None,
     validation_accuracy: float | None = None,
+    weights: str = "",
 ) -> None:
     """Writes the manifest of a run that has ended, and copies its plugins' sources.
 
     A failure that is not ``final`` is tried again by the next call.
     """
-    keep_sources(parts_of(spec), run.folder / "plugins")
+    with one_line_errors("write", run.folder / "plugins"):
+        keep_sources(parts_of(spec), run.folder / "plugins")
     state = state or State(0, {}, [])
     manifest = Manifest(
         status=status, reason=reason, final=final, spec=spec.to_json(),
         identity=workspace.identity(spec), sources=source_hashes(spec), history=state.history,
-        seconds=state.seconds, validation_accuracy=validation_accuracy,
+        seconds=state.seconds, validation_accuracy=validation_accuracy, weights=weights,
         plugins=plugin_records(parts_of(spec)),
         environment=read_environment(workspace.device), finished=now(),
     )  # fmt: skip
@@ -193,16 +239,23 @@ def record(
 
 def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> None:
     """Scores a trained run with each metric that has no score of the present code."""
+    key = probe_key(workspace, spec)
+    try:
+        run.verified_scores(key)
+    except Corrupt as error:
+        aside = set_aside(run.scores_file(key))
+        report(Event("note", spec.name, f"unreadable ({error}); set aside as {aside.name}, redone"))
     if not unscored(workspace, spec, run):
         return
-    key, start = probe_key(workspace, spec), time.perf_counter()
+    start = time.perf_counter()
     earlier, possible = run.scores(key), scorable(workspace, spec)
     probe = workspace.probe(spec)
     new = score_all(probe, possible.metrics, earlier, others(workspace, spec), possible.partner)
     scores = {**earlier, **new}
     run.save_scores(key, scores)
     parts = [*parts_of(spec), *(("metrics", name) for name in spec.metrics)]
-    keep_sources(parts, run.folder / "plugins")
+    with one_line_errors("write", run.folder / "plugins"):
+        keep_sources(parts, run.folder / "plugins")
     seconds = time.perf_counter() - start
     update = {"score_seconds": seconds, "plugins": plugin_records(parts)}
     run.finish(run.require_manifest().model_copy(update=update))

@@ -12,6 +12,7 @@ import torch
 
 from legible.bench.backbones.taps import Network
 from legible.bench.data.base import DataMissing, Dataset, data_root
+from legible.bench.data.dataset_checks import load_dataset
 from legible.bench.errors import UserError, one_line
 from legible.bench.execution.store import Run, Store
 from legible.bench.plugins import registry
@@ -63,7 +64,7 @@ class Workspace:
 
     def dataset(self, spec: RunSpec) -> Dataset:
         """The whole dataset of a run spec, on the device. Raises DataMissing, and UserError for
-        parameters that the dataset refuses."""
+        any other error of its loader or data that is not sound."""
         return self._load_dataset(spec).data
 
     def fingerprint(self, spec: RunSpec) -> str:
@@ -73,10 +74,8 @@ class Workspace:
     def _load_dataset(self, spec: RunSpec) -> LoadedDataset:
         key = f"{spec.dataset} {canonical(spec.data)}"
         if key not in self.datasets:
-            try:
-                data = registry.get("datasets", spec.dataset)(self.root, **spec.data)
-            except ValueError as error:
-                raise UserError(f"dataset '{spec.dataset}': {error}") from error
+            load = registry.get("datasets", spec.dataset)
+            data = load_dataset(spec.dataset, lambda: load(self.root, **spec.data))
             self.datasets[key] = LoadedDataset(data.to(self.device), data.fingerprint())
         return self.datasets[key]
 

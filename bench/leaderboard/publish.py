@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from legible.bench.data.base import DataMissing, Dataset
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.cost import cost_table
-from legible.bench.execution.store import Corrupt, write_bytes
+from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace
+from legible.bench.execution.writing import write_together
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.figures.network_pictures import (
     Picture,
@@ -58,15 +61,50 @@ def write_publication(
     if len(board.algorithms):
         files["attributions.csv"] = attributions_csv(board.algorithms).encode()
     files["cost.csv"] = cost_csv(costs).encode()
+    files[LISTING] = listing(files)
+    old = [folder / name for name in earlier_files(folder) if name not in files]
     try:
-        for old in [*(folder / "figures").glob("*"), *(folder / "details").glob("*.md")]:
-            if f"{old.parent.name}/{old.name}" not in files:
-                old.unlink()
-        for name, data in files.items():
-            write_bytes(folder / name, data)
+        write_together({folder / name: data for name, data in files.items()}, old)
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+        raise UserError(
+            f"cannot write to {folder}: {error.filename}: {reason_of(error)}"
+        ) from error
     return folder / "README.md"
+
+
+#: Lists the files of a publication, so that the next one removes these and nothing else.
+LISTING = "publication.json"
+
+
+def listing(names: Iterable[str]) -> bytes:
+    """The content of `LISTING`: paths of files below the folder of the suite."""
+    text = json.dumps({"files": sorted(names)}, indent=1, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+def earlier_files(folder: Path) -> list[str]:
+    """Pages and figures of the publication in a folder, as its `LISTING` names them."""
+    try:
+        names = json.loads((folder / LISTING).read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        return _linked_files(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    if not isinstance(names, list):
+        return []
+    return [name for name in names if isinstance(name, str) and _OF_A_PUBLICATION.fullmatch(name)]
+
+
+_OF_A_PUBLICATION = re.compile(r"(figures|details)/[^/\\\x00]+")
+
+
+def _linked_files(folder: Path) -> list[str]:
+    """Figures and pages that the README links to: the publication's own, if it has no listing."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return sorted(set(re.findall(r"(?:figures|details)/[\w.%-]+\w", text)))
 
 
 def make_board(

@@ -6,8 +6,9 @@ import keyword
 from pathlib import Path
 from string import Template
 
-from legible.bench.errors import UserError, nearest
+from legible.bench.errors import UserError, nearest, reason_of
 from legible.bench.plugins import registry
+from legible.bench.plugins.declarations import NAME
 
 TEMPLATES = Path(__file__).parent / "templates"
 KINDS = ("method", "metric", "dataset")
@@ -25,6 +26,8 @@ def write_plugin(kind: str, name: str, folder: Path | str = ".") -> Path:
         )
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         raise UserError(f"'{name}' is no Python name: use letters, digits and _, like my_{kind}")
+    if not NAME.fullmatch(name):
+        raise UserError(f"'{name}' does not start with a letter, or has more than 60 letters")
     if name != name.lower():
         raise UserError(f"'{name}' has capitals: the file would be {name.lower()}.py")
     registry.load([f"{kind}s"])
@@ -32,12 +35,26 @@ def write_plugin(kind: str, name: str, folder: Path | str = ".") -> Path:
         taken = registry.source(f"{kind}s", name)
         raise UserError(f"there is a {kind} '{name}' already ({taken}): choose another name")
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"no folder {folder}")
     path = folder / f"{name}.py"
-    if path.exists():
-        raise UserError(f"{path} exists: choose another name, or remove it")
     text = (TEMPLATES / f"new_{kind}.py.txt").read_text(encoding="utf-8")
     cls = "".join(part.capitalize() for part in name.split("_")) or name
-    path.write_text(Template(text).substitute(name=name, cls=cls), encoding="utf-8")
+    _write_new(path, Template(text).substitute(name=name, cls=cls))
     return path
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Writes a new file. Raises UserError if there is one, or it cannot be written; then no part
+    of it is left."""
+    new = False
+    try:
+        if not path.parent.is_dir():
+            raise UserError(f"no folder {path.parent}")
+        with path.open("x", encoding="utf-8") as file:
+            new = True
+            file.write(text)
+    except FileExistsError:
+        raise UserError(f"{path} exists: choose another name, or remove it") from None
+    except OSError as error:
+        if new:
+            path.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {reason_of(error)}") from error

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
 from legible.bench.execution.progress import CONSOLE
-from legible.bench.execution.store import write_bytes
 from legible.bench.execution.workspace import Workspace
+from legible.bench.execution.writing import write_together
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import KEY, read_scores, tidy
 from legible.bench.suites.run_spec import Block, RowKey, RunSpec
@@ -68,10 +68,10 @@ def adopt_published(
             stale.append(f"{row}: {problem}")
         else:
             names |= renamings(table, workspace, row)
-            CONSOLE.print(f"adopted: {row} ({len(row.specs)} seeds)", markup=False)
+            CONSOLE.print(f"adopted: {row} ({len(row.specs)} seeds)")
     rename_runs(folder, names)
     for line in stale:
-        CONSOLE.print(f"stale: {line}", markup=False)
+        CONSOLE.print(f"stale: {line}")
     return stale
 
 
@@ -134,13 +134,13 @@ def rename_runs(folder: Path, names: Mapping[str, str]) -> None:
     for file in (folder / name for name in NAMING_RUNS):
         if not names or not file.is_file():
             continue
-        text = file.read_text(encoding="utf-8")
-        for old, new in names.items():
-            text = text.replace(old, new)
         try:
-            write_bytes(file, text.encode())
+            data = file.read_bytes()
+            for old, new in names.items():
+                data = data.replace(old.encode(), new.encode())
+            write_together({file: data})
         except OSError as error:
-            raise UserError(f"cannot write {file}: {error.strerror}") from error
+            raise UserError(f"cannot write {file}: {reason_of(error)}") from error
 
 
 def _rows_of(table: pd.DataFrame, spec: RunSpec) -> pd.DataFrame:

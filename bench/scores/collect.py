@@ -20,6 +20,7 @@ from legible.bench.scoring.probe import resolve
 from legible.bench.scoring.score import score_metric
 from legible.bench.scoring.splits import scoring_images
 from legible.bench.suites.run_spec import RunSpec
+from legible.bench.text import one_line
 from legible.metrics.base import METRICS, Probe, Score, scope
 from legible.metrics.explainers import ALGORITHMS
 
@@ -28,6 +29,7 @@ UNSCORED = (
     "trained; its scores are from older metric code: `legible run` rescores it without retraining"
 )
 
+LONGEST_REASON = 4000  # letters that a score table takes
 
 NO_SCORE = Score(metric="", layer="", values=np.empty(0))
 
@@ -57,7 +59,7 @@ def score_row(spec: RunSpec, run: str, score: Score = NO_SCORE, gap: Gap | None 
         metric=score.metric, aspect=METRICS[score.metric].aspect if score.metric else "",
         value=_defined(score.value), live=_defined(score.live), undefined=score.undefined,
         count=len(score.values), status=gap.status if gap else "ok",
-        reason=gap.reason if gap else score.reason, run=run,
+        reason=one_line(gap.reason if gap else score.reason, LONGEST_REASON), run=run,
     )  # fmt: skip
 
 

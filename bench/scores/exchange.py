@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import json
+import tokenize
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from legible.bench.data.base import DataMissing
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.progress import Event
-from legible.bench.execution.store import Corrupt, read_json, write_bytes, write_json
+from legible.bench.execution.store import Corrupt, read_json
 from legible.bench.execution.worker import work_through
 from legible.bench.execution.workspace import Workspace
+from legible.bench.execution.writing import write_together
 from legible.bench.plugins import registry
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import to_table
@@ -32,6 +35,7 @@ from legible.bench.scores.submission import (
 from legible.bench.scoring.score import metric_keys
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.suites.schema import Suite
+from legible.bench.text import one_line
 from legible.metrics.base import METRICS
 
 #: Holds the verdict of each verified submission by its hash, beside the submissions.
@@ -66,17 +70,38 @@ def export(
     for spec in specs:
         run = workspace.run_of(spec)
         if run.name in set(table["run"]):
-            runs[run.name] = run.require_manifest().to_json()
-            for source in sorted((run.folder / "plugins").glob("*.py")):
-                sources[source.name] = source.read_text(encoding="utf-8")
+            try:
+                runs[run.name] = run.require_manifest().to_json()
+                for source in sorted((run.folder / "plugins").glob("*.py")):
+                    sources[source.name] = python_source(source)
+            except OSError as error:
+                raise UserError(f"cannot read {error.filename}: {reason_of(error)}") from error
+            except Corrupt as error:
+                raise UserError(f"{run.name}: {error}") from error
     try:
         packed = pack(table, runs, sources, expected(workspace, suite, specs), origin)
-        write_bytes(out, to_text(packed).encode())
     except SubmissionError as error:
         raise UserError(str(error)) from error
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
+    _write({out: to_text(packed).encode()})
     return out
+
+
+def python_source(file: Path) -> str:
+    """The text of a Python file in the encoding that it declares, without a byte order mark."""
+    try:
+        with tokenize.open(file) as text:
+            return text.read()
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file}: {error}") from error
+
+
+def _write(files: dict[Path, bytes], remove: Sequence[Path] = ()) -> None:
+    """Writes all files or none. Raises UserError with the path and the reason."""
+    try:
+        write_together(files, remove)
+    except OSError as error:
+        path = error.filename or ", ".join(map(str, files))
+        raise UserError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def accept(
@@ -92,18 +117,60 @@ def accept(
     none is copied.
     """
     reference = expected(workspace, suite, specs)
+    folder = results / suite.name / "submissions"
     try:
         submissions = [read(file) for file in files]
         for submission in submissions:
             check(submission, reference)
+        earlier = {path: _origin(path) for path in _accepted(folder)}
         merge(to_table([]), submissions)
+        for submission in submissions:
+            _refuse_namesake(submission.origin, earlier.values())
     except SubmissionError as error:
         raise UserError(str(error)) from error
-    folder = results / suite.name / "submissions"
-    paths = [folder / f"{s.origin.replace(' ', '_')}.json" for s in submissions]
-    for path, submission in zip(paths, submissions, strict=True):
-        write_bytes(path, to_text(submission).encode())
-    return paths
+    texts = {folder / file_name(s.origin): to_text(s).encode() for s in submissions}
+    origins = {submission.origin for submission in submissions}
+    replaced = [path for path, origin in earlier.items() if origin in origins and path not in texts]
+    _write(texts, replaced)
+    return list(texts)
+
+
+def file_name(origin: str) -> str:
+    """The name of an origin's submission file: no two origins share one, and none is `VERDICTS`.
+
+    A space becomes ``_``, and ``_`` becomes ``%5F``.
+    """
+    name = origin.replace("_", "%5F").replace(" ", "_")
+    if f"{name.lower()}.json" == VERDICTS:
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    return f"{name}.json"
+
+
+def _accepted(folder: Path) -> list[Path]:
+    """The files of accepted submissions. Raises SubmissionError if the folder cannot be read."""
+    try:
+        names = sorted(p for p in folder.iterdir() if p.suffix == ".json" and p.name != VERDICTS)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SubmissionError(f"cannot read {folder}: {reason_of(error)}") from error
+    return [path for path in names if not path.name.startswith(".")]
+
+
+def _origin(path: Path) -> str:
+    """The origin of an accepted submission; empty if the file is no submission any more."""
+    try:
+        return read(path).origin
+    except SubmissionError:
+        return ""
+
+
+def _refuse_namesake(origin: str, others: Iterable[str]) -> None:
+    """Raises SubmissionError if an accepted origin differs from this one in capitals alone."""
+    for other in others:
+        if other != origin and other.lower() == origin.lower():
+            raise SubmissionError(f"origin '{origin}' is too like '{other}', which is merged "
+                                  "already: they must differ in more than capitals")  # fmt: skip
 
 
 def with_submissions(
@@ -111,16 +178,26 @@ def with_submissions(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The score table with the rows of all merged submissions, and a mark for each of their
     methods. Raises UserError for a submission that does not fit any more."""
-    files = sorted(p for p in (folder / "submissions").glob("*.json") if p.name != VERDICTS)
-    if not files:
-        return scores, {}
     try:
+        files = _accepted(folder / "submissions")
+        if not files:
+            return scores, {}
         submissions = [read(file) for file in files]
         for submission in submissions:
             check(submission, reference)
-        return merge(scores, submissions, read_json(folder / "submissions" / VERDICTS) or {})
+        return merge(scores, submissions, read_verdicts(folder / "submissions" / VERDICTS))
     except (SubmissionError, Corrupt) as error:
         raise UserError(f"{folder / 'submissions'}: {error}") from error
+
+
+def read_verdicts(path: Path) -> dict[str, str]:
+    """The verdict of each verified submission, by its hash. Raises Corrupt."""
+    verdicts = read_json(path)
+    if verdicts is None:
+        return {}
+    if not isinstance(verdicts, dict) or not all(isinstance(v, str) for v in verdicts.values()):
+        raise Corrupt(f"{path.name}: not a table of verdicts by hash")
+    return {key: one_line(text, 300) for key, text in verdicts.items()}
 
 
 def verify(
@@ -140,13 +217,14 @@ def verify(
         submission = read(file)
         check(submission, expected(workspace, suite, specs))
         path = results / suite.name / "submissions" / VERDICTS
-        verdicts = read_json(path) or {}
+        verdicts = read_verdicts(path)
         seed, rerun = _rerun(workspace, specs, submission, say)
         lines = disagreements(submission, rerun)
     except (SubmissionError, Corrupt) as error:
         raise UserError(str(error)) from error
     outcome = verdict(lines, seed)
-    write_json(path, {**verdicts, submission.sha256: outcome})
+    text = json.dumps({**verdicts, submission.sha256: outcome}, sort_keys=True, indent=1) + "\n"
+    _write({path: text.encode()})
     for line in [*lines, outcome]:
         say(line)
     return not lines

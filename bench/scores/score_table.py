@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
+from legible.bench.errors import reason_of, shortened
+
 #: Grows by one whenever a column is added, is removed or changes its meaning.
 SCHEMA_VERSION = 1
 
@@ -41,8 +43,10 @@ class ScoreRow(BaseModel):
     aspect: Name
     value: Number = Field(description="headline mean: undefined units count as the metric's null")
     live: Number = Field(description="mean over the defined units alone")
-    undefined: int = Field(ge=0, description="how many of `count` values are undefined")
-    count: int = Field(ge=0, description="how many units, modules or classes were measured")
+    undefined: int = Field(ge=0, lt=2**53, description="how many of `count` values are undefined")
+    count: int = Field(
+        ge=0, lt=2**53, description="how many units, modules or classes were measured"
+    )
     status: Literal["ok", "skipped", "failed", "missing"]
     reason: Annotated[str, Field(max_length=4000)]
     run: Name = Field(description="name of the run folder")
@@ -94,12 +98,13 @@ def tidy(scores: pd.DataFrame) -> pd.DataFrame:
     for name in _FLOATS:
         table[name] = _nine_digits(pd.to_numeric(table[name], errors="coerce"))
     for name in _INTEGERS:
-        table[name] = pd.to_numeric(table[name]).fillna(0).astype("int64")
+        table[name] = _whole_numbers(table[name])
     check_rows(records(table))
     twice = table.duplicated(KEY)
     if twice.any():
         row = table.loc[twice, KEY].iloc[0]
-        raise ValueError("score table: the same row twice: " + "/".join(map(str, row)))
+        key = shortened("/".join(map(str, row)), 300)
+        raise ValueError(f"score table: the same row twice: {key}")
     return table.sort_values(KEY, kind="stable").reset_index(drop=True)
 
 
@@ -128,18 +133,37 @@ def write_scores(scores: pd.DataFrame, path: Path | str) -> None:
 def read_scores(path: Path | str) -> pd.DataFrame:
     """The table that `write_scores` wrote. Raises ValueError, in one line, for anything else."""
     try:
-        table = pd.read_csv(Path(path), dtype=str, keep_default_na=False, encoding="utf-8")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a score table ({str(error).splitlines()[0]})") from None
+        table = pd.read_csv(Path(path), dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path}: {reason_of(error)}") from None
+    except ValueError as error:  # also pandas' own errors
+        first = (str(error).splitlines() or ["cannot be parsed"])[0]
+        raise ValueError(f"{path}: not a score table ({shortened(first, 200)})") from None
     for name in set(_INTEGERS + _FLOATS) & set(table.columns):
         try:
             table[name] = pd.to_numeric(table[name].replace("", np.nan))
-        except ValueError as error:
-            raise ValueError(f"{path}: column {name}: {error}") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: column {name}: {shortened(str(error), 200)}") from None
     try:
         return tidy(table)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _whole_numbers(column: pd.Series) -> pd.Series:
+    """A column of whole numbers, 0 where there is none. Raises ValueError for any other number."""
+    numbers = pd.to_numeric(column)
+    whole = numbers.fillna(0)
+    if whole.dtype.kind == "f":
+        odd = whole[~((whole.abs() <= 2**53) & (whole % 1 == 0))]
+        if len(odd):
+            raise ValueError(f"score table: {column.name} {odd.iloc[0]:g} is no whole number of at "
+                             "most 64 bits")  # fmt: skip
+    try:
+        values = [int(value) for value in whole]
+        return pd.Series(values, index=column.index, name=column.name, dtype="int64")
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"score table: {column.name}: {shortened(str(error), 100)}") from None
 
 
 def _nine_digits(column: pd.Series) -> pd.Series:

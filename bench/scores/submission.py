@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from legible.bench.errors import LONGEST, reason_of, shortened
 from legible.bench.scores.score_table import KEY, ScoreRow, records, tidy, to_table
-from legible.bench.text import one_line
+from legible.bench.text import one_line, visible
 from legible.metrics.base import Metric
 
 LARGEST = 32 * 2**20  # bytes of a submission file
@@ -28,7 +30,10 @@ FORMULA = set("=+-@")  # a spreadsheet would execute a text that starts with one
 SLACK = 1e-6  # how far rounding may take a value beyond its metric's limits
 
 Origin = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]{0,119}\.py$")]
+#: The name of a plugin file; it is shown, and is never a path.
+FileName = Annotated[
+    str, Field(pattern=r"^[^\x00-\x20\x7f./\\=+@-][^\x00-\x1f\x7f/\\]{0,195}\.py$")
+]
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_(][A-Za-z0-9_()=,.+-]{0,199}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{12,64}$")]
 Short = Annotated[str, Field(max_length=200)]
@@ -36,6 +41,9 @@ Short = Annotated[str, Field(max_length=200)]
 
 class SubmissionError(ValueError):
     """What is wrong with a submission, in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(visible(message), LONGEST))
 
 
 class _Strict(BaseModel):
@@ -71,8 +79,11 @@ class Submission(_Strict):
         return _sha256(json.dumps(self.model_dump(exclude={"sha256"}), sort_keys=True))
 
     def table(self) -> pd.DataFrame:
-        """The score table."""
-        return tidy(to_table(self.scores))
+        """The score table. Raises SubmissionError if a row is there twice."""
+        try:
+            return tidy(to_table(self.scores))
+        except ValueError as error:
+            raise SubmissionError(str(error)) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +111,10 @@ def pack(
 
     Raises SubmissionError if `check` would refuse it.
     """
-    table = tidy(scores)
+    try:
+        table = tidy(scores)
+    except ValueError as error:
+        raise SubmissionError(str(error)) from None
     content = {
         "origin": origin,
         "suite": expected.suite,
@@ -142,8 +156,10 @@ def read(path: Path | str) -> Submission:
             raise SubmissionError(f"{path.name}: not a file")
         if about.st_size > LARGEST:
             raise SubmissionError(f"{path.name}: larger than {LARGEST // 2**20} MiB")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SubmissionError(f"{path}: cannot be read ({reason_of(error)})") from None
+    except UnicodeDecodeError as error:
         raise SubmissionError(f"{path.name}: cannot be read ({one_line(error, 120)})") from None
     try:
         submission = _validated(_parse(text))
@@ -235,6 +251,8 @@ def _validated(content: Any) -> Submission:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise SubmissionError(one_line(f"{where}: {first['msg']}", 200)) from None
+    except RecursionError:
+        raise SubmissionError("nested too deep") from None
 
 
 def _parse(text: str) -> Any:
@@ -247,10 +265,28 @@ def _parse(text: str) -> Any:
             raise SubmissionError("the same key twice in one object")
         return value
 
+    def finite(digits: str) -> float:
+        if not math.isfinite(number := float(digits)):
+            raise SubmissionError(f"the number {one_line(digits, 40)} is not finite here")
+        return number
+
+    def of_64_bits(digits: str) -> int:
+        if len(digits) > 20 or not -(2**63) <= (number := int(digits)) < 2**63:
+            raise SubmissionError(f"the number {one_line(digits, 40)} does not fit into 64 bits")
+        return number
+
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
+        content = json.loads(
+            text, parse_constant=refuse, object_pairs_hook=once, parse_float=finite,
+            parse_int=of_64_bits,
+        )  # fmt: skip
+        if "\\u" in text:  # only an escape can make half a character
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except SubmissionError:
         raise
+    except UnicodeEncodeError:
+        raise SubmissionError("a text holds half a character (a lone surrogate)") from None
     except (ValueError, RecursionError) as error:
         raise SubmissionError(f"not JSON ({one_line(error, 100)})") from None
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from legible.bench.errors import UserError, nearest
+from legible.bench.errors import UserError, nearest, one_line, shortened
 from legible.bench.plugins import registry
-from legible.bench.suites.schema import MethodEntry, Suite, SuiteBlock
+from legible.bench.suites.network_size import refuse_giant
+from legible.bench.suites.schema import SEEDS, MethodEntry, Suite, SuiteBlock, block_recipe, is_seed
 from legible.bench.training.recipe import Recipe
 from legible.metrics.base import ASPECTS
 
@@ -77,7 +79,7 @@ class RunSpec:
         """A readable name that fits in a file name; unique in a suite."""
         method = _name_with(self.method, self.given)
         name = f"{self.dataset_label}-{self.backbone_label}-{method}-s{self.seed}"
-        return re.sub(r"[^\w.,=()-]+", "_", name)[-150:]
+        return re.sub(r"[^A-Za-z0-9_.,=()-]+", "_", name)[-150:].lstrip(".,=)-")
 
     @property
     def row(self) -> RowKey:
@@ -164,13 +166,58 @@ def expand(
     name or parameter.
     """
     check_headline(suite)
+    for seed in seeds or ():
+        if not is_seed(seed):
+            raise UserError(f"seed {seed!r}: a seed is a whole number from 0 to {SEEDS - 1}")
     _select(suite.methods, "method", methods, lambda e: e.name)
     blocks = _select(suite.blocks, "dataset", datasets, lambda b: b.dataset)
-    return [
+    specs = [
         spec
         for block in blocks
         for spec in _expand_block(suite, block, suite.seeds if seeds is None else seeds, methods)
     ]
+    refuse_alike(specs)
+    return specs
+
+
+def refuse_alike(specs: Sequence[RunSpec]) -> None:
+    """Raises UserError for run specs that could not be told apart in tables or as files, and for
+    texts that are too long for a table."""
+    recipes: dict[Block, Recipe] = {}
+    for spec in specs:
+        for text in spec.block:
+            if problem := _label_problem(text):
+                raise UserError(f"'{shortened(text, 80)}' {problem}")
+        if len(spec.row.params) > LONGEST_PARAMS:
+            raise UserError(f"method '{spec.method}': its parameters are longer than "
+                            f"{LONGEST_PARAMS} letters")  # fmt: skip
+        if recipes.setdefault(spec.block, spec.recipe) != spec.recipe:
+            raise UserError(
+                f"two blocks are both {' on '.join(spec.block)}, with different recipes: put them "
+                "into two suites, or change data, shots or net too"
+            )
+    rows = Counter((spec.block, spec.row, spec.seed) for spec in specs)
+    if twice := next((key for key, count in rows.items() if count > 1), None):
+        block, row, seed = twice
+        params = "" if row.params == "{}" else f" {shortened(row.params, 80)}"
+        raise UserError(f"method '{row.method}'{params} stands twice on {' on '.join(block)} "
+                        f"(seed {seed}): remove one, or change its parameters")  # fmt: skip
+    names: dict[str, RunSpec] = {}
+    for spec in specs:
+        if names.setdefault(spec.name, spec) is not spec:
+            raise UserError(f"two runs would both be named {spec.name}: the last 150 letters of "
+                            "dataset, backbone and parameters must differ")  # fmt: skip
+
+
+#: Longest labels and parameters that a score table takes.
+LONGEST_LABEL = 200
+LONGEST_PARAMS = 2000
+
+
+def _label_problem(text: str) -> str:
+    if len(text) > LONGEST_LABEL:
+        return f"has {len(text)} letters: a table takes {LONGEST_LABEL}; give fewer parameters"
+    return "has control characters" if re.search(r"[\x00-\x1f\x7f]", text) else ""
 
 
 def _expand_block(
@@ -179,29 +226,51 @@ def _expand_block(
     entries = block_methods(suite, block, methods)
     load = registry.get("datasets", block.dataset)
     build = registry.get("backbones", block.backbone)
-    recipe = Recipe(**{**suite.recipe.model_dump(), **block.recipe})
+    recipe = block_recipe(suite, block)
     for name in recipe.watch:
         registry.get("metrics", name)
     shared: dict[str, Any] = {
-        "dataset": block.dataset, "data": registry.parameters(load, block.data, skip=1),
-        "backbone": block.backbone, "net": registry.parameters(build, block.net, skip=2),
+        "dataset": block.dataset, "data": _parameters(load, block.data, skip=1),
+        "backbone": block.backbone, "net": _parameters(build, block.net, skip=2),
         "recipe": recipe, "layers": tuple(suite.layers), "probe": suite.probe,
         "aspects": tuple(suite.aspects), "shots": block.shots,
     }  # fmt: skip
-    specs = []
-    for seed in seeds:
-        partner = _next_seed(seed, suite.seeds if seed in suite.seeds else seeds)
-        for entry in entries:
-            cls = registry.get("methods", entry.name)
-            registry.make_method(entry.name, entry.params)
-            params = registry.parameters(cls, entry.params)
-            specs.append(
-                RunSpec(
-                    method=entry.name, params=params, given=non_default(cls, params), seed=seed,
-                    partner=partner, **shared,
-                )
-            )  # fmt: skip
-    return specs
+    if non_default(build, shared["net"], 2):
+        refuse_giant(block.backbone, build, shared["net"])
+    methods_and_params = [(entry.name, _method_params(entry)) for entry in entries]
+    return [
+        RunSpec(
+            method=name, params=params, given=non_default(registry.get("methods", name), params),
+            seed=seed, partner=_next_seed(seed, suite.seeds if seed in suite.seeds else seeds),
+            **shared,
+        )
+        for seed in seeds
+        for name, params in methods_and_params
+    ]  # fmt: skip
+
+
+def _parameters(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
+    """Like `registry.parameters`, but a suite file's text and truth values are no numbers."""
+    values = registry.parameters(target, params, skip)
+    for name, value in params.items():
+        if isinstance(value, bool | str) and not isinstance(values[name], type(value)):
+            label = getattr(target, "name", "") or target.__name__
+            kind = type(values[name]).__name__
+            raise UserError(f"'{label}': {name} = {value!r}: use a value of type {kind}")
+    return values
+
+
+def _method_params(entry: MethodEntry) -> dict[str, Any]:
+    """All parameters of a method. Raises UserError if the method refuses them."""
+    cls = registry.get("methods", entry.name)
+    params = _parameters(cls, entry.params)
+    try:
+        registry.make_method(entry.name, entry.params)
+    except UserError:
+        raise
+    except Exception as error:  # a plugin may refuse in its own way
+        raise UserError(f"method '{entry.name}': {one_line(error)}") from error
+    return params
 
 
 def block_methods(

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, reason_of
 from legible.bench.suites.run_spec import BASELINE
 
 FILE = "ledger.csv"
@@ -250,12 +250,14 @@ def read(path: Path) -> list[Trial]:
     try:
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path}: larger than {LARGEST // 2**20} MiB")
-        lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
+        lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True)
         rows = list(lines)
     except FileNotFoundError:
         raise UserError(f"no ledger {path}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({reason_of(error)})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
     if list(lines.fieldnames or []) != list(Trial.model_fields):
         raise UserError(f"{path}: the columns are not {', '.join(Trial.model_fields)}")
     return [_parse(path, number, row) for number, row in enumerate(rows, 2)]

@@ -14,14 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
 from legible.bench.execution.progress import CONSOLE
-from legible.bench.execution.store import write_bytes
 from legible.bench.execution.workspace import Workspace, probe_key
+from legible.bench.execution.writing import write_together
 from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import RunSpec, non_default
 from legible.bench.suites.schema import Suite, Tune
@@ -58,9 +57,9 @@ def run_trials(
     trials = [by_place[place] for place in places if place in by_place]
     trials = _ledger(suite, whole, trials).judged()
     try:
-        write_bytes(path, ledgers.to_text(trials).encode())
+        write_together({path: ledgers.to_text(trials).encode()})
     except OSError as error:
-        raise UserError(f"cannot write to {path.parent}: {error.strerror}") from error
+        raise UserError(f"cannot write to {path.parent}: {reason_of(error)}") from error
     show(_ledger(suite, whole, trials))
     return path
 
@@ -108,11 +107,11 @@ def _ledger(suite: Suite, planned: Sequence[PlannedTrial], trials: Sequence[Tria
 def show(ledger: Ledger) -> None:
     """Prints the choice of each method on each block."""
     for block in dict.fromkeys(key[:2] for key in ledger.choices):
-        CONSOLE.print(f"{', '.join(block)}: {ledger.metric} on validation", markup=False)
+        CONSOLE.print(f"{', '.join(block)}: {ledger.metric} on validation")
         table = Table("method", "trials", "chosen", "accuracy", "metric", "why", box=None)
         for key, choice in ledger.choices.items():
             if key[:2] == block:
-                table.add_row(*map(escape, _table_row(key, choice)))
+                table.add_row(*_table_row(key, choice))
         CONSOLE.print(table)
 
 

@@ -157,6 +157,35 @@ def test_what_fails_the_audit_is_left_out(monkeypatch):
         assert not any(math.isnan(v) for v in values.values()), metric
 
 
+def test_an_algorithm_that_raises_costs_only_its_own_values(monkeypatch):
+    sound = {metric: of(metric, probe_planted(*_parts())) for metric in ("deletion", "infidelity")}
+
+    def fails(model, x, y):
+        raise RuntimeError("module runs twice")
+
+    monkeypatch.setitem(ALGORITHMS, "deep_lift", fails)
+    probe = probe_planted(*_parts())
+    assert explanations(probe).faults == {"deep_lift": "raises RuntimeError: module runs twice"}
+    assert of("attribution_audit", probe) == {name: name != "deep_lift" for name in ORDER}
+    for metric, before in sound.items():
+        values = of(metric, probe)
+        assert math.isnan(values.pop("deep_lift"))
+        assert values == {name: before[name] for name in values}
+
+
+def test_an_algorithm_that_raises_on_perturbed_images_has_no_sensitivity(monkeypatch):
+    probe = probe_planted(*_parts())
+    before = of("sensitivity_max", probe)
+
+    def fails(model, x, y):
+        raise RuntimeError("not these images")
+
+    monkeypatch.setitem(ALGORITHMS, "saliency", fails)
+    after = of("sensitivity_max", probe)
+    assert math.isnan(after.pop("saliency"))
+    assert after == {name: before[name] for name in after}
+
+
 def _parts() -> tuple[Network, object]:
     data = planted(Path(), parts=6)
     return networks.planted_parts(data.image, 6), data

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
+from tabulate import DataRow, TableFormat, tabulate
+
 from legible.bench.leaderboard.figures.table_figures import TableFigure
 from legible.bench.leaderboard.publication import BlockPage, Publication, Section
 from legible.bench.leaderboard.tables import block_details
@@ -188,8 +190,13 @@ def _table(table: Table) -> str:
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]], rules: Sequence[str]) -> str:
     """A Markdown table; ``rules`` align all columns but the first, which is on the left."""
-    lines = [f"| {' | '.join(line)} |" for line in [header, *rows]]
-    return "\n".join([lines[0], f"|{'|'.join([':---', *rules])}|", *lines[1:]])
+    line = DataRow("|", "|", "|")
+    layout = TableFormat(
+        lineabove=None, linebetweenrows=None, linebelow=None, headerrow=line, datarow=line,
+        linebelowheader=lambda widths, alignments: f"|{'|'.join([':---', *rules])}|",
+        padding=1, with_header_hide=None,
+    )  # fmt: skip
+    return tabulate(list(rows), header, layout, disable_numparse=True, stralign=None, numalign=None)
 
 
 def _rule(table: Table, column: int) -> str:

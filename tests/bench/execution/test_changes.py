@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from tiny_suites import TOY_PLUGIN, specs_of, toy_suite, work
 
 from legible.bench.errors import UserError
 from legible.bench.execution.changes import changes, differences, stored_run
+from legible.bench.execution.store import MANIFEST, write_sealed
 from legible.bench.execution.workspace import open_workspace
 from legible.bench.plugins import registry
 
@@ -35,10 +34,9 @@ def run(workspace, tmp_path):
 
 
 def edit_identity(run, change):
-    path = run.folder / "manifest.json"
-    value = json.loads(path.read_text())
+    value = run.require_manifest().to_json()
     change(value)
-    path.write_text(json.dumps(value))
+    write_sealed(run.folder / MANIFEST, run.owner, value)
 
 
 def test_a_run_of_the_present_code_has_no_changes(workspace, run):

@@ -8,7 +8,17 @@ import torch
 from records import manifest
 
 from legible.bench.errors import UserError
-from legible.bench.execution.store import MANIFEST, TRAINING, WEIGHTS, Corrupt, Run, Store, digest
+from legible.bench.execution.store import (
+    MANIFEST,
+    TRAINING,
+    WEIGHTS,
+    Corrupt,
+    Run,
+    Store,
+    checksum,
+    digest,
+    write_sealed,
+)
 from legible.bench.scoring.score import MetricScores
 from legible.bench.training.checkpoint import State
 from legible.metrics.base import Score
@@ -17,8 +27,8 @@ STATE = State(2, {"network.w": torch.arange(6.0).reshape(2, 3)}, [{"loss": 0.1}]
 
 
 def finished(run: Run) -> Run:
-    """The run with a manifest of a finished one."""
-    run.finish(manifest())
+    """The run with weights, and with the manifest of a finished one."""
+    run.finish(manifest(weights=run.save_weights(STATE.tensors)))
     return run
 
 
@@ -34,16 +44,13 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
 def test_finishing_deletes_the_checkpoint(tmp_path):
     run = Run(tmp_path)
     run.save_state(STATE)
-    run.save_weights(STATE.tensors)
     finished(run)
     assert run.done() and not (tmp_path / TRAINING).exists()
 
 
 @pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, TRAINING])
 def test_half_written_files_are_corrupt(tmp_path, name):
-    run = Run(tmp_path)
-    run.save_weights(STATE.tensors)
-    finished(run)
+    run = finished(Run(tmp_path))
     run.save_state(STATE)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
@@ -52,9 +59,11 @@ def test_half_written_files_are_corrupt(tmp_path, name):
 
 
 def test_a_pickle_is_never_loaded(tmp_path):
+    run = finished(Run(tmp_path))
     torch.save(STATE.tensors, tmp_path / WEIGHTS)
+    run.finish(manifest(weights=checksum((tmp_path / WEIGHTS).read_bytes())))
     with pytest.raises(Corrupt, match=WEIGHTS):
-        finished(Run(tmp_path)).done()
+        run.weights("cpu")
 
 
 def test_a_corrupt_manifest_is_none_for_reports(tmp_path):
@@ -129,14 +138,13 @@ class TestScores:
         np.testing.assert_array_equal(score.values, [1.0, np.nan])
         assert run.scores("other") == {}
 
-    @pytest.mark.parametrize("entry", ["3", '{"key": "k"}', '{"layers": [3]}', "null"])
+    @pytest.mark.parametrize("entry", [3, {"key": "k"}, {"layers": [3]}, None])
     def test_those_that_cannot_be_read_are_made_again(self, tmp_path, entry):
         run = Run(tmp_path)
-        run.save_scores("x", {"good": self.SCORES})
-        file = tmp_path / "scores-x.json"
-        file.write_text(file.read_text().rstrip().removesuffix("}") + f', "bad": {entry}}}')
+        scores = {"good": self.SCORES.to_json(), "bad": entry}
+        write_sealed(run.scores_file("x"), run.owner, {"scores": scores})
         assert list(run.scores("x")) == ["good"]
-        file.write_text("[]")
+        run.scores_file("x").write_text("[]")
         assert run.scores("x") == {}
 
 

@@ -5,6 +5,8 @@ That runs are read as they should be is tested by the commands (tests/bench/cli)
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -46,20 +48,28 @@ def test_nothing_that_has_run_is_an_error(workspace, suite, tmp_path):
         publish.write_publication(workspace, suite, [], tmp_path, False, "")
 
 
-def test_files_are_written_and_old_pictures_and_pages_removed(
+def test_files_are_written_and_those_of_the_earlier_publication_removed(
     read_nothing, workspace, suite, specs, tmp_path
 ):
     folder = tmp_path / "quick"
-    for name in ("figures/old.svg", "details/old.md", "notes.txt"):
+    mine = ("notes.txt", "figures/mine.png", "details/notes.md", "details/more/x.md")
+    for name in ("figures/old.svg", "details/old.md", *mine):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("old")
+    (folder / "publication.json").write_bytes(
+        publish.listing(["figures/old.svg", "details/old.md", "details/more", "../../x"])
+    )
+    (tmp_path.parent / "x").write_text("outside")
     readme = publish.write_publication(
         workspace, suite, specs, tmp_path, False, "legible run quick", ["csv"], with_pictures=False
     )
     assert readme == folder / "README.md"
     assert "Reproduce with" in readme.read_text()
     assert (folder / "cost.csv").read_text() == "seed,step_ratio\n0,1.235\n"
-    assert (folder / "scores.csv").is_file() and (folder / "notes.txt").is_file()
+    assert (folder / "scores.csv").is_file()
+    assert all((folder / name).read_text() == "old" for name in mine)
+    assert (tmp_path.parent / "x").is_file()
+    assert "README.md" in json.loads((folder / "publication.json").read_text())["files"]
     assert not (folder / "figures" / "old.svg").exists()
     assert not (folder / "details" / "old.md").exists()
 
@@ -70,3 +80,20 @@ def test_a_folder_that_cannot_be_written_is_an_error(
     (tmp_path / "quick").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot write to"):
         publish.write_publication(workspace, suite, specs, tmp_path, False, "", [], False)
+
+
+def test_a_publication_without_a_listing_is_known_by_its_links(tmp_path):
+    (tmp_path / "README.md").write_text("![x](figures/a-b.svg) [y](details/toy%20z.md). figures/")
+    assert publish.earlier_files(tmp_path) == ["details/toy%20z.md", "figures/a-b.svg"]
+
+
+def test_a_folder_in_a_file_s_place_is_named_and_nothing_changes(
+    read_nothing, workspace, suite, specs, tmp_path
+):
+    folder = tmp_path / "quick"
+    (folder / "cost.csv").mkdir(parents=True)
+    (folder / "README.md").write_text("old")
+    with pytest.raises(UserError, match=r"cost\.csv: there is a folder in the file's place"):
+        publish.write_publication(workspace, suite, specs, tmp_path, False, "", ["csv"], False)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "cost.csv"]
+    assert (folder / "README.md").read_text() == "old"

@@ -168,9 +168,9 @@ def test_nothing_published_and_a_damaged_table_are_one_line(published):
 def test_a_table_that_cannot_be_written_is_one_line(published, monkeypatch):
     published.age()
 
-    def refuse(path, data):
+    def refuse(files):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("legible.bench.scores.adopt.write_bytes", refuse)
+    monkeypatch.setattr("legible.bench.scores.adopt.write_together", refuse)
     with pytest.raises(UserError, match=r"cannot write .*: Permission denied"):
         published.adopt()

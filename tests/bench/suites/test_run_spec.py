@@ -46,7 +46,8 @@ def test_each_seed_is_compared_with_the_next_of_the_suite(specs):
 
 
 def test_a_block_may_name_its_methods_and_change_the_recipe(specs):
-    block = GOOD[GOOD.index("[[blocks]]") :] + 'methods = ["sync"]\nrecipe = {epochs = 9}\n'
+    block = GOOD[GOOD.index("[[blocks]]") :].replace("width = 4", "width = 5")
+    block += 'methods = ["sync"]\nrecipe = {epochs = 9}\n'
     made = specs(GOOD + block, seeds=[0])
     assert [(s.method, s.recipe.epochs) for s in made] == [("plain", 1), ("sync", 1), ("sync", 9)]
     with pytest.raises(UserError, match="no method 'snyc'; did you mean 'sync'"):
