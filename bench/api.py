@@ -10,6 +10,7 @@ import pandas as pd
 
 from legible.bench.errors import UserError
 from legible.bench.execution import schedule
+from legible.bench.execution.namesakes import claim_results
 from legible.bench.execution.workspace import Workspace, open_workspace
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import read_scores, tidy
@@ -45,11 +46,13 @@ def prepare(
     ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. Raises
     UserError, in one line, for anything wrong in the suite or the arguments.
     """
-    file = read_suite(find_suite(suite))
+    path = find_suite(suite)
+    file = read_suite(path)
     own = [Path(plugin) for plugin in plugins or ()]
     files = [*own, *file.plugins]
     root = None if data_root is None else Path(data_root)
     workspace = open_workspace(device, files, Path(runs), root)
+    claim_results(Path(runs), Path(results) / file.name, path)
     whole = with_plugins(file, own)
     seeds = whole.seeds[:seeds] if isinstance(seeds, int) else seeds
     specs = expand(whole, seeds, methods, datasets)

@@ -76,14 +76,17 @@ def tune(
 ) -> None:
     """Choose each method's setting: the same number of trials for all, on validation data alone."""
     from legible.bench.execution import schedule
+    from legible.bench.execution.namesakes import claim_results
     from legible.bench.execution.workspace import open_workspace
     from legible.bench.suites.schema import find_suite, read_suite, with_plugins
     from legible.bench.tuning.trials import plan_trials
     from legible.bench.tuning.tune import run_trials
 
-    suite_file = read_suite(find_suite(suite))
+    path = find_suite(suite)
+    suite_file = read_suite(path)
     files = [*(plugin or []), *suite_file.plugins]
     workspace = open_workspace(device, files, runs, data_root)
+    claim_results(runs, results / suite_file.name, path)
     whole = with_plugins(suite_file, plugin or [])
     only = (some("methods", methods), some("datasets", datasets))
     if dry_run:

@@ -23,7 +23,7 @@ from legible.bench.leaderboard.figures.network_pictures import (
 )
 from legible.bench.leaderboard.figures.picture_data import gather_picture_data
 from legible.bench.leaderboard.figures.training_curves import History, gather_histories
-from legible.bench.leaderboard.files import DEFAULT_FORMATS, publication_files
+from legible.bench.leaderboard.formats import DEFAULT_FORMATS, publication_files
 from legible.bench.leaderboard.null_networks import metric_remarks, published_cards
 from legible.bench.leaderboard.render.as_csv import attributions_csv, cost_csv
 from legible.bench.plugins import registry

@@ -125,13 +125,13 @@ def check_rows(rows: list[dict[str, Any]]) -> None:
         raise ValueError(f"score table: row {where}: {first['msg']}") from None
 
 
-def write_scores(scores: pd.DataFrame, path: Path | str) -> None:
-    """Writes a table as CSV, after `tidy`; the same rows always give the same bytes."""
-    tidy(scores).to_csv(Path(path), index=False, float_format="%.9g", lineterminator="\n")
+def scores_text(scores: pd.DataFrame) -> str:
+    """A table as CSV text, after `tidy`; the same rows always give the same text."""
+    return tidy(scores).to_csv(index=False, float_format="%.9g", lineterminator="\n")
 
 
 def read_scores(path: Path | str) -> pd.DataFrame:
-    """The table that `write_scores` wrote. Raises ValueError, in one line, for anything else."""
+    """The table that `scores_text` made. Raises ValueError, in one line, for anything else."""
     try:
         table = pd.read_csv(Path(path), dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except OSError as error:

@@ -1,6 +1,6 @@
 """What every metric must survive, for every metric there is (see metrics.md, eight laws).
 
-Known answers stand in tests/planted, dose-response in each metric's own tests.
+Known answers stand in tests/metrics/test_planted.py, dose-response in each metric's own tests.
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from legible.bench.leaderboard.board import Board
+from legible.bench.scores.score_table import scores_text
 
 
 def scores_csv(board: Board) -> str:
-    """The score table, as `scores.score_table.write_scores` writes it."""
-    return board.table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    """The score table."""
+    return scores_text(board.scores)
 
 
 def cost_csv(costs: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from submitted import ANYTHING, FUZZ, METRICS, WHOLE, edited, merged, packed, scores
 
 from legible.bench.leaderboard.board import Board
-from legible.bench.leaderboard.files import DEFAULT_FORMATS, publication_files
+from legible.bench.leaderboard.formats import DEFAULT_FORMATS, publication_files
 from legible.bench.leaderboard.publication import make_publication
 from legible.bench.leaderboard.render.html import render_html
 from legible.bench.leaderboard.render.markdown import render_readme

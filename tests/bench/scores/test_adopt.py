@@ -15,7 +15,7 @@ from legible.bench.execution.workspace import Workspace
 from legible.bench.plugins import registry
 from legible.bench.scores.adopt import NAMING_RUNS, adopt_published
 from legible.bench.scores.collect import score_table
-from legible.bench.scores.score_table import read_scores, write_scores
+from legible.bench.scores.score_table import read_scores, scores_text
 from legible.bench.suites.run_spec import expand
 from legible.bench.suites.schema import read_suite
 
@@ -36,7 +36,7 @@ class Publication:
         self.results = folder / "results"
         self.file = self.results / "tiny" / "scores.csv"
         self.file.parent.mkdir(parents=True)
-        write_scores(score_table(made, self.specs), self.file)
+        self.file.write_text(scores_text(score_table(made, self.specs)))
         self.present = self.file.read_text()
         self.workspace = Workspace(Store(folder / "runs"))
 
@@ -50,7 +50,7 @@ class Publication:
         (row, *_) = table.index[(table["method"] == "bean") & (table["metric"] == "accuracy")]
         for column, value in changes.items():
             table.loc[row, column] = value
-        write_scores(table, self.file)
+        self.file.write_text(scores_text(table))
 
     def adopt(self, methods=None):
         specs = expand(self.suite, methods=methods)
@@ -136,7 +136,7 @@ def test_comparisons_of_seeds_keep_their_values(published):
     pairs = table["metric"].str.endswith("_seeds")
     assert pairs.any()
     table.loc[pairs, "value"] = 0.25
-    write_scores(table, published.file)
+    published.file.write_text(scores_text(table))
     assert published.adopt() == []
     assert (read_scores(published.file).loc[pairs, "value"] == 0.25).all()
 

@@ -16,6 +16,8 @@ from legible.bench.scores.exchange import (
     accept,
     expected,
     export,
+    file_name,
+    python_source,
     verify,
     with_submissions,
 )
@@ -113,7 +115,36 @@ def test_a_plugin_s_package_is_exported_module_by_module_and_merged(
     assert read(path) == read(file)
 
 
+def test_origins_never_share_a_file():
+    origins = ["Lab X", "Lab_X", "Lab  X", "Lab__X", "Lab _X", "Lab_ X", "verdicts", "Verdicts"]
+    names = [file_name(origin) for origin in origins]
+    assert len(set(names)) == len(origins) and VERDICTS not in [name.lower() for name in names]
+    assert names[:2] == ["Lab_X.json", "Lab%5FX.json"]
+
+
+def test_sources_are_read_in_the_encoding_that_they_declare(tmp_path):
+    file = tmp_path / "mine.py"
+    for data in ("é = 1\n".encode("utf-8-sig"), "# coding: latin-1\né = 1\n".encode("latin-1")):
+        file.write_bytes(data)
+        assert python_source(file).endswith("é = 1\n") and "\ufeff" not in python_source(file)
+    file.write_bytes(b"\xff")
+    with pytest.raises(UserError, match="cannot read"):
+        python_source(file)
+
+
 class TestMerge:
+    def test_an_origin_that_differs_in_capitals_alone_is_refused(self, lab, file, tmp_path):
+        accept(*lab.place, [file], tmp_path / "results")
+        other = export(*lab.place, "LAB x", tmp_path / "other.json")
+        with pytest.raises(UserError, match="too like 'Lab X'"):
+            accept(*lab.place, [other], tmp_path / "results")
+
+    def test_a_newer_submission_replaces_the_file_of_its_origin(self, lab, tmp_path):
+        old = export(*lab.place, "Lab_X", tmp_path / "results" / "tiny" / "submissions" / "a.json")
+        new = export(*lab.place, "Lab_X", tmp_path / "new.json")
+        (path,) = accept(*lab.place, [new], tmp_path / "results")
+        assert path.name == "Lab%5FX.json" and not old.exists()
+
     def test_an_accepted_file_lies_beside_the_results_and_becomes_rows(self, lab, file, tmp_path):
         (path,) = accept(*lab.place, [file], tmp_path / "results")
         folder = tmp_path / "results" / "tiny"

@@ -16,9 +16,9 @@ from legible.bench.scores.score_table import (
     SCHEMA_VERSION,
     read_scores,
     schema,
+    scores_text,
     tidy,
     to_table,
-    write_scores,
 )
 
 
@@ -31,15 +31,15 @@ def test_scores_survive_the_round_trip_byte_for_byte(tmp_path):
     rng = np.random.default_rng(0)
     rows = [{"seed": s, "value": v} for s, v in enumerate(rng.normal(size=20))]
     rows.append({"seed": 99, "value": np.nan, "reason": 'a "quoted", odd\nreason'})
-    write_scores(table(rows[::-1]), tmp_path / "a.csv")
-    write_scores(read_scores(tmp_path / "a.csv"), tmp_path / "b.csv")
+    (tmp_path / "a.csv").write_text(scores_text(table(rows[::-1])))
+    (tmp_path / "b.csv").write_text(scores_text(read_scores(tmp_path / "a.csv")))
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert b"\r" not in (tmp_path / "a.csv").read_bytes()
 
 
 def test_a_row_that_stands_twice_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the same row twice: kanji/vgg/plain"):
-        write_scores(table([{}, {}]), tmp_path / "x.csv")
+        (tmp_path / "x.csv").write_text(scores_text(table([{}, {}])))
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_a_row_that_stands_twice_is_refused(tmp_path):
 )
 def test_what_breaks_the_schema_is_refused_in_one_line(tmp_path, change, message):
     with pytest.raises(ValueError, match=message) as caught:
-        write_scores(table([{}, {"seed": 1, **change}]), tmp_path / "x.csv")
+        (tmp_path / "x.csv").write_text(scores_text(table([{}, {"seed": 1, **change}])))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "x.csv").exists()
 
 
 def test_missing_and_unknown_columns_are_named(tmp_path):
     with pytest.raises(ValueError, match="missing run; unknown ran"):
-        write_scores(table([{}]).rename(columns={"run": "ran"}), tmp_path / "x.csv")
+        (tmp_path / "x.csv").write_text(scores_text(table([{}]).rename(columns={"run": "ran"})))
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2,3\n", "\x00\x01", "a,b\n1,2\n"])

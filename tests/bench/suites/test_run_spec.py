@@ -61,6 +61,12 @@ def test_a_block_may_name_its_methods_and_change_the_recipe(specs):
         ("focus", "focsu", "'sync' has no parameter 'focsu'; did you mean 'focus'?"),
         ("focus = 0.5", "focus = -1", "method 'sync': focus must be at least 0"),
         ("focus = 0.5", "focus = 'x'", "valid number"),
+        ("focus = 0.5", "focus = true", "focus = True: use a value of type float"),
+        ("focus = 0.5", "focus = '0.5'", "focus = '0.5': use a value of type float"),
+        ("width = 4, stages = 2", "stages = 30", "choose fewer or narrower layers"),
+        ("width = 4, stages = 2", "width = 4611686018427387904", "is larger than 1000000"),
+        ('"plain"', '"plain", "plain"', "'plain' stands twice on toy on vgg"),
+        ('"plain"', '"sync", {name = "sync", focus = 1.0}', "'sync'"),
         ("focus = 0.5", "centre = 'middle'", "'argmax' or 'centroid'"),
         ('"toy"', '"shaps"', "no dataset 'shaps'; did you mean 'shapes'?"),
         ('"vgg"', '"vvg"', "no backbone 'vvg'; did you mean 'vgg'?"),
@@ -85,6 +91,24 @@ def test_a_selection_that_is_not_in_the_suite_is_refused(specs, selection, messa
     with pytest.raises(UserError, match="the suite has no") as error:
         specs(**selection)
     assert message in str(error.value)
+
+
+def test_blocks_that_differ_only_in_their_recipe_are_refused(specs):
+    block = GOOD[GOOD.index("[[blocks]]") :] + 'recipe = {epochs = 9}\n'
+    with pytest.raises(UserError, match=r"two blocks are both toy on vgg\(.*different recipes"):
+        specs(GOOD + block)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, True, 0.5, "1"])
+def test_seeds_that_cannot_be_scored_are_refused(specs, seed):
+    with pytest.raises(UserError, match=r"a seed is a whole number from 0 to 9223372036854775807"):
+        specs(seeds=[seed])
+
+
+def test_a_parameter_that_no_table_takes_is_refused(specs):
+    taps = ", ".join(f'"conv{n}"' for n in range(300))
+    with pytest.raises(UserError, match="'sync': its parameters are longer than 2000 letters"):
+        specs(toy_suite(f'"plain", {{name = "sync", taps = [{taps}]}}'))
 
 
 class TestNames:

@@ -42,6 +42,22 @@ def test_a_suite_file_is_read_as_it_says(write):
         ("seeds = [0, 1]", "seeds = []", "at least 1 item"),
         ("seeds = [0, 1]", "seeds = [0, -1]", "greater than or equal to 0"),
         ("seeds = [0, 1]", "seeds = [1, 1]", "a seed is listed twice"),
+        ("seeds = [0, 1]", "seeds = [9223372036854775808]", "does not fit into 64 bits"),
+        ("seeds = [0, 1]", "seeds = [true]", "valid integer"),
+        ("seeds = [0, 1]", "seeds = [1.0]", "valid integer"),
+        ("epochs = 1", "epochs = true", "valid integer"),
+        ("epochs = 1", "epochs = 9000000000", "larger than 1000000"),
+        ("batch = 16", "batch = 16\nlr = inf", "lr = inf: not a finite number"),
+        ("batch = 16", "batch = 16\nlr = nan", "lr = nan: not a finite number"),
+        ('layers = ["last_spatial"]', "layers = []", "at least 1 item"),
+        ('aspects = ["task"]', "aspects = []", "at least 1 item"),
+        ('title = "Tiny"', 'title = "Ti\\nny"', "line breaks"),
+        ('title = "Tiny"', 'title = "T"\nversion = -1', "greater than or equal to 0"),
+        ('title = "Tiny"', 'title = "T"\nname = "../escape"', "cannot be part of a folder's name"),
+        ('title = "Tiny"', 'title = "T"\nname = "/absolute"', "cannot be part of a folder's name"),
+        ('title = "Tiny"', 'title = "T"\nname = ".."', "starts with a '.'"),
+        ('title = "Tiny"', 'title = "T"\nname = ""', "is empty"),
+        ("focus = 0.5", "focus = 1979-05-27", "a date"),
         ("[[blocks]]", "[[blokcs]]", "did you mean 'blocks'?"),
         ("net = {", "recipe = {epochs = -3}\nnet = {", "greater than or equal to 0"),
     ],
@@ -61,6 +77,21 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_line(write, tmp_path):
         read_suite(path)
     with pytest.raises(UserError, match="directory"):
         read_suite(tmp_path)
+
+
+def test_a_file_in_another_encoding_says_how_to_save_it(write):
+    path = write(GOOD)
+    path.write_text(GOOD, encoding="utf-16")
+    with pytest.raises(UserError, match="UTF-16; save it as UTF-8"):
+        read_suite(path)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_change_nothing(write, tmp_path):
+    path = tmp_path / "größe [1].toml"
+    path.write_bytes(GOOD.replace("\n", "\r\n").encode("utf-8-sig"))
+    suite = read_suite(path)
+    assert suite.name == "größe [1]"
+    assert suite.model_copy(update={"name": "tiny"}) == read_suite(write(GOOD))
 
 
 def test_suites_are_found_by_name_and_by_path(write):

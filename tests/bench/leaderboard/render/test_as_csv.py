@@ -3,11 +3,11 @@
 import pandas as pd
 
 from legible.bench.leaderboard.render.as_csv import attributions_csv, cost_csv, scores_csv
-from legible.bench.scores.score_table import write_scores
+from legible.bench.scores.score_table import scores_text
 
 
 def test_scores_are_the_bytes_of_the_score_file(board, tmp_path):
-    write_scores(board.scores, tmp_path / "scores.csv")
+    (tmp_path / "scores.csv").write_text(scores_text(board.scores))
     assert scores_csv(board).encode() == (tmp_path / "scores.csv").read_bytes()
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from legible.bench.errors import UserError
-from legible.bench.leaderboard.files import publication_files
+from legible.bench.leaderboard.formats import publication_files
 
 
 @pytest.fixture(scope="module")
