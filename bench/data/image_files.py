@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import joblib
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageFile, UnidentifiedImageError
 
@@ -34,13 +34,6 @@ OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr")
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def usable_cores() -> int:
-    """The number of cores that this process may use, which may be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def parse_colour(name: str, value: str) -> Colour:
     """An opaque colour from text such as "white" or "#808080". Raises ValueError."""
     try:
@@ -62,7 +55,7 @@ def reading_threads() -> Iterator[ThreadPoolExecutor]:
     truncated file is an error whatever the settings of the process are.
     """
     tolerant, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    pool = ThreadPoolExecutor(usable_cores())
+    pool = ThreadPoolExecutor(joblib.cpu_count())  # by affinity and cgroup
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

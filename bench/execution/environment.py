@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import math
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -72,39 +69,3 @@ def _processor() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"CPU, {names[0] if names else platform.processor() or platform.machine()}"
-
-
-def usable_cores() -> int:
-    """The number of cores that this process may use: those of its affinity (taskset, Slurm), and no
-    more than the quota of its cgroup (containers)."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, min(cores, math.ceil(_quota())))
-
-
-def _quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
-    """The cores that the cgroup of this process and those above it leave to it; infinite without a
-    limit."""
-    quotas = [math.inf]
-    with contextlib.suppress(OSError):
-        for line in own.read_text().splitlines():
-            _, controllers, name = line.split(":", 2)
-            folder = Path(name.lstrip("/"))
-            for part in (folder, *folder.parents):
-                if not controllers:  # cgroup 2
-                    quotas.append(_ratio(root / part / "cpu.max"))
-                elif "cpu" in controllers.split(","):
-                    quotas.append(_ratio(root / "cpu" / part / "cpu.cfs_quota_us",
-                                         root / "cpu" / part / "cpu.cfs_period_us"))  # fmt: skip
-    return min(quotas)
-
-
-def _ratio(*files: Path) -> float:
-    """Quota by period, which one file or two hold; infinite if there is no limit."""
-    try:
-        quota, period = (int(text) for file in files for text in file.read_text().split())
-    except (OSError, ValueError):  # ValueError: "max"
-        return math.inf
-    return quota / period if quota > 0 and period > 0 else math.inf

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import joblib
 from rich.console import Console
 from rich.table import Table
 
 from legible.bench.errors import UserError
 from legible.bench.execution import pool, stop
-from legible.bench.execution.environment import usable_cores
 from legible.bench.execution.pairs import between_seeds, unscored
 from legible.bench.execution.progress import CONSOLE, Monitor
 from legible.bench.execution.store import Corrupt
@@ -111,7 +111,7 @@ def attempt(
     """
     if jobs < 0:
         raise UserError("--jobs must be 0 (one a core) or more")
-    jobs = jobs or (1 if workspace.device == "cuda" else usable_cores())
+    jobs = jobs or (1 if workspace.device == "cuda" else joblib.cpu_count())
     try:
         with stop.stop_on_sigterm():
             return _attempt(workspace, specs, jobs, plugins, retry)

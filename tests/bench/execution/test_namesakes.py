@@ -22,7 +22,7 @@ def test_the_second_of_two_namesakes_is_refused(files, tmp_path):
     runs, results = tmp_path / "runs", tmp_path / "results" / "tiny"
     for _ in range(2):
         claim_results(runs, results, first)
-    with pytest.raises(UserError, match="would both publish to .*tiny: give one of them another"):
+    with pytest.raises(UserError, match=r"would both publish to .*tiny: give one of them another"):
         claim_results(runs, results, second)
     claim_results(runs, tmp_path / "other" / "tiny", second)
     first.unlink()  # moved

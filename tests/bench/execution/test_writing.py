@@ -40,7 +40,8 @@ def test_after_an_error_everything_is_as_before(tmp_path, monkeypatch, error):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    gone, alive, other = (tmp_path / n for n in (".a.99999999", f".a.{os.getppid()}", ".b.99999999"))
+    names = (".a.99999999", f".a.{os.getppid()}", ".b.99999999")
+    gone, alive, other = (tmp_path / name for name in names)
     for path in (gone, alive, other):
         path.write_text("half")
         os.utime(path, (0, path.stat().st_mtime - 2 * ABANDONED))

@@ -115,3 +115,18 @@ def test_each_attribution_algorithm_has_a_row_of_its_own(workspace, tmp_path):
             for a, b in zip(group["value"], values, strict=True)
         )
     assert len(algorithm_table(workspace, specs_of(tmp_path, toy_suite()))) == 0
+
+
+@pytest.mark.parametrize("seed", [20240131123456, 2**63 - 1])
+def test_a_large_seed_is_trained_and_scored_and_stays_exact(workspace, tmp_path, seed):
+    text = toy_suite('"plain", "untrained"', [seed, 1], aspects='"task", "semantics", "structure"')
+    specs = specs_of(tmp_path, text)
+    events = work(workspace, specs)
+    assert not [event for event in events if event.kind == "failed"]
+    table = score_table(workspace, specs)
+    ours = table[(table["method"] == "plain") & (table["seed"] == seed)]
+    assert set(ours["status"]) == {"ok"} and set(ours["aspect"]) >= {"task", "semantics"}
+    write_scores(table, tmp_path / "scores.csv")
+    data = (tmp_path / "scores.csv").read_bytes()
+    (tmp_path / "scores.csv").write_bytes(b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n"))
+    assert read_scores(tmp_path / "scores.csv").equals(tidy(table))
