@@ -191,7 +191,7 @@ def test_guided_backpropagation_through_a_functional_relu_is_wrong(model, images
         (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), set()),
         (nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(), nn.Identity()), set()),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: "-".join(sorted(value)) if isinstance(value, set) else str(value)[:30],
 )
 def test_modules_that_an_algorithm_replaces_pass_and_others_fail(module, faulty, images):
     network = small([nn.ReLU(), module.eval()])
