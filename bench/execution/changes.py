@@ -12,7 +12,7 @@ from legible.bench.execution.workspace import Workspace, source_hashes
 from legible.bench.suites.run_spec import RunSpec
 
 
-def changes(workspace: Workspace, name: str) -> list[str]:
+def describe_changes(workspace: Workspace, name: str) -> list[str]:
     """A line for each difference between a stored run and the run that its spec would make now.
 
     Changed code is named by module. No lines: the next `legible run` would reuse the run. Raises

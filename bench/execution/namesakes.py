@@ -26,7 +26,7 @@ def claim_results(runs: Path, results: Path, file: Path) -> None:
     if isinstance(other, str) and Path(other) != file.resolve() and Path(other).is_file():
         raise UserError(
             f"{file} and {other} would both publish to {results}: give one of them another "
-            "`name = \"...\"`, or use another --results"
+            '`name = "..."`, or use another --results'
         )
     if other == str(file.resolve()):
         return

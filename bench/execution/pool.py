@@ -56,7 +56,7 @@ class Start(NamedTuple):
     sources: dict[Path, bytes]  # of the plugins, as they were loaded
 
 
-class Answer(NamedTuple):
+class WorkerAnswer(NamedTuple):
     """What a worker says: that it is "ready"; that its run has "ended" or is "held" by another
     command; or, as "error", one line that ends the whole command."""
 
@@ -179,7 +179,7 @@ class Pool:
         if not ready and self.held and not any(worker.spec for worker in self.workers):
             time.sleep(0.1)
 
-    def _take_in(self, worker: Worker, message: Event | Answer) -> None:
+    def _take_in(self, worker: Worker, message: Event | WorkerAnswer) -> None:
         if isinstance(message, Event):
             self.report(message)
         elif message.kind == "error":
@@ -314,7 +314,7 @@ def _serve(open_workspace: Callable[[], Workspace], pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent process
     own = os.getpid()
 
-    def send(message: Event | Answer) -> None:
+    def send(message: Event | WorkerAnswer) -> None:
         if os.getpid() != own:
             os._exit(1)  # a plugin forked this process, which is no worker
         try:
@@ -327,11 +327,12 @@ def _serve(open_workspace: Callable[[], Workspace], pipe: Connection) -> None:
         torch.set_num_threads(1)
         try:
             workspace = open_workspace()
-            send(Answer("ready"))
+            send(WorkerAnswer("ready"))
             while True:
-                send(Answer("ended" if take_run(workspace, pipe.recv(), send) else "held"))
+                send(WorkerAnswer("ended" if take_run(workspace, pipe.recv(), send) else "held"))
         except (UserError, RuntimeError, ImportError) as error:
-            send(Answer("error", str(error) if isinstance(error, UserError) else one_line(error)))
+            text = str(error) if isinstance(error, UserError) else one_line(error)
+            send(WorkerAnswer("error", text))
 
 
 def _die_with_parent() -> None:

@@ -6,7 +6,7 @@ import pytest
 from tiny_suites import TOY_PLUGIN, specs_of, toy_suite, work
 
 from legible.bench.errors import UserError
-from legible.bench.execution.changes import changes, differences, stored_run
+from legible.bench.execution.changes import describe_changes, differences, stored_run
 from legible.bench.execution.store import MANIFEST, write_sealed
 from legible.bench.execution.workspace import open_workspace
 from legible.bench.plugins import registry
@@ -40,7 +40,7 @@ def edit_identity(run, change):
 
 
 def test_a_run_of_the_present_code_has_no_changes(workspace, run):
-    assert changes(workspace, run.name) == []
+    assert describe_changes(workspace, run.name) == []
 
 
 def test_values_and_modules_that_differ_are_named(workspace, run):
@@ -50,7 +50,7 @@ def test_values_and_modules_that_differ_are_named(workspace, run):
         del value["sources"]["legible.methods.plain"]
 
     edit_identity(run, change)
-    lines = changes(workspace, run.name)
+    lines = describe_changes(workspace, run.name)
     assert [line.partition(":")[0] for line in lines] == [
         "code.legible.bench.training.loop", "code.legible.methods.plain", "recipe.lr",
     ]  # fmt: skip
@@ -61,7 +61,8 @@ def test_values_and_modules_that_differ_are_named(workspace, run):
 
 def test_an_import_that_leads_elsewhere_is_a_change_too(workspace, run):
     edit_identity(run, lambda value: value["identity"]["code"].update(method="other"))
-    assert changes(workspace, run.name) == ["code: an import now leads to another function"]
+    (line,) = describe_changes(workspace, run.name)
+    assert line == "code: an import now leads to another function"
 
 
 def test_a_plugin_s_helper_module_is_named(workspace, tmp_path, kept_registry):
@@ -74,10 +75,10 @@ def test_a_plugin_s_helper_module_is_named(workspace, tmp_path, kept_registry):
     name = workspace.run_of(spec).name
     (tmp_path / "helper.py").write_text(HELPER + "\n# another comment\n")
     later = open_workspace("cpu", files, tmp_path / "runs", None)
-    assert changes(later, name) == []
+    assert describe_changes(later, name) == []
     (tmp_path / "helper.py").write_text(HELPER.replace("/ 2", "/ 4"))
     later = open_workspace("cpu", files, tmp_path / "runs", None)
-    (line,) = changes(later, name)
+    (line,) = describe_changes(later, name)
     assert line.startswith("code.helper: ") and later.run_of(spec).name != name
 
 

@@ -1,4 +1,4 @@
-"""Worker processes: the same results as in one process, and a run that ends its process is named."""
+"""Worker processes: the results of one process, and a run that ends its process is named."""
 
 from __future__ import annotations
 

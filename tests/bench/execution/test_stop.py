@@ -1,0 +1,49 @@
+"""SIGTERM: at once outside of training, at the next checkpoint inside."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from legible.bench.execution import stop
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_outside_of_training_it_stops_at_once() -> None:
+    with pytest.raises(stop.Stopped), stop.stop_on_sigterm():
+        terminate()
+        raise AssertionError("not reached")
+
+
+def test_inside_it_stops_at_the_next_checkpoint() -> None:
+    reached = []
+    with pytest.raises(stop.Stopped), stop.stop_on_sigterm(), stop.until_checkpoint():
+        stop.check()  # nothing came yet
+        terminate()
+        reached.append(stop.requested())
+        stop.check()
+        reached.append("beyond")
+    assert reached == [True]
+
+
+def test_a_training_without_a_checkpoint_is_stopped_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stop, "GRACE", 0.05)
+    with pytest.raises(stop.Stopped), stop.stop_on_sigterm(), stop.until_checkpoint():
+        terminate()
+        for _ in range(10**9):
+            pass
+
+
+def test_the_handler_before_is_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop.stop_on_sigterm():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not stop.requested()
