@@ -94,7 +94,7 @@ def test_a_selection_that_is_not_in_the_suite_is_refused(specs, selection, messa
 
 
 def test_blocks_that_differ_only_in_their_recipe_are_refused(specs):
-    block = GOOD[GOOD.index("[[blocks]]") :] + 'recipe = {epochs = 9}\n'
+    block = GOOD[GOOD.index("[[blocks]]") :] + "recipe = {epochs = 9}\n"
     with pytest.raises(UserError, match=r"two blocks are both toy on vgg\(.*different recipes"):
         specs(GOOD + block)
 
