@@ -193,8 +193,7 @@ class Pool:
 
     def _bury(self, worker: Worker) -> None:
         """Sees to the run of a worker that died."""
-        worker.process.join(timeout=LEAVE)
-        if worker.process.is_alive():  # it closed its pipe and goes on
+        if not ended(worker.process, LEAVE):  # it closed its pipe and goes on
             worker.process.kill()
             worker.process.join()
         self.workers.remove(worker)
@@ -225,12 +224,23 @@ class Pool:
                 worker.process.terminate()
             deadline = time.monotonic() + patience
             for worker in self.workers:
-                worker.process.join(max(0.0, deadline - time.monotonic()))
+                ended(worker.process, deadline - time.monotonic())
         finally:
             for worker in self.workers:
                 worker.process.kill()
                 worker.process.join()
                 worker.pipe.close()
+
+
+def ended(process: BaseProcess, seconds: float) -> bool:
+    """Waits until a process has ended, for some seconds. `join` would wait for ever for a process
+    that closed its files."""
+    deadline = time.monotonic() + seconds
+    while process.is_alive():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def cause_of(exit_code: int | None) -> str:

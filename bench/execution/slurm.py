@@ -8,9 +8,8 @@ from pathlib import Path
 
 from legible.bench.errors import UserError
 from legible.bench.execution.pool import Start, open_in_process
-from legible.bench.execution.progress import CONSOLE, Event
-from legible.bench.execution.schedule import plan_runs
-from legible.bench.execution.worker import work_through
+from legible.bench.execution.progress import CONSOLE
+from legible.bench.execution.schedule import attempt, plan_runs
 from legible.bench.execution.workspace import Workspace
 from legible.bench.source_keys import SNAPSHOTS
 from legible.bench.suites.run_spec import RunSpec
@@ -67,7 +66,4 @@ def submit_array(
 
 
 def _remote(start: Start, spec: RunSpec) -> None:
-    def show(event: Event) -> None:
-        print(event.kind, event.run, event.text, flush=True)
-
-    work_through(open_in_process(start), [spec], show)
+    attempt(open_in_process(start), [spec], 1, start.plugins)  # which prints what happens

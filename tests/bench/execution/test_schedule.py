@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from tiny_suites import specs_of, toy_suite, work
 
@@ -74,3 +76,18 @@ def test_a_reason_to_skip_is_printed_once(workspace, tmp_path, capsys):
 def test_a_negative_number_of_jobs_is_refused(workspace):
     with pytest.raises(UserError, match="--jobs must be 0"):
         attempt(workspace, [], -1, [])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
+def test_workers_follow_the_cores_that_the_process_may_use(workspace, tmp_path, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    monkeypatch.setattr(schedule, "work_off", lambda w, specs, n, p: jobs.append(n) or [])
+    specs = specs_of(tmp_path, toy_suite(seeds=[0, 1]))
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert len(attempt(workspace, specs, 0, [])) == 2  # nothing was done, and is said
+    finally:
+        os.sched_setaffinity(0, before)
+    assert jobs == [1]
