@@ -101,7 +101,9 @@ class Standings:
 
     @cached_property
     def aspects(self) -> dict[str, Ranking]:
-        """The ranks of each aspect by its headline metric."""
+        """The ranks of each aspect by its headline metric; none without rows that are ranked."""
+        if not self.rows:
+            return {}
         return {
             aspect: rank(self.oriented([name])[..., 0]) for aspect, name in self.headlines.items()
         }

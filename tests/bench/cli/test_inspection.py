@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from tiny_suites import TOY_PLUGIN
 
+from legible.bench.execution.store import MANIFEST, Run, write_sealed
 from legible.bench.plugins import registry
 
 RUN = "toy-vgg(width=4,stages=2)"
@@ -51,12 +51,12 @@ class TestAfterARun:
         options = ("--plugin", TOY_PLUGIN)
         code, out, _ = legible("why", f"{RUN}-sync-s0", *options)
         assert code == 0 and "up to date" in out
-        path = run_folder("sync-s0") / "manifest.json"
-        manifest = json.loads(path.read_text())
+        run = Run(run_folder("sync-s0"))
+        manifest = run.require_manifest().to_json()
         manifest["identity"]["recipe"]["lr"] = 7.0
         manifest["sources"]["legible.methods.sync"] = "older"
-        path.write_text(json.dumps(manifest))
-        code, out, _ = legible("why", path.parent, *options)
+        write_sealed(run.folder / MANIFEST, run.owner, manifest)
+        code, out, _ = legible("why", run.folder, *options)
         assert code == 0 and "recipe.lr: 7.0 -> 0.002" in out
         assert "code.legible.methods.sync: older -> " in out
 

@@ -43,3 +43,15 @@ def test_the_user_s_errors_have_a_message_and_others_are_raised():
     assert error_message(typer.Abort()) == (STOPPED, 130)
     with pytest.raises(ZeroDivisionError):
         error_message(ZeroDivisionError())
+
+
+@pytest.mark.parametrize("text", [str(2**63), "9" * 5000])
+def test_numbers_of_more_than_64_bits_are_refused(text):
+    with pytest.raises(typer.BadParameter, match=r"below 2\*\*63"):
+        numbers("seeds", text)
+    assert numbers("seeds", str(2**63 - 1)) == [2**63 - 1]
+
+
+def test_files_that_cannot_be_used_are_one_line():
+    full = OSError(28, "No space left on device", "a\nb")
+    assert error_message(full) == ("cannot read or write a b: No space left on device", 2)

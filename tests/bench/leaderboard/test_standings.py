@@ -97,3 +97,11 @@ def test_the_best_tier_holds_ranked_rows_only_and_needs_a_direction(board):
 def test_one_seed_gives_no_signs(one_seed):
     standings = Standings(one_seed)
     assert not standings.headline_pooled.significant.any()
+
+
+def test_a_board_of_null_rows_alone_has_no_ranks(board):
+    """Such a suite is published, without ranks."""
+    nulls = board.scores["kind"] == "null"
+    standings = Standings(replace(board, scores=board.scores[nulls].reset_index(drop=True)))
+    assert standings.board.rows and not standings.rows
+    assert standings.aspects == {} and standings.overall is None and standings.ordered == []

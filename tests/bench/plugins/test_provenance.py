@@ -88,7 +88,7 @@ def run_suite(path: Path, runs: Path, metrics: set[str]) -> dict[str, Run]:
 
 def scored(run: Run, metric: str) -> list[dict]:
     (file,) = run.folder.glob("scores-*.json")
-    return json.loads(file.read_text())[metric]["layers"]
+    return json.loads(file.read_text())["scores"][metric]["layers"]
 
 
 def listed(run: Run) -> dict[str, tuple[str, str]]:
