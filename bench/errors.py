@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and how they are said in one line."""
+"""Errors that a user can correct, each as a message of one line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 from legible.bench.text import visible
 
-LONGEST = 500  # letters of a message
+LONGEST = 500  # characters of a message
 
 
 class UserError(Exception):
-    """Something the user can mend; the message is one line and says how.
+    """An error that the user can correct; the message is one line and says how.
 
     Line breaks and control characters in the message are made visible, and a message of more than
-    500 letters loses its middle, because it may quote what a file holds.
+    500 characters loses its middle, because it may quote what a file holds.
     """
 
     def __init__(self, message: str) -> None:
@@ -22,7 +22,7 @@ class UserError(Exception):
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text, without its middle if it has more than ``limit`` letters."""
+    """The text, without its middle if it has more than ``limit`` characters."""
     half = (limit - 3) // 2
     return text if len(text) <= limit else f"{text[:half]}...{text[-half:]}"
 
@@ -33,11 +33,11 @@ def reason_of(error: OSError) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's kind and text without line breaks, at most 500 letters of it."""
+    """An error's kind and text without line breaks, at most 500 characters of it."""
     try:
         text = shortened(" ".join(visible(str(error)).split()), LONGEST)
     except Exception:  # a plugin's own error may fail to describe itself
-        text = "(its text cannot be made)"
+        text = "(the error could not describe itself)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -1,13 +1,14 @@
 """Keys of source code by content: what a run, a score or a cached file depends on.
 
-The key of a file is a hash of its syntax tree without docstrings. An import of code that is
-followed counts as the key of the file that defines the name, and that name; so a key covers all
-code that is reached, and neither module names nor file names. Moving a file changes no key;
-importing another function does. An import cycle counts as one file.
+The key of a file is a hash of its syntax tree without docstrings. A followed import adds two
+things to the key: the key of the file that defines the imported name, and the name. So the key
+changes when any reached code changes, but not when a module or file is renamed. An import cycle
+counts as one file.
 
-Followed are Legible's own files, a plugin's own package, and what a plugin imports from anywhere
-but the standard library and site-packages. Those count by name, and for plugins by version. Files
-are found by path; nothing is imported.
+Three kinds of files are followed: Legible's own, a plugin's own package, and modules that a plugin
+imports from outside the standard library and site-packages. All other imports are not followed:
+only their name counts, and for a plugin's imports also the version. Files are found by path;
+nothing is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
-#: The repository's folders by name: what stands in them is ours.
+#: The folders of Legible's own code, by name.
 FOLDERS = {name: Path(__file__).resolve().parents[1] / name
            for name in ("bench", "methods", "metrics")}  # fmt: skip
 #: Lists what `from legible import ...` gives; read for names, never part of a key.
@@ -35,8 +36,9 @@ PUBLIC_NAMES = Path(__file__).absolute().parents[1] / "__init__.pyi"
 class Import:
     """One imported name: where it is bound, and what it is.
 
-    ``file`` defines ``name`` ("": the file as a module); None for code that is not followed, of
-    which ``name`` then holds the full name and perhaps the version.
+    ``file``: the file that defines ``name``; None if the code is not followed. ``name``: the name
+    in that file, "" if the module itself is imported; if ``file`` is None, the full dotted name,
+    perhaps with the version.
     """
 
     bound_as: str
@@ -58,24 +60,26 @@ _EMPTY = ast.dump(ast.Module([], []))
 
 def content_key(file: Path | str) -> str:
     """Twelve hexadecimal digits for a file's code and all followed code that it reaches."""
-    return _keys(followed([file]))[_path(file)]
+    return _keys(files_reached_by([file]))[_path(file)]
 
 
 def content_hashes(files: Iterable[Path | str]) -> dict[str, str]:
     """Module name -> hash of that file alone, for files and all they reach: for `legible why`."""
-    return {module_name(file): _digest(parse(file).body) for file in sorted(followed(files))}
+    return {
+        module_name(file): _digest(parse(file).body) for file in sorted(files_reached_by(files))
+    }
 
 
-def followed(files: Iterable[Path | str]) -> set[Path]:
-    """The files themselves and every followed file that they reach through imports."""
-    reached: set[Path] = set()
+def files_reached_by(files: Iterable[Path | str]) -> set[Path]:
+    """The files themselves and every file that they reach through followed imports."""
+    out: set[Path] = set()
     waiting = [_path(file) for file in files]
     while waiting:
         file = waiting.pop()
-        if file not in reached:
-            reached.add(file)
+        if file not in out:
+            out.add(file)
             waiting += [item.file for item in parse(file).imports if item.file]
-    return reached
+    return out
 
 
 def is_ours(file: Path) -> bool:
@@ -92,7 +96,7 @@ def module_name(file: Path) -> str:
 
 
 def packages_of(file: Path) -> list[str]:
-    """Names of the packages that a file stands in, outermost first (folders with __init__.py)."""
+    """Names of the packages that contain a file, outermost first (folders with __init__.py)."""
     names: list[str] = []
     folder = file.parent
     while (folder / "__init__.py").is_file():
@@ -149,13 +153,12 @@ def _path(file: Path | str) -> Path:
 # ----------------------------------------------------------------- reading one file
 
 
-#: Source files as they were when a plugin was loaded from them: their keys stay what they were,
-#: whatever is written to the disk since.
+#: Contents of plugin files when they were loaded: later changes on disk do not change their keys.
 SNAPSHOTS: dict[Path, bytes] = {}
 
 
 def source_bytes(file: Path) -> bytes:
-    """A source file's content: as it was loaded, for a plugin's file; else as it is on disk."""
+    """A file's content: for a plugin's file as it was loaded, for any other as it is on disk."""
     return SNAPSHOTS[file] if file in SNAPSHOTS else file.read_bytes()
 
 

@@ -36,7 +36,7 @@ def name_problem(name: str, limit: int = 100) -> str:
     if not name.strip():
         return "is empty"
     if len(name) > limit or len(name.encode("utf-8", "replace")) > 2 * limit:
-        return f"is longer than {limit} letters"
+        return f"is longer than {limit} characters"
     if any(unicodedata.category(c)[0] == "C" for c in name):
         return "has control characters or line breaks"
     if bad := next((c for c in name if c in '/\\:*?"<>|'), ""):

@@ -21,7 +21,7 @@ def bean_penalty(
 ) -> Float[Tensor, ""]:
     """(1 / N^2) sum_ij M_ij mean_b |h_bi - h_bj|^p with p = 2 ("squared") or 1 ("absolute").
 
-    Memory stays below the N x N x B tensor of all differences.
+    Needs less memory than the N x N x B tensor of all differences would.
     """
     gate = (gamma * weight).tanh().abs()  # (targets, units): A transposed
     function = laplacian_penalty if distance == "squared" else pairwise_penalty
@@ -64,7 +64,7 @@ def pairwise_penalty(
 
 
 def layer_input(edge: Edge, activation: Tensor) -> Float[Tensor, "batch units"]:
-    """The value of each unit that the next weight layer reads.
+    """For each unit, the value that the next weight layer receives.
 
     Before a convolution this is the channel's mean.
     """
@@ -91,10 +91,11 @@ class Bean(Method):
     enhanced artificial neuronal assembly regularization", Frontiers in Neurorobotics 15, 2021.
     Repository: github.com/YuyangGao/BEAN, commit 8eede03; written from its formulas (the
     paper's own text was not available).
-    Differences: the squared sum is computed in its exact Laplacian form. gamma enters the gate of
-    every layer once (the code's main file has it twice in one layer and not in another; at its
-    gamma of 1 this is the same). The units are the inputs of the next dense layer: LeNet's 400
-    pooled values, not its 16 channels. ``convolutions`` is an extension of this project.
+    Differences: the squared sum is computed in its exact Laplacian form. We multiply by gamma
+    once in every layer. The authors' main file multiplies twice in one layer and never in
+    another. With gamma = 1, their value, there is no difference. The units are the inputs of the
+    next dense layer: LeNet's 400 pooled values, not its 16 channels. ``convolutions`` is an
+    extension of this project.
 
     strength: the code's alpha (3 for order 1 with full data; 100 for order 2 with 10 shots).
         The loss grows with the square of the activations and with the next layer's width, so

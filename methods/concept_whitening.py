@@ -223,7 +223,7 @@ class ConceptWhitening(Method):
     activation: how a map becomes a concept's activation, "pool_max", "max" or "mean".
     selection: "own", or the code's "official".
     iteration, iterations: "coupled", or the code's "official" with its 10 iterations.
-    momentum: of the running mean and whitening matrix.
+    momentum: factor of the running mean and whitening matrix.
     """
 
     needs = frozenset({"norm", "concepts"})

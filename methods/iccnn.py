@@ -93,7 +93,7 @@ class ICCNN(Method):
     images: number of training images used for clustering.
     mean: "correct", a mean by unit and position, or the code's: "official_scrambled" reads the
         same numbers in the wrong order, so that a unit gets other units' and positions' means.
-    decay: of the running mean.
+    decay: factor of the running mean.
     """
 
     needs = frozenset({"spatial"})

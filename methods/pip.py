@@ -77,7 +77,7 @@ class Pip(Method):
 
     strength: s. At 1, the repository's ratio, small networks learned only these terms here.
     align, tanh: 5 and 2 with a cross-entropy weight of 2 in the repository: 2.5 and 1 here.
-    radius: in positions of the map; 1 suits shifts up to half a position in each view.
+    radius: a distance in positions of the map; 1 suits shifts up to half a position in each view.
     mirror: whether mirrored views count; needed if the augmentation flips images.
     """
 

@@ -21,7 +21,8 @@ def focus_penalty(
     """Mean over live (image, unit) of sum_p a_p |p - p*|^2 / sum_p a_p, p in [-1, 1]^2.
 
     p* is the unit's strongest position in that image ("argmax") or its centre of mass
-    ("centroid"). Computed from the map's moments, so that one matrix product reads the activation.
+    ("centroid"). Computed from the map's moments, so that the activation is read once, in a matrix
+    product.
     Dead maps do not count.
     """
     height, width = activation.shape[-2:]
@@ -143,12 +144,14 @@ class Sync(Method):
     synchronization: g. At 0.1 modules agreed better between data halves; larger values merge units.
     centre: "argmax" reads "focus position" literally; "centroid" is the ICNN code's choice.
     neighbours: "local" as the abstract says; "global" and "random" test that claim.
-    k: size of the neighbourhood whose mean radius is epsilon; Sync's choices use about 3.
-    epsilon: a fixed radius instead; without it the radius follows the units ("adaptively").
+    k: if epsilon is not given, the radius is the mean distance of a unit to its k nearest units;
+        Sync's choices use about 3.
+    epsilon: a fixed radius; if not given, the radius is computed from the units' distances
+        ("adaptively").
     coupling: "sine" as in Kuramoto's model, or "linear".
     state: a unit's "activation" signature, which the first author's companion paper (arXiv
         2211.07647) favours, or its incoming "weight" vector.
-    decay: of the running similarity that decides who is a neighbour (no gradient).
+    decay: factor of the running mean of the similarity that defines neighbours (no gradient).
     """
 
     label = "sync (reconstruction)"

@@ -1,12 +1,17 @@
 """Consistency: are the modules the same on other images, or with another seed?
 
-Two partitions of units are compared by ARI and AMI: those on two halves of the probe, those on
-training images and on the probe, and those of two seeds' networks on the same images, whose units
-are first matched by correlation (Hungarian algorithm). Units that are in no module in one of the
-partitions are left out; the share of the others is reported as coverage. Each agreement comes with
-its permutation null: the mean and the 95 % range for a random assignment of the second partition's
-modules to units. Untrained networks score above that null, so compare with them too. Copies of a
-unit agree on any images, so read these metrics together with effective rank.
+Two partitions of units into modules are compared by ARI and AMI:
+
+- halves: the modules on two halves of the probe's images;
+- train and test: the modules on training images and on the probe's images;
+- two seeds: the modules of two networks on the same images. The units of the two networks are first
+  matched by correlation (Hungarian algorithm).
+
+A unit counts only if it is in a module in both partitions. Coverage is the share of units that
+count. Each agreement comes with its permutation null: the mean and the 95 % range for a random
+assignment of the second partition's modules to units. Untrained networks score above that null, so
+compare with them too. Copies of a unit agree on any images, so read these metrics together with
+effective rank.
 """
 
 from __future__ import annotations

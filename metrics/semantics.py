@@ -35,13 +35,13 @@ semantic = partial(
     limits=(0.0, 1.0),
 )
 
-#: Dataset-wide IoU from which on a unit detects a concept (NetDissect).
+#: A unit detects a concept if its IoU is at least this (NetDissect; over the whole dataset).
 DETECTS = 0.04
-#: IoU above which a region matches a part in an image (ICNN).
+#: A region matches a part in an image if its IoU is above this (ICNN).
 MATCHES = 0.2
-#: Images with a unit's highest peaks, for concept purity.
+#: Number of a unit's highest peaks that concept purity looks at.
 TOP = 10
-#: Fewest images with a concept for which its area under the curve is meaningful.
+#: Smallest number of images with a concept for which its AUC is computed.
 FEWEST_IMAGES = 10
 
 
@@ -53,9 +53,9 @@ def dissect(
 ) -> Float[Tensor, "units concepts"]:
     """IoU of every unit with every concept, regions upsampled bilinearly to the masks' size.
 
-    Intersections are counted over all images, a unit's area over the images that contain a concept
-    of the same category. ``lite``: like NetDissect-Lite's code, see `netdissect_iou_lite`. NaN for
-    dead units and for concepts in no image.
+    Intersections are counted over all images. A unit's area is counted only in images that contain
+    some concept of the same category. ``lite``: like NetDissect-Lite's code, see
+    `netdissect_iou_lite`. NaN for dead units and for concepts in no image.
     """
     key = ("overlap", concepts, lite)
     return remember(layer, key, lambda: _dissect(layer, concepts, lite))
@@ -243,11 +243,13 @@ def purity_anywhere(layer: Layer, probe: Probe) -> float:
 
 @semantic(per="unit", null=purity_anywhere, title="concept purity")
 def concept_purity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
-    """Share of a unit's ten highest peaks, one for each image, that lie in one concept.
+    """Share of a unit's ten highest peaks that lie in the same concept.
 
-    It is the concept in which most of them lie; a peak lies in a concept if its position contains
-    a pixel of it. [ours, after PIP-Net's purity of the top ten patches.] Common and large concepts
-    are hit by chance; the null is that chance. A dead unit is undefined.
+    Take the ten images with the unit's highest peaks. The metric is the share of these peaks that
+    lie in the same concept, namely the concept that holds most of them. A peak lies in a concept if
+    its position contains a pixel of it. [ours, after PIP-Net's purity of the top ten patches.]
+    Common and large concepts are hit by chance: the null value is this share for random peaks. A
+    dead unit is undefined.
     """
     map_size = (layer.activation.shape[2], layer.activation.shape[3])
     peak, position = peaks(layer)
@@ -289,6 +291,7 @@ def concept_auc(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     half. The largest over concepts in at least ten images, so chance is a little above 0.5. A dead
     unit is undefined. The headline of its aspect: the area counts everything that a unit responds
     to, while its highest 0.5 % only show what it responds to most, which hardly changes if units
-    are rotated. Chosen for that reason on other networks than its card's (seeds 8 to 15).
+    are rotated. It was chosen as headline on networks with seeds 8 to 15; the card shows other
+    networks.
     """
     return largest(concept_aucs(layer, masks_of(probe)))

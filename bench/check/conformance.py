@@ -108,15 +108,22 @@ def render(outcomes: Sequence[LawOutcome], width: int = 100) -> str:
     blocks = []
     for subject in dict.fromkeys(outcome.subject for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.subject == subject]
-        waiting = Counter(outcome.reason for outcome in own if outcome.blocked_by)
-        lines = [_line(outcome.status, spoken(outcome.law), outcome.reason, width)
+        waiting = Counter(outcome.blocked_by for outcome in own if outcome.blocked_by)
+        lines = [_line(outcome.status, spoken(outcome.law), _remark(outcome), width)
                  for outcome in own if not outcome.blocked_by]  # fmt: skip
-        lines += [_line("skip", f"{count} more law{'s' if count > 1 else ''}", reason, width)
-                  for reason, count in waiting.items()]  # fmt: skip
+        lines += [_line("skip", f"{count} more law{'s' if count > 1 else ''}",
+                        f"(until `{spoken(law)}` passes)", width)
+                  for law, count in waiting.items()]  # fmt: skip
         blocks.append("\n".join([subject, *lines]))
     counts = Counter(outcome.status for outcome in outcomes)
     blocks.append(", ".join(f"{counts[status]} {status}" for status in ("pass", "fail", "skip")))
     return "\n\n".join(blocks)
+
+
+def _remark(outcome: LawOutcome) -> str:
+    """The reason of an outcome, in brackets if the law passes."""
+    is_remark = outcome.status == "pass" and outcome.reason
+    return f"({outcome.reason})" if is_remark else outcome.reason
 
 
 def _line(status: str, name: str, reason: str, width: int) -> str:

@@ -57,7 +57,10 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Law:
-    """A named law; ``after`` names the laws that must pass before it is checked."""
+    """A named law.
+
+    ``after`` lists laws that must pass first; if one of them fails, this law is skipped.
+    """
 
     name: str
     check: Callable[[Any], str | None]
@@ -71,7 +74,7 @@ LAWS: dict[str, dict[str, Law]] = {"methods": {}, "metrics": {}, "datasets": {},
 def law(kind: str, *after: str) -> Callable[[Callable[[Any], str | None]], Any]:
     """Decorator: registers a function as a law for one kind of plugin, under its own name.
 
-    The law is skipped if one of the laws ``after`` fails.
+    ``after`` lists laws that must pass first; if one of them fails, this law is skipped.
     """
 
     def add(check: Callable[[Any], str | None]) -> Callable[[Any], str | None]:

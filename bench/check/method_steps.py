@@ -51,7 +51,7 @@ def gradient_reaches_the_network(subject: MethodSubject) -> str:
             "the penalties reach only the method's own parameters: compute them from "
             "step.activations, not detached"
         )
-    return ", ".join(sorted(names))
+    return f"terms: {', '.join(sorted(names))}"
 
 
 def _has_gradient(term: Tensor, module: nn.Module) -> bool:

@@ -109,7 +109,7 @@ def adopt(
 ) -> None:
     """Keep published rows after a change of code, if a rerun of one seed gives equal numbers.
 
-    Rows whose rerun is equal to the last digit take the run names of the present code. The others
+    Rows whose rerun is equal to the last digit take the run names of the current code. The others
     are listed as stale and stay as they are.
     """
     from legible.bench.api import prepare

@@ -125,7 +125,7 @@ def _check_concepts(name: str, concepts: Any, images: Tensor, classes: int) -> N
         value = getattr(concepts, field)
         _require(isinstance(value, (tuple, list)), f"{name}: concepts.{field} must be a tuple")
         _require(len(value) == count, f"{name}: {count} concept masks but {len(value)} {field}")
-    _require(count > 0, f"{name}: there are no concepts in concepts: use None")
+    _require(count > 0, f"{name}: `concepts` holds no masks: set it to None")
     _require(
         all(isinstance(c, str) and not unprintable(c) for c in concepts.categories),
         f"{name}: concepts.categories must be text",

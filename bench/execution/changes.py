@@ -1,4 +1,4 @@
-"""What changed between a stored run and the run that the present code would make."""
+"""What changed between a stored run and the run that the current code would make."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def describe_changes(workspace: Workspace, name: str) -> list[str]:
         old["parent"], new["parent"] = ({**p, "code": ""} for p in (old["parent"], new["parent"]))
     lines = [f"{path}: {before} -> {after}" for path, before, after in differences(old, new)]
     if not lines and manifest.identity["code"] != workspace.identity(spec)["code"]:
-        lines.append("code: an import now leads to another function")
+        lines.append("code: an import now resolves to a different function")
     return lines
 
 
 def stored_run(workspace: Workspace, name: str) -> tuple[Run, RunSpec, Manifest]:
-    """A run by name, its run spec as the present code reads it, and its manifest. Raises
+    """A run by name, its run spec as the current code reads it, and its manifest. Raises
     UserError."""
     run = workspace.store.find(name)
     try:

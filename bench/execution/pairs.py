@@ -42,7 +42,7 @@ def scorable(workspace: Workspace, spec: RunSpec) -> Scorable:
 
 
 def unscored(workspace: Workspace, spec: RunSpec, run: Run | None = None) -> list[str]:
-    """The scorable metrics that have no score of the present code and partner."""
+    """The scorable metrics that have no score computed by the current code with this partner."""
     run = run or workspace.run_of(spec)
     possible = scorable(workspace, spec)
     scores = run.scores(probe_key(workspace, spec))

@@ -202,7 +202,7 @@ class Pool:
         if not worker.ready:
             self.false_starts += 1
             if self.false_starts > FALSE_STARTS:
-                raise UserError(f"a worker process {death} before its first run")
+                raise UserError(f"a worker process {death} before its first run: try --jobs 1")
         if spec is None:
             return
         if not worker.ready:

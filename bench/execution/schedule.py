@@ -95,7 +95,10 @@ def run_all(
     """Does all runs that are not done, with progress; with ``retry`` also those that failed. Raises
     UserError if any failed."""
     if failures := attempt(workspace, specs, jobs, plugins, retry):
-        raise UserError(f"{len(failures)} runs failed, the first: {sorted(failures)[0]}")
+        raise UserError(
+            f"{len(failures)} runs failed, the first: {sorted(failures)[0]}; `legible run --retry` "
+            "tries them again"
+        )
 
 
 def attempt(
@@ -149,11 +152,12 @@ def _attempt(
     pairs = [item.spec for item in after
              if item.status == "to score" and lacks_pair(workspace, item.spec)]  # fmt: skip
     if pairs:
-        CONSOLE.print(f"{len(pairs)} runs to compare with their next seed")
+        CONSOLE.print(f"comparing {len(pairs)} runs with the run of the next seed")
         names += work_off(workspace, pairs, jobs, plugins)
     for item in after:
         if item.status == "to run" and item.spec.name not in names:
-            CONSOLE.print(f"failed: {item.spec.name}: not done {item.reason}".rstrip())
+            reason = f" ({item.reason})" if item.reason else ""
+            CONSOLE.print(f"failed: {item.spec.name}: did not finish{reason}")
             names.append(item.spec.name)
     return list(dict.fromkeys(names))
 

@@ -398,7 +398,8 @@ class Store:
             return Run(self.root / hits[0])
         if hits:
             raise UserError(
-                f"'{name}' stands for {len(hits)} runs: {', '.join(sorted(hits)[:3])}, ..."
+                f"'{name}' matches {len(hits)} runs: give more of the name "
+                f"({', '.join(sorted(hits)[:3])}, ...)"
             )
         raise UserError(f"no run '{name}' in {self.root}{nearest(name, names)}")
 

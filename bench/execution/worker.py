@@ -55,10 +55,10 @@ def work_through(workspace: Workspace, specs: Sequence[RunSpec], report: Report)
     torch.set_num_threads(1)
     pending = list(specs)
     while pending:
-        held = [spec for spec in pending if not take_run(workspace, spec, report)]
-        if held and len(held) == len(pending):
+        locked_runs = [spec for spec in pending if not take_run(workspace, spec, report)]
+        if locked_runs and len(locked_runs) == len(pending):
             time.sleep(0.5)
-        pending = held
+        pending = locked_runs
 
 
 def take_run(workspace: Workspace, spec: RunSpec, report: Report) -> bool:
@@ -90,7 +90,8 @@ def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
     except (StoreError, stop.Stopped):
         raise
     except BaseException as error:
-        in_worker = multiprocessing.parent_process() is not None  # which Ctrl-C does not reach
+        # Ctrl-C does not reach worker processes, so there a KeyboardInterrupt comes from a plugin
+        in_worker = multiprocessing.parent_process() is not None
         if isinstance(error, KeyboardInterrupt) and not in_worker:
             raise
         file = run.folder / "error.txt"
@@ -238,7 +239,7 @@ def record(
 
 
 def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> None:
-    """Scores a trained run with each metric that has no score of the present code."""
+    """Scores a trained run with each metric that has no score computed by the current code."""
     key = probe_key(workspace, spec)
     try:
         run.verified_scores(key)

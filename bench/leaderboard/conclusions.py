@@ -28,12 +28,13 @@ from legible.bench.text import (
 #: How the differences in the sentences were computed.
 METHOD = (
     "Differences to plain in the headline metric of each aspect, paired by seed and averaged over "
-    "the blocks, each ± half of its 95 % interval over further seeds on these very blocks. A "
+    "the blocks, each ± the half-width of the 95 % interval. The intervals say how much the result "
+    "would change with new seeds on the same blocks; they say nothing about other data. A "
     "difference is listed if Holm's correction over all methods and aspects leaves p < .05."
 )
 UNTESTED = (
-    "no method has two seeds that plain has too, so no difference can be told from the noise of "
-    "training"
+    "no method shares at least two seeds with plain, so a difference cannot be distinguished from "
+    "training noise"
 )
 SUGGESTIVE = "Suggestive only: the interval excludes 0, but not after correction for {} tests"
 
@@ -153,24 +154,25 @@ def _tiers(standings: Standings) -> list[Sentence]:
 
 
 def _null_rows(standings: Standings, nulls: Sequence[Row], names: Sequence[str]) -> list[Sentence]:
-    """The null rows that plain training does not beat: there, a high value proves little."""
+    """The aspects in which plain training does not significantly beat a null row."""
     differences = pooled_differences(standings.board, nulls, names)
     if differences is None:
         return []
-    beaten = differences.significant & ~differences.better
-    tested = np.isfinite(differences.adjusted)
+    null_rows_beaten = differences.significant & ~differences.better
+    was_tested = np.isfinite(differences.adjusted)
     parts = []
     for c, metric in enumerate(differences.metrics):
         rows = [_name(row) for i, row in enumerate(differences.rows)
-                if tested[i, c] and not beaten[i, c]]  # fmt: skip
+                if was_tested[i, c] and not null_rows_beaten[i, c]]  # fmt: skip
         parts += [f"{metric.aspect} ({listed(rows)})"] if rows else []
     if not parts:
         return []
     text = (
-        f"{'; '.join(parts)}. In these aspects a lead over plain is no evidence by itself, because "
-        "a null row reaches as much without any training for interpretability"
+        f"{'; '.join(parts)}. In these, a lead over plain proves nothing, because a null row "
+        "scores as high without training for interpretability"
     )
-    return [Sentence("Plain training is not shown to beat a null row in", text)]
+    about = "Aspects in which plain training does not significantly beat a null row"
+    return [Sentence(about, text)]
 
 
 def _smallest_effects(differences: PooledDifferences) -> Sentence:
@@ -183,8 +185,8 @@ def _smallest_effects(differences: PooledDifferences) -> Sentence:
             parts.append(f"{metric.title} ±{number(typical, decimals([typical]) - 1)}")
     return Sentence(
         "Smallest effects this suite can detect",
-        "the median 95 % interval of a method's difference to plain is, before any correction, "
-        + ", ".join(parts),
+        "the median half-width of the 95 % interval of a method's difference to plain is, before "
+        "any correction, " + ", ".join(parts),
     )
 
 
@@ -200,7 +202,8 @@ def _shared(standings: Standings) -> list[Sentence]:
     if not parts:
         return []
     text = (
-        f"{listed(parts)}. The intervals here are about further seeds on these very blocks, for "
-        "which independence is not needed; other data may give other results"
+        f"{listed(parts)}. The intervals here say how much the result would change with new "
+        "seeds on the same blocks, for which independence is not needed; they say nothing about "
+        "other data"
     )
     return [Sentence("The blocks are not independent", text)]

@@ -30,9 +30,9 @@ NETWORKS = {
 }
 #: The null networks that plain is compared with.
 NULLS = ("untrained", "plain_rotated")
-#: Intervals of comparisons between seeds are wider by this: each network is in two of the n pairs,
-#: so the mean over pairs has up to twice the variance.
-RING = math.sqrt(2)
+#: Factor that widens the intervals of metrics that compare two seeds. Each network is in two of the
+#: n pairs, so the mean over pairs has up to twice the variance.
+PAIRED_SEEDS_FACTOR = math.sqrt(2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,8 @@ class NetworkScores:
         return difference is not None and bool(difference.low > 0 or difference.high < 0)
 
     def plain_is_better(self, null: str, metric: Metric) -> bool:
-        """Whether plain is not worse than a null network; true if the metric has no direction."""
+        """Whether plain's mean is better than the null network's; also true if the metric has no
+        better direction."""
         mean = float(self.differences[null].mean)
         return metric.better == "neither" or (mean > 0) == (metric.better == "higher")
 
@@ -99,7 +100,7 @@ def _on_block(metric: Metric, board: Board, block: Block) -> NetworkScores | Non
         return None
     rows = {row.method: row for row in board.rows if row.method in NETWORKS and row.params == "{}"}
     series = {name: _series(board, block, row, columns[0]) for name, row in rows.items()}
-    factor = RING if scope(metric.function) == "seeds" else 1.0
+    factor = PAIRED_SEEDS_FACTOR if scope(metric.function) == "seeds" else 1.0
     values = {
         name: _wider(t_interval(s.to_numpy()), factor)
         for name, s in series.items()
@@ -171,8 +172,13 @@ def aspect_verdict(aspect: str, board: Board | None) -> str:
         for m in METRICS.values()
         if m.aspect == aspect and m.better != "neither" and separates_plain(m, board)
     )
-    instead = f"these do: {', '.join(others)}" if others else "no metric of this aspect does"
-    return f"{verdict(headline, scores)} beyond its 95 % intervals; {instead} (docs/metrics.md)"
+    names = ", ".join(others) or "none"
+    text = verdict(headline, scores)
+    if text.startswith("does not separate"):
+        text = f"its 95 % interval {text}; metrics of this aspect that do: {names}"
+    else:
+        text = f"{text}; metrics of this aspect that score plain as better: {names}"
+    return f"{text} (docs/metrics.md)"
 
 
 def metric_remarks(board: Board | None) -> dict[str, str]:

@@ -53,7 +53,9 @@ def write_publication(
     """
     folder = results / suite.name
     if not (folder / "submissions").is_dir() and not any(ended(workspace, s) for s in specs):
-        raise UserError(f"nothing of '{suite.name}' has run yet: legible run {suite.name}")
+        raise UserError(
+            f"suite '{suite.name}' has no finished runs: run `legible run {suite.name}`"
+        )
     costs = cost_table(workspace, specs, cost, say)
     board = make_board(workspace, suite, specs, costs, command, folder)
     pictures = pictures_of_runs(workspace, specs) if with_pictures else []

@@ -91,8 +91,8 @@ class Standings:
 
     @cached_property
     def headlines(self) -> dict[str, str]:
-        """The headline metric of each aspect that can be ranked: all but accuracy, if the metric
-        has a better direction."""
+        """The headline metric of each aspect that can be ranked: a headline metric for which higher
+        or lower is better, but not accuracy."""
         return {
             aspect: name
             for aspect, name in self.board.headlines.items()
@@ -105,7 +105,7 @@ class Standings:
         if not self.rows:
             return {}
         return {
-            aspect: rank(self.oriented([name])[..., 0]) for aspect, name in self.headlines.items()
+            aspect: rank(self.orient([name])[..., 0]) for aspect, name in self.headlines.items()
         }
 
     @cached_property
@@ -113,34 +113,34 @@ class Standings:
         """The ranks by the mean of the aspect ranks; None if there is nothing to rank."""
         if not self.headlines or not self.rows:
             return None
-        return rank_overall(self.oriented(list(self.headlines.values())))
+        return rank_overall(self.orient(list(self.headlines.values())))
 
     @cached_property
-    def ordered(self) -> list[Row]:
+    def by_overall_rank(self) -> list[Row]:
         """The ranked rows from best to worst overall, rows without a rank last."""
         if self.overall is None:
             return self.rows
         key = np.where(self.overall.tier > 0, -self.overall.score, np.inf)
         return [self.rows[i] for i in np.argsort(key, kind="stable")]
 
-    def oriented(self, names: Sequence[str]) -> Float[np.ndarray, "blocks seeds rows metrics"]:
+    def orient(self, names: Sequence[str]) -> Float[np.ndarray, "blocks seeds rows metrics"]:
         """The values of the ranked rows, higher is better, failures replaced by the worst value."""
         values = tensor(self.board, self.rows, names) * orientation(self.board, names)
         has_value = np.isfinite(values).any(2, keepdims=True)
         worst = np.nanmin(np.where(has_value, values, 0.0), 2, keepdims=True)
-        return np.where(self.counted_worst(names), worst, values)
+        return np.where(self.count_as_worst(names), worst, values)
 
-    def counted_worst(self, names: Sequence[str]) -> Bool[np.ndarray, "blocks seeds rows metrics"]:
+    def count_as_worst(self, names: Sequence[str]) -> Bool[np.ndarray, "blocks seeds rows metrics"]:
         """Where a ranked row counts as the worst: it failed, or its metric is undefined, while
         others have a value. Not where it was skipped or its data is missing."""
         values = np.isfinite(tensor(self.board, self.rows, names))
-        excused = np.array([
-            [[self._excused(block, row, name) for name in names] for row in self.rows]
+        not_at_fault = np.array([
+            [[self._not_at_fault(block, row, name) for name in names] for row in self.rows]
             for block in self.board.blocks
         ], dtype=bool).reshape(len(self.board.blocks), 1, len(self.rows), len(names))  # fmt: skip
-        return ~values & ~excused & values.any(2, keepdims=True)
+        return ~values & ~not_at_fault & values.any(2, keepdims=True)
 
-    def _excused(self, block: Block, row: Row, name: str) -> bool:
+    def _not_at_fault(self, block: Block, row: Row, name: str) -> bool:
         """Whether a row has no value for reasons that are not the fault of its training."""
         failures = self.board.failures.get((block, row.key), ())
         if any(reason.startswith(("skipped", "missing")) for reason in failures):
@@ -187,7 +187,7 @@ class Standings:
         board = self.board
         return block_differences(board, block, board.rows_of(block), board.columns(block, names))
 
-    def bootstrapped(self, rows: Sequence[Row], names: Sequence[str]) -> Interval | None:
+    def bootstrap_differences(self, rows: Sequence[Row], names: Sequence[str]) -> Interval | None:
         """Mean differences to plain, (rows, metrics), bootstrapped over blocks and seeds."""
         if self.board.baseline is None or not rows or not names:
             return None
@@ -261,8 +261,11 @@ def block_differences(
 def pooled_differences(
     board: Board, rows: Sequence[Row], names: Sequence[str]
 ) -> PooledDifferences | None:
-    """Differences to plain averaged over blocks, paired by block and seed: what further seeds on
-    these very blocks would give. None without plain."""
+    """Differences to plain averaged over blocks, paired by block and seed; None without plain.
+
+    The intervals say how much the result would change with new seeds on the same blocks; they say
+    nothing about other data.
+    """
     if board.baseline is None or not rows or not names:
         return None
     values = tensor(board, [board.baseline, *rows], names)

@@ -57,7 +57,7 @@ def label_problem(label: Any) -> str:
     if not isinstance(label, str):
         return f"is a {type(label).__name__}: use text"
     if len(label) > LONGEST_LABEL:
-        return f"has {len(label)} letters: use at most {LONGEST_LABEL}"
+        return f"has {len(label)} characters: use at most {LONGEST_LABEL}"
     if any(unicodedata.category(letter)[0] == "C" for letter in label):
         return "has control characters or line breaks: use one line of text"
     if label.startswith(FORMULA):

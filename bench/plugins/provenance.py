@@ -8,7 +8,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from legible.bench.plugins import registry
-from legible.bench.source_keys import content_key, followed, is_ours, module_name, source_bytes
+from legible.bench.source_keys import (
+    content_key,
+    files_reached_by,
+    is_ours,
+    module_name,
+    source_bytes,
+)
 
 #: A kind and a registered name.
 Part = tuple[str, str]
@@ -43,7 +49,7 @@ def plugin_records(parts: Iterable[Part]) -> list[PluginRecord]:
 def keep_sources(parts: Iterable[Part], folder: Path) -> None:
     """Copies the files of the parts that are plugins, with the helper modules they import."""
     plugins = [part for part in parts if registry.plugin_of(*part) is not None]
-    for file in followed(registry.source(*part) for part in plugins):
+    for file in files_reached_by(registry.source(*part) for part in plugins):
         if not is_ours(file):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{module_name(file)}.py").write_bytes(source_bytes(file))

@@ -25,7 +25,7 @@ from legible.bench.errors import UserError, nearest, one_line
 from legible.bench.plugins.declarations import refuse_declaration
 from legible.bench.source_keys import (
     SNAPSHOTS,
-    followed,
+    files_reached_by,
     import_root,
     is_ours,
     module_name,
@@ -92,10 +92,10 @@ def load(
 def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     """Imports one plugin file and returns kind and name of all it registers.
 
-    It may import helper modules that lie beside it, and its own package. Where a file of these has
-    changed on disk since, all are imported again (unless ``as_on_disk`` is False: then the
-    contents that `load` was given count). Raises UserError when the file is missing or cannot be
-    imported; nothing of it is then registered.
+    It may import helper modules beside it, and its own package. If one of these files has changed
+    since it was loaded, all are imported again. With ``as_on_disk=False`` the contents passed to
+    `load` are used instead of the disk. Raises UserError if the file is missing or cannot be
+    imported; then nothing of it is registered.
     """
     path = path.expanduser().resolve()
     if path.suffix != ".py" or not (path.is_file() or path in SNAPSHOTS):
@@ -124,7 +124,7 @@ def changed_files() -> list[Path]:
 def _helpers(path: Path) -> dict[Path, bytes]:
     """A plugin file and all it imports that is followed and not Legible's."""
     try:
-        return {file: source_bytes(file) for file in followed([path]) if not is_ours(file)}
+        return {file: source_bytes(file) for file in files_reached_by([path]) if not is_ours(file)}
     except SyntaxError:
         return {path: source_bytes(path)}  # importing it says where
 
@@ -160,7 +160,7 @@ def _import(name: str, path: Path) -> None:
     loader = _SnapshotLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
-    registered = {kind: dict(items) for kind, items in KINDS.items()}
+    items_before = {kind: dict(items) for kind, items in KINDS.items()}
     for kind, items in KINDS.items():
         for item in [item for item in items if source(kind, item) == path]:
             del items[item]  # an earlier version of the file may have registered other names
@@ -176,26 +176,27 @@ def _import(name: str, path: Path) -> None:
         _refuse_mixed_helpers(path)
         for kind, items in KINDS.items():
             for item in items:
-                if item not in registered[kind]:
+                if item not in items_before[kind]:
                     refuse_declaration(kind, item, items[item])
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
         for kind, items in KINDS.items():
             items.clear()
-            items.update(registered[kind])
+            items.update(items_before[kind])
         raise UserError(f"plugin {path}: {_import_problem(error)}") from error
     finally:
         sys.meta_path.remove(finder)
 
 
 def _refuse_mixed_helpers(path: Path) -> None:
-    """ImportError where another module of its name hides a helper beside the plugin."""
+    """Raises ImportError if another module with the same name is imported instead of a helper file
+    beside the plugin."""
     root = import_root(path)
-    for file in followed([path]):
+    for file in files_reached_by([path]):
         top = module_name(file).partition(".")[0]
         beside = [root / f"{top}.py", root / top / "__init__.py"]
         if import_root(file) != root and any(helper.is_file() for helper in beside):
-            raise ImportError(f"'{top}' is {file} here, not the one in {root}: rename one of them")
+            raise ImportError(f"'{top}' is imported from {file}, not from {root}: rename one")
 
 
 def _import_problem(error: BaseException) -> str:
@@ -208,9 +209,9 @@ def _import_problem(error: BaseException) -> str:
 
 
 def _load_point(kind: str, point: EntryPoint) -> None:
-    registered = set(KINDS[kind])
+    items_before = set(KINDS[kind])
     point.load()
-    for name in set(KINDS[kind]) - registered:
+    for name in set(KINDS[kind]) - items_before:
         try:
             refuse_declaration(kind, name, KINDS[kind][name])
         except ValueError:
@@ -260,21 +261,22 @@ def parameters(
 ) -> dict[str, Any]:
     """All parameters of a loader, builder or method, defaults filled in, types checked.
 
-    ``skip`` leading arguments are not parameters. What ``**kwargs`` passes on to a base class can
-    be given, and stays out where it is not. Raises UserError for an unknown name (with the
-    nearest), a wrong type, and a value that is not the same text in every process.
+    ``skip`` leading arguments are not parameters. Parameters that reach a base class through
+    ``**kwargs`` may be given; if they are not given, they are not in the result. Raises UserError
+    for an unknown name (with the nearest), a wrong type, and a value that is not the same text in
+    every process.
     """
     label = getattr(target, "name", "") or target.__name__
     fields = _fields(target, skip, label)
-    passed_on = _passed_on(target) if _takes_any(target) else {}
+    base_parameters = _base_parameters(target) if _takes_any(target) else {}
     for name in given:
-        if name not in fields and name not in passed_on:
-            names = [*fields, *passed_on]
+        if name not in fields and name not in base_parameters:
+            names = [*fields, *base_parameters]
             raise UserError(
                 f"'{label}' has no parameter '{name}'"
                 f"{nearest(name, names) or ' (it has: ' + (', '.join(names) or 'none') + ')'}"
             )
-    fields |= {name: field for name, field in passed_on.items() if name in given}
+    fields |= {name: field for name, field in base_parameters.items() if name in given}
     model = create_model(label, __config__=ConfigDict(extra="forbid"), **fields)
     try:
         values = {name: getattr(model(**given), name) for name in fields}
@@ -299,9 +301,12 @@ def _fields(target: Callable[..., Any], skip: int, label: str) -> dict[str, Any]
     hints = _hints(function)
     for item in items:
         if item.kind is item.VAR_POSITIONAL or item.kind is item.POSITIONAL_ONLY:
-            raise UserError(f"'{label}': '{item.name}' cannot be given by name: name it plainly")
+            raise UserError(
+                f"'{label}': parameter '{item.name}' is positional-only or *args: make it an "
+                "ordinary named parameter"
+            )
         if item.kind is item.VAR_KEYWORD and not inspect.isclass(target):
-            raise UserError(f"'{label}' takes **{item.name}: name every parameter")
+            raise UserError(f"'{label}' has **{item.name}: declare every parameter by name")
     return {
         item.name: (hints.get(item.name, Any), ... if item.default is item.empty else item.default)
         for item in items
@@ -314,12 +319,12 @@ def _takes_any(target: Callable[..., Any]) -> bool:
     return inspect.isclass(target) and any(item.kind is item.VAR_KEYWORD for item in items)
 
 
-def _passed_on(cls: Callable[..., Any]) -> dict[str, Any]:
+def _base_parameters(cls: Callable[..., Any]) -> dict[str, Any]:
     """The parameters of the next base class with a constructor of its own."""
     bases = typing.cast(type, cls).__mro__
     owner = next(i for i, base in enumerate(bases) if "__init__" in vars(base))
     base = next(base for base in bases[owner + 1 :] if "__init__" in vars(base))
-    further = _passed_on(base) if _takes_any(base) else {}
+    further = _base_parameters(base) if _takes_any(base) else {}
     return {**further, **_fields(base, 0, base.__name__)}
 
 

@@ -27,13 +27,13 @@ def write_plugin(kind: str, name: str, folder: Path | str = ".") -> Path:
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
         raise UserError(f"'{name}' is no Python name: use letters, digits and _, like my_{kind}")
     if not NAME.fullmatch(name):
-        raise UserError(f"'{name}' does not start with a letter, or has more than 60 letters")
+        raise UserError(f"'{name}' does not start with a letter, or has more than 60 characters")
     if name != name.lower():
         raise UserError(f"'{name}' has capitals: the file would be {name.lower()}.py")
     registry.load([f"{kind}s"])
     if name in registry.KINDS[f"{kind}s"]:
-        taken = registry.source(f"{kind}s", name)
-        raise UserError(f"there is a {kind} '{name}' already ({taken}): choose another name")
+        other_file = registry.source(f"{kind}s", name)
+        raise UserError(f"there is a {kind} '{name}' already ({other_file}): choose another name")
     folder = Path(folder)
     path = folder / f"{name}.py"
     text = (TEMPLATES / f"new_{kind}.py.txt").read_text(encoding="utf-8")

@@ -46,7 +46,7 @@ def adopt_published(
     plugins: Sequence[Path] = (),
 ) -> list[str]:
     """Reruns one seed of each published row; rows that are equal to the last digit take the names
-    that the present code gives their runs.
+    that the current code gives their runs.
 
     Returns a line for each stale row: its rerun failed or gave other numbers. Rows that have the
     present names already are not rerun. Metrics that compare seeds are not rerun either, because
@@ -56,7 +56,7 @@ def adopt_published(
     table = read_published(folder)
     rows = [row for row in published_rows(table, specs) if renamings(table, workspace, row)]
     if not rows:
-        CONSOLE.print(f"{folder}: every row has the run names of the present code")
+        CONSOLE.print(f"{folder}: nothing to adopt: all run names match the current code")
         return []
     first = [row.specs[0] for row in rows]
     schedule.attempt(workspace, first, jobs, plugins)
@@ -100,7 +100,7 @@ def published_rows(table: pd.DataFrame, specs: Sequence[RunSpec]) -> list[Publis
 
 
 def renamings(table: pd.DataFrame, workspace: Workspace, row: PublishedRow) -> dict[str, str]:
-    """Published run name -> name under the present code, for each run of a row that has another."""
+    """Published run name -> name under the current code, for each run of a row that has another."""
     names: dict[str, str] = {}
     for spec in row.specs:
         new = workspace.run_of(spec).name
@@ -119,7 +119,7 @@ def disagreement(table: pd.DataFrame, rerun: pd.DataFrame, spec: RunSpec) -> str
         if _compares_seeds(metric):
             continue
         if key not in again.index:
-            return f"{metric} is not measured any more"
+            return f"{metric} is no longer measured"
         for column in ("value", "live", "undefined", "count"):
             old, new = (float(scores.loc[[key], column].iloc[0]) for scores in (published, again))
             if old != new and not (math.isnan(old) and math.isnan(new)):

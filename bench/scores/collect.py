@@ -26,10 +26,11 @@ from legible.metrics.explainers import ALGORITHMS
 
 #: Why a trained run has no numbers.
 UNSCORED = (
-    "trained; its scores are from older metric code: `legible run` rescores it without retraining"
+    "trained, but no score was computed by the current code: `legible run` scores it again without "
+    "retraining"
 )
 
-LONGEST_REASON = 4000  # letters that a score table takes
+LONGEST_REASON = 4000  # characters that a score table takes
 
 NO_SCORE = Score(metric="", layer="", values=np.empty(0))
 
@@ -166,14 +167,16 @@ ORACLE = {
 def _oracle_probe(workspace: Workspace, spec: RunSpec) -> Probe | None:
     """The probe of an oracle on the images that a run is judged on; None without concepts."""
     network, _, data = workspace.build(spec)
-    held = scoring_images(data, "test", spec.stage, spec.probe)
-    if held.concepts is None or not len(masks := common(held.concepts)):
+    probe_images = scoring_images(data, "test", spec.stage, spec.probe)
+    concepts = probe_images.concepts
+    if concepts is None or not len(masks := common(concepts)):
         return None
     layers = {
         name: replace(oracle_layer(masks, network.taps[name].shape[1:]), name=name)
         for name in resolve(network, spec.layers)
         if network.taps[name].spatial
     }
-    logits = torch.zeros(len(held), held.classes, device=held.labels.device)
-    images = held.normalise(held.images)
-    return Probe(network, images, held.labels, logits, layers, held.concepts, frozenset(layers))
+    labels = probe_images.labels
+    logits = torch.zeros(len(probe_images), probe_images.classes, device=labels.device)
+    images = probe_images.normalise(probe_images.images)
+    return Probe(network, images, labels, logits, layers, concepts, frozenset(layers))

@@ -166,11 +166,12 @@ def _origin(path: Path) -> str:
 
 
 def _refuse_namesake(origin: str, others: Iterable[str]) -> None:
-    """Raises SubmissionError if an accepted origin differs from this one in capitals alone."""
+    """Raises SubmissionError if an accepted origin differs from this one only in
+    upper and lower case."""
     for other in others:
         if other != origin and other.lower() == origin.lower():
-            raise SubmissionError(f"origin '{origin}' is too like '{other}', which is merged "
-                                  "already: they must differ in more than capitals")  # fmt: skip
+            raise SubmissionError(f"origin '{origin}' differs from '{other}' only in upper and "
+                                  "lower case: choose another origin")  # fmt: skip
 
 
 def with_submissions(
@@ -243,7 +244,8 @@ def _rerun(
     to_rerun = [spec for spec in specs if spec.seed == seed and (*spec.block, spec.method) in rows]
     unknown = sorted({method for *_, method in rows} - set(registry.METHODS))
     if unknown:
-        say(f"not rerun, unknown here (name its file with --plugin): {', '.join(unknown)}")
+        names = ", ".join(unknown)
+        say(f"not rerun because the method is not registered: pass its file with --plugin: {names}")
 
     def report(event: Event) -> None:
         if event.kind in ("done", "failed", "note"):

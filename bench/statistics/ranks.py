@@ -46,8 +46,9 @@ def rank_overall(
     """Ranks methods by the mean of their ranks in each aspect, with equal weights.
 
     The rank in an aspect is that of the mean over blocks, as in `rank`. The joint distribution of
-    ranks over other seeds is bootstrapped; the p value of a pair is twice the smaller share of
-    draws in which one method is at least as good as the other. ``score`` is minus the mean rank.
+    ranks over other seeds is bootstrapped. For a pair A, B take two shares of draws: A at least as
+    good as B, and B at least as good as A. p is twice the smaller one, at most 1. ``score`` is
+    minus the mean rank.
     """
     methods, aspects = values.shape[2:]
     parts = [values[..., a] for a in range(aspects)]

@@ -109,7 +109,7 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunSpec:
-        """The run spec that `to_json` wrote, with the defaults of the present code.
+        """The run spec that `to_json` wrote, with the defaults of the current code.
 
         Raises UserError for a dataset, backbone, method or parameter that no longer exists, and
         KeyError or TypeError if the value is not a run spec.
@@ -190,22 +190,22 @@ def refuse_alike(specs: Sequence[RunSpec]) -> None:
                 raise UserError(f"'{shortened(text, 80)}' {problem}")
         if len(spec.row.params) > LONGEST_PARAMS:
             raise UserError(f"method '{spec.method}': its parameters are longer than "
-                            f"{LONGEST_PARAMS} letters")  # fmt: skip
+                            f"{LONGEST_PARAMS} characters")  # fmt: skip
         if recipes.setdefault(spec.block, spec.recipe) != spec.recipe:
             raise UserError(
-                f"two blocks are both {' on '.join(spec.block)}, with different recipes: put them "
-                "into two suites, or change data, shots or net too"
+                f"two blocks have the same label {' on '.join(spec.block)} but different recipes: "
+                "put them into two suites, or give them different data, shots or net"
             )
     rows = Counter((spec.block, spec.row, spec.seed) for spec in specs)
     if twice := next((key for key, count in rows.items() if count > 1), None):
         block, row, seed = twice
         params = "" if row.params == "{}" else f" {shortened(row.params, 80)}"
-        raise UserError(f"method '{row.method}'{params} stands twice on {' on '.join(block)} "
+        raise UserError(f"method '{row.method}'{params} is listed twice for {' on '.join(block)} "
                         f"(seed {seed}): remove one, or change its parameters")  # fmt: skip
     names: dict[str, RunSpec] = {}
     for spec in specs:
         if names.setdefault(spec.name, spec) is not spec:
-            raise UserError(f"two runs would both be named {spec.name}: the last 150 letters of "
+            raise UserError(f"two runs would both be named {spec.name}: the last 150 characters of "
                             "dataset, backbone and parameters must differ")  # fmt: skip
 
 
@@ -216,7 +216,7 @@ LONGEST_PARAMS = 2000
 
 def _label_problem(text: str) -> str:
     if len(text) > LONGEST_LABEL:
-        return f"has {len(text)} letters: a table takes {LONGEST_LABEL}; give fewer parameters"
+        return f"has {len(text)} characters: a table takes {LONGEST_LABEL}; give fewer parameters"
     return "has control characters" if re.search(r"[\x00-\x1f\x7f]", text) else ""
 
 

@@ -34,7 +34,7 @@ class Limits(NamedTuple):
 
     depth: int = 8  # of tables and lists in one another
     values: int = 20_000
-    letters: int = 5_000  # of one text
+    characters: int = 5_000  # of one text
 
 
 LIMITS = Limits()
@@ -52,7 +52,7 @@ def _distinct(seeds: list[int]) -> list[int]:
 
 def _folder_name(name: str) -> str:
     if problem := name_problem(name):
-        raise ValueError(f"{problem}: it names the suite's folder of results")
+        raise ValueError(f"{problem}; the suite's name is also the name of its results folder")
     return name
 
 
@@ -248,7 +248,7 @@ def _value_problem(raw: Mapping[str, Any]) -> str:
             return f"{shortened(where, 80)} = {shortened(repr(value), 60)}: {problem}"
         if isinstance(value, dict):
             if long := next((key for key in value if not 0 < len(key) <= 100), None):
-                return f"a key of {len(long)} letters"
+                return f"a key of {len(long)} characters"
             pairs = [(f"{where}.{key}".strip("."), item) for key, item in value.items()]
         else:
             items = value if isinstance(value, list) else []
@@ -267,8 +267,8 @@ def _scalar_problem(value: Any, free: bool) -> str:
         return "" if math.isfinite(value) else "not a finite number"
     if not isinstance(value, str):
         return f"a {type(value).__name__}: use numbers, text, true or false, lists and tables"
-    if len(value) > LIMITS.letters:
-        return f"longer than {LIMITS.letters} letters"
+    if len(value) > LIMITS.characters:
+        return f"longer than {LIMITS.characters} characters"
     control = any((c < " " or c == "\x7f") and not (free and c in "\n\t") for c in value)
     return "has control characters or line breaks" if control else ""
 

@@ -1,4 +1,5 @@
-"""The training loop. All data is on the device; no step waits for a number from it."""
+"""The training loop. All data is on the device; no training step copies a value from the device to
+the CPU."""
 
 from __future__ import annotations
 
@@ -129,7 +130,7 @@ class Loop:
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Takes one optimisation step; returns the loss terms and the batch accuracy.
 
-        number: of the step, counted from the start of the training.
+        number: the step's index since the start of training.
         """
         labels = self.split.labels[indices]
         images = self.view(indices, augment)
@@ -180,7 +181,8 @@ class Loop:
 
     def second_view(self, indices: Tensor, number: int) -> Output:
         """Runs the network on another augmentation; leaves BatchNorm's statistics alone."""
-        # a generator of its own, so that a method with second views sees plain's first views
+        # own generator: drawing second views must not change the first views, which stay equal to
+        # those of plain training
         augment = self.generator("second view", number)
         with frozen_statistics(self.network):
             return self.forward(self.view(indices, augment))

@@ -199,7 +199,7 @@ class Ledger:
             reason = f"the reference; {reason}"
         return choice._replace(reason=reason)
 
-    def judged(self) -> list[Trial]:
+    def with_choices(self) -> list[Trial]:
         """The trials, each marked as chosen or not, with the reason."""
         out = []
         for trial in self.trials:

@@ -78,7 +78,10 @@ def tune_table(suite: Suite) -> Tune:
         raise UserError(f"suite '{suite.name}' has no [tune] table: there is nothing to tune")
     metric = registry.get("metrics", tune.metric)
     if metric.better == "neither":
-        raise UserError(f"[tune] metric '{tune.metric}' has no better direction to choose by")
+        raise UserError(
+            f"[tune] metric '{tune.metric}': for this metric neither higher nor lower is better, "
+            "so it cannot choose"
+        )
     if metric.aspect not in suite.aspects:
         raise UserError(f"[tune] metric '{tune.metric}': its aspect is not among the suite's")
     if tune.layer in SEVERAL_TAPS or tune.layer not in suite.layers:

@@ -55,7 +55,7 @@ def run_trials(
     whole = plan_trials(suite)
     places = [p.trial(tune_table(suite).metric).place for p in whole]
     trials = [by_place[place] for place in places if place in by_place]
-    trials = _ledger(suite, whole, trials).judged()
+    trials = _ledger(suite, whole, trials).with_choices()
     try:
         write_together({path: ledgers.to_text(trials).encode()})
     except OSError as error:
@@ -79,7 +79,8 @@ def finished_trials(
         elif run.status in ("done", "to score"):
             result = _result(workspace, run.spec, tune.metric)
         else:
-            raise UserError(f"no ledger yet: {run.spec.name}: {run.reason or 'not finished'}")
+            reason = run.reason or "not finished: run `legible tune` again"
+            raise UserError(f"no ledger yet: {run.spec.name}: {reason}")
         out.append(item.trial(tune.metric, result))
     return out
 
@@ -149,9 +150,12 @@ def read(suite: Suite, results: Path) -> Ledger:
         if [(*t.place, t.metric) for t in group] != places.get(key):
             name = one_line(" ".join(key), 120)
             raise UserError(f"{path} does not fit the suite as it is now ({name}); {again}")
-    for number, (trial, judged) in enumerate(zip(trials, ledger.judged(), strict=True), 2):
-        if trial != judged:
-            raise UserError(f"{path}: line {number} does not follow from the numbers; {again}")
+    for number, (trial, correct) in enumerate(zip(trials, ledger.with_choices(), strict=True), 2):
+        if trial != correct:
+            raise UserError(
+                f"{path}: line {number}: 'chosen' or 'reason' is not what the numbers give (was "
+                f"the file edited?); {again}"
+            )
     return ledger
 
 

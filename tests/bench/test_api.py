@@ -65,7 +65,7 @@ def test_a_failed_run_is_an_error(suite, monkeypatch):
 
 @pytest.mark.slow
 def test_what_is_published_is_what_scores_returns(suite):
-    with pytest.raises(UserError, match="nothing of 'tiny' has run yet"):
+    with pytest.raises(UserError, match="suite 'tiny' has no finished runs"):
         legible.publish(suite, **ON_CPU)
     table = legible.run(suite, seeds=2, jobs=1, **ON_CPU)
     readme = legible.publish(suite, seeds=2, pictures=False, cost=False, **ON_CPU)

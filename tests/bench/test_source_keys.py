@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from legible.bench import source_keys as keys
-from legible.bench.source_keys import content_hashes, content_key, followed, is_ours, module_name
+from legible.bench.source_keys import (
+    content_hashes,
+    content_key,
+    files_reached_by,
+    is_ours,
+    module_name,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ROOT / "methods"
@@ -217,7 +223,7 @@ def test_helpers_beside_a_plugin_and_on_the_path_are_followed(
     beside = write(tmp_path / "plugins" / "beside.py", "x = 1\n")
     elsewhere = write(tmp_path / "lib" / "elsewhere" / "__init__.py", "y = 1\n")
     monkeypatch.syspath_prepend(tmp_path / "lib")
-    assert followed([path]) == {path, beside, elsewhere}
+    assert files_reached_by([path]) == {path, beside, elsewhere}
     before = content_key(path)
     write(elsewhere, "y = 2\n")
     assert content_key(path) != before
@@ -241,7 +247,7 @@ def test_nothing_is_imported_to_find_a_file(
     write(tmp_path / "explosive" / "__init__.py", "raise SystemExit('imported')\n")
     inner = write(tmp_path / "explosive" / "inner.py", "x = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert inner in followed([path])
+    assert inner in files_reached_by([path])
     assert "explosive" not in sys.modules
 
 
@@ -257,7 +263,9 @@ def test_a_package_is_followed_within(tmp_path: Path, monkeypatch: pytest.Monkey
         "far.py": "",
     }.items():
         write(package / name, text)
-    files = {module_name(file): file for file in followed([package / "inner" / "method.py"])}
+    files = {
+        module_name(file): file for file in files_reached_by([package / "inner" / "method.py"])
+    }
     # with hers/__init__.py, which runs first, and without the empty hers/inner/__init__.py
     assert set(files) == {
         "hers", "hers.inner.method", "hers.inner.near", "hers.maths", "hers.far",

@@ -22,7 +22,10 @@ def draw_run(
     """Draws units of a stored run as a PNG file and returns its path. Raises UserError."""
     run, spec, _ = stored_run(workspace, name)
     if run.name != workspace.run_of(spec).name:
-        raise UserError(f"{run.name} was made by other code (see: legible why); run it again first")
+        raise UserError(
+            f"{run.name} was trained with older code; `legible why {run.name}` shows the changes, "
+            "`legible run` makes it again"
+        )
     probe = workspace.probe(spec)
     drawn = layer_named(probe, layer)
     absent = [unit for unit in units or [] if not 0 <= unit < drawn.units]

@@ -23,7 +23,7 @@ def differences_table(standings: Standings) -> Table | None:
     board, notes = standings.board, Notes()
     names = list(board.headlines.values())
     rows = [row for row in board.rows if row is not board.baseline]
-    interval = standings.bootstrapped(rows, names) if standings.rows else None
+    interval = standings.bootstrap_differences(rows, names) if standings.rows else None
     if interval is None or len(board.blocks) < 2:
         return None
     ranked = [row.ranked for row in rows]

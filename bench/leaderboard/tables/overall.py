@@ -27,7 +27,7 @@ from legible.bench.text import digits_with_half
 
 RANKS = """\
 Methods are ranked in each aspect by its headline metric, averaged over blocks (a block is a dataset
-on a backbone). The rank interval stands in brackets; together, all intervals of a column hold the
+on a backbone). The rank interval is in brackets; together, all intervals of a column contain the
 true ranks with 95 % confidence. The mean rank is over the aspects, all with the same weight;
 accuracy is not part of it and has a column of its own. A tier holds the methods that do not differ
 significantly from its leader (every pair compared seed by seed, with Holm's correction over all
@@ -36,20 +36,21 @@ is undefined, for a seed where others have a value, it counts there as the worst
 that was skipped, or whose data is missing, is not ranked."""
 
 INTERVALS = """\
-Ranks and tiers are about further seeds on these very blocks. Differences averaged over blocks are
-bootstrapped over blocks and seeds: they are about other blocks like these, as if the blocks were
-independent. Blocks that share a dataset or a backbone are not, so with few blocks even these wide
-intervals may be too narrow. No interval covers other recipes, other strengths of a method, or the
-choice of the metric."""
+Ranks and tiers say how much the result would change with new seeds on the same blocks; they say
+nothing about other data. Differences averaged over blocks are bootstrapped over blocks and seeds.
+These intervals estimate the result on similar new blocks and assume that the blocks are
+independent. Blocks that share a dataset or backbone are not independent, so the true interval may
+be wider. No interval covers other recipes, other strengths of a method, or the choice of the
+metric."""
 
 
 def overall_table(standings: Standings) -> Table | None:
     """The ranked rows from best to worst; None if there is nothing to show."""
-    board, rows, notes = standings.board, standings.ordered, Notes()
+    board, rows, notes = standings.board, standings.by_overall_rank, Notes()
     if not rows or not board.headlines:
         return None
     accuracy = board.headlines.get(TASK)
-    differences = standings.bootstrapped(rows, [accuracy]) if accuracy else None
+    differences = standings.bootstrap_differences(rows, [accuracy]) if accuracy else None
     columns = [TableColumn("tier"), TableColumn("mean rank")] if standings.headlines else []
     if accuracy:
         columns.append(plain_column(board, board.metric(accuracy), "− plain"))
@@ -108,7 +109,7 @@ def rank_remarks(standings: Standings, row: Row) -> list[str]:
     if unranked:
         where = "no value in some block where others have one"
         remarks.append(f"unranked in {', '.join(unranked)}: {where}")
-    worst = standings.counted_worst(list(standings.headlines.values()))
+    worst = standings.count_as_worst(list(standings.headlines.values()))
     by_block: list[list[bool]] = np.any(worst[:, :, i], 1).tolist()
     for block, is_worst in zip(standings.board.blocks, by_block, strict=True):
         aspects = [

@@ -88,11 +88,10 @@ def test_the_table() -> None:
         render(outcomes, 96)
         == """\
 method m
-  pass  trains                                      loss 1.0 to 0.5
+  pass  trains                                      (loss 1.0 to 0.5)
   fail  same seed same weights                      use self.generator use self.generator use
                                                     self.generator use self.generator
-  skip  2 more laws                                 skipped until `same seed same weights`
-                                                    passes
+  skip  2 more laws                                 (until `same seed same weights` passes)
 
 metric n
   skip  changes nothing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_suites import TOY_PLUGIN
+from tiny_suites import TOY_PLUGIN, toy_suite, write_suite
 
 from legible.bench.execution.store import MANIFEST, Run, write_sealed
 from legible.bench.plugins import registry
@@ -46,6 +46,27 @@ class TestList:
 
 
 @pytest.mark.slow
+def test_square_brackets_are_shown_as_they_are(tmp_path, monkeypatch, legible, kept_registry):
+    folder = tmp_path / "[bold]x[1]"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    text = '"""Keeps [bold]all[/bold] of [/x] and :x:."""'
+    Path("mine.py").write_text(
+        f"from legible import Method, register\n\n@register\nclass Mine(Method):\n    {text}\n"
+    )
+    code, out, _ = legible("list", "methods", "--plugin", folder / "mine.py")
+    assert code == 0 and "Keeps [bold]all[/bold] of [/x] and :x:." in out
+    top = f"name = 'a [b]'\nplugins = ['{TOY_PLUGIN}', 'mine.py', 'boxes.py']"
+    Path("boxes.py").write_text(
+        "from legible import dataset\nfrom legible.bench.data.base import DataMissing\n\n"
+        "@dataset\ndef boxes(root):\n    raise DataMissing('[/x] is [bold]not[/bold] here')\n"
+    )
+    suite = toy_suite('"plain", "mine"', top=top).replace('dataset = "toy"', 'dataset = "boxes"')
+    write_suite(folder, suite)
+    code, out, err = legible("run", folder / "tiny.toml", "--dry-run")
+    assert code == 0 and "[/x] is [bold]not[/bold] here" in out, (out, err)
+
+
 class TestAfterARun:
     def test_why_says_up_to_date_or_names_what_changed(self, here, legible, run_folder):
         options = ("--plugin", TOY_PLUGIN)

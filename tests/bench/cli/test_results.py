@@ -62,11 +62,11 @@ class TestPublish:
         assert legible("publish", "tiny.toml", *QUICK)[0] == 0
         table = scores()
         (reason,) = table.loc[table["status"] == "missing", "reason"].unique()
-        assert "`legible run` rescores it without retraining" in reason
+        assert "`legible run` scores it again without retraining" in reason
 
     def test_what_has_not_run_is_one_line_and_measures_nothing(self, empty, legible):
         code, _, err = legible("publish", "tiny.toml")
-        assert code == 2 and "nothing of 'tiny' has run yet: legible run tiny" in err
+        assert code == 2 and "suite 'tiny' has no finished runs: run `legible run tiny`" in err
         assert not Path("results").exists() and not Path("runs/costs").exists()
 
     def test_a_folder_that_cannot_be_written_is_one_line(self, here, legible):

@@ -120,7 +120,7 @@ class TestAdopt:
         assert legible("adopt", "tiny.toml")[0] == 0
         assert file.read_text() == present
         code, out, _ = legible("adopt", "tiny.toml")
-        assert code == 0 and "every row has the run names of the present code" in out
+        assert code == 0 and "all run names match the current code" in out
 
     def test_a_stale_row_is_listed_with_exit_code_1(self, here, legible):
         assert legible("publish", "tiny.toml", "--no-cost", "--no-pictures")[0] == 0

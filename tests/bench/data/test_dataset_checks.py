@@ -247,7 +247,7 @@ class TestConcepts:
         empty = {"names": (), "categories": (), "landmark": (), "of_class": ()}
         concepts = getattr(data, split).concepts
         change(concepts, packed=concepts.packed[:, :0], **empty)
-        assert refusal(data) == f"{split}: there are no concepts in concepts: use None"
+        assert refusal(data) == f"{split}: `concepts` holds no masks: set it to None"
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -278,7 +278,7 @@ class TestErrorsOfLoaders:
             (SystemExit(0), "dataset 'mine': SystemExit: 0"),
             (GeneratorExit(), "dataset 'mine': GeneratorExit"),
             (RecursionError("deep"), "dataset 'mine': RecursionError: deep"),
-            (Unspeakable(), "dataset 'mine': Unspeakable: (its text cannot be made)"),
+            (Unspeakable(), "dataset 'mine': Unspeakable: (the error could not describe itself)"),
         ],
         ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
     )  # fmt: skip

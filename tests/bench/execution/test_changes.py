@@ -62,7 +62,7 @@ def test_values_and_modules_that_differ_are_named(workspace, run):
 def test_an_import_that_leads_elsewhere_is_a_change_too(workspace, run):
     edit_identity(run, lambda value: value["identity"]["code"].update(method="other"))
     (line,) = describe_changes(workspace, run.name)
-    assert line == "code: an import now leads to another function"
+    assert line == "code: an import now resolves to a different function"
 
 
 def test_a_plugin_s_helper_module_is_named(workspace, tmp_path, kept_registry):

@@ -109,7 +109,7 @@ class TestFind:
         store = Store(tmp_path)
         for name in ("a-s0", "a-s1"):
             finished(store.run(name, {}))
-        with pytest.raises(UserError, match="stands for 2 runs"):
+        with pytest.raises(UserError, match="matches 2 runs"):
             store.find("a-")
         with pytest.raises(UserError, match="no run 'b'"):
             store.find("b")

@@ -97,9 +97,9 @@ def test_a_headline_that_fails_is_remarked_with_the_metrics_that_do_better():
     other = "concept_purity"
     both = {headline: networks(0.5, 0.1, 0.5), other: networks(0.5, 0.1, 0.3)}
     text = aspect_verdict("semantics", board(both))
-    assert "does not separate plain from rotated" in text and f"these do: {other}" in text
+    assert "does not separate plain from rotated" in text and f"aspect that do: {other}" in text
     alone = board({headline: networks(0.5, 0.1, 0.5)})
-    assert "no metric of this aspect does" in metric_remarks(alone)[headline]
+    assert "metrics of this aspect that do: none" in metric_remarks(alone)[headline]
     assert aspect_verdict("semantics", board({headline: networks(0.5, 0.1, 0.3)})) == ""
     assert aspect_verdict("semantics", None) == ""
 

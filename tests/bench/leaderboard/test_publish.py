@@ -44,7 +44,7 @@ def read_nothing(monkeypatch, board):
 
 
 def test_nothing_that_has_run_is_an_error(workspace, suite, tmp_path):
-    with pytest.raises(UserError, match="nothing of 'quick' has run yet: legible run quick"):
+    with pytest.raises(UserError, match="'quick' has no finished runs: run `legible run quick`"):
         publish.write_publication(workspace, suite, [], tmp_path, False, "")
 
 

@@ -23,7 +23,7 @@ def test_only_methods_are_ranked(standings):
 
 
 def test_the_better_method_leads_and_an_incomplete_one_is_unranked(standings):
-    keys = [row.key for row in standings.ordered]
+    keys = [row.key for row in standings.by_overall_rank]
     assert keys == [STRONG_SYNC, SYNC, ("plain", "{}"), ("bean", "{}")]
     tiers = zip(standings.rows, standings.overall.tier, strict=True)
     assert {row.key: int(tier) for row, tier in tiers}["bean", "{}"] == 0
@@ -31,11 +31,11 @@ def test_the_better_method_leads_and_an_incomplete_one_is_unranked(standings):
 
 def test_a_failed_seed_counts_as_the_worst_and_a_skipped_block_does_not(board, standings):
     keys = [row.key for row in standings.rows]
-    worst = standings.counted_worst(["iou"])[..., 0]
+    worst = standings.count_as_worst(["iou"])[..., 0]
     assert worst.sum() == 1
     block = [b.dataset for b in board.blocks].index("shapes")
     assert worst[block, 2, keys.index(STRONG_SYNC)]
-    values = standings.oriented(["iou"])[block, 2, :, 0]
+    values = standings.orient(["iou"])[block, 2, :, 0]
     assert values[keys.index(STRONG_SYNC)] == np.nanmin(values)
 
 
@@ -82,7 +82,7 @@ def test_there_are_no_differences_without_plain(board):
     standings = Standings(rest)
     assert standings.headline_pooled is None and standings.pairing is None
     assert set(standings.headline_differences.values()) == {None}
-    assert standings.bootstrapped(standings.rows, ["iou"]) is None
+    assert standings.bootstrap_differences(standings.rows, ["iou"]) is None
 
 
 def test_the_best_tier_holds_ranked_rows_only_and_needs_a_direction(board):
@@ -104,4 +104,4 @@ def test_a_board_of_null_rows_alone_has_no_ranks(board):
     nulls = board.scores["kind"] == "null"
     standings = Standings(replace(board, scores=board.scores[nulls].reset_index(drop=True)))
     assert standings.board.rows and not standings.rows
-    assert standings.aspects == {} and standings.overall is None and standings.ordered == []
+    assert standings.aspects == {} and standings.overall is None and standings.by_overall_rank == []

@@ -40,7 +40,7 @@ def test_labels_that_a_table_can_show(label: str) -> None:
         ("my method.py", "", "method 'my method': a name has at most 60 letters"),
         ("=1+1.py", "", "a name has at most 60 letters"),
         (f"{'long' * 20}.py", "", "a name has at most 60 letters"),
-        ("mine.py", 'label = "x" * 300', "label has 300 letters"),
+        ("mine.py", 'label = "x" * 300', "label has 300 characters"),
         ("mine.py", 'label = "two\\nlines"', "label has control characters"),
         ("mine.py", 'label = "\\ud800"', "label has control characters"),
         ("mine.py", 'label = "=1+1"', "a spreadsheet would execute"),

@@ -341,7 +341,7 @@ class TestConstructors:
     @pytest.mark.parametrize(
         ("signature", "reason"),
         [
-            ("*values", "'values' cannot be given by name"),
+            ("*values", "parameter 'values' is positional-only"),
             ("k: int", "k is missing"),
             ("k: object = frozenset('ab')", "parameter 'k' is a frozenset"),
             ("k=lambda: 1", "parameter 'k' is a function"),

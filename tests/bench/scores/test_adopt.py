@@ -98,7 +98,7 @@ def test_every_file_that_names_runs_is_renamed(published):
         ({"value": 0.123456789}, "accuracy of seed 0 was 0.123456789 and is "),
         ({"live": 0.123456789}, "live of accuracy of seed 0 was 0.123456789 and is "),
         ({"count": 2}, "count of accuracy of seed 0 was 2 and is 1"),
-        ({"metric": "forgotten"}, "forgotten is not measured any more"),
+        ({"metric": "forgotten"}, "forgotten is no longer measured"),
     ],
 )
 def test_a_row_of_other_numbers_is_stale_and_stays_as_it_is(published, capsys, change, problem):
@@ -151,7 +151,7 @@ def test_some_methods_alone_are_adopted(published):
 
 def test_rows_that_have_the_present_names_are_not_rerun(published, capsys):
     assert published.adopt() == []
-    assert "every row has the run names of the present code" in capsys.readouterr().out
+    assert "all run names match the current code" in capsys.readouterr().out
     assert published.runs == [] and published.file.read_text() == published.present
 
 

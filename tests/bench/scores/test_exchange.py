@@ -136,7 +136,7 @@ class TestMerge:
     def test_an_origin_that_differs_in_capitals_alone_is_refused(self, lab, file, tmp_path):
         accept(*lab.place, [file], tmp_path / "results")
         other = export(*lab.place, "LAB x", tmp_path / "other.json")
-        with pytest.raises(UserError, match="too like 'Lab X'"):
+        with pytest.raises(UserError, match="differs from 'Lab X' only in upper and lower case"):
             accept(*lab.place, [other], tmp_path / "results")
 
     def test_a_newer_submission_replaces_the_file_of_its_origin(self, lab, tmp_path):
@@ -208,7 +208,8 @@ class TestVerify:
         lines = []
         plain = [spec for spec in lab.specs if spec.method == "plain"]
         verify(lab.workspace, lab.suite, plain, file, tmp_path / "results", lines.append)
-        assert "not rerun, unknown here (name its file with --plugin): bean" in lines
+        text = "not rerun because the method is not registered: pass its file with --plugin: bean"
+        assert text in lines
 
     def test_damaged_verdicts_are_one_line(self, lab, file, tmp_path):
         folder = tmp_path / "results" / "tiny" / "submissions"

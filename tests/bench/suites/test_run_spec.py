@@ -65,8 +65,8 @@ def test_a_block_may_name_its_methods_and_change_the_recipe(specs):
         ("focus = 0.5", "focus = '0.5'", "focus = '0.5': use a value of type float"),
         ("width = 4, stages = 2", "stages = 30", "choose fewer or narrower layers"),
         ("width = 4, stages = 2", "width = 4611686018427387904", "is larger than 1000000"),
-        ('"plain"', '"plain", "plain"', "'plain' stands twice on toy on vgg"),
-        ('"plain"', '"sync", {name = "sync", k = 3}', "'sync' stands twice"),
+        ('"plain"', '"plain", "plain"', "'plain' is listed twice for toy on vgg"),
+        ('"plain"', '"sync", {name = "sync", k = 3}', "'sync' is listed twice"),
         ("focus = 0.5", "centre = 'middle'", "'argmax' or 'centroid'"),
         ('"toy"', '"shaps"', "no dataset 'shaps'; did you mean 'shapes'?"),
         ('"vgg"', '"vvg"', "no backbone 'vvg'; did you mean 'vgg'?"),
@@ -95,7 +95,7 @@ def test_a_selection_that_is_not_in_the_suite_is_refused(specs, selection, messa
 
 def test_blocks_that_differ_only_in_their_recipe_are_refused(specs):
     block = GOOD[GOOD.index("[[blocks]]") :] + "recipe = {epochs = 9}\n"
-    with pytest.raises(UserError, match=r"two blocks are both toy on vgg\(.*different recipes"):
+    with pytest.raises(UserError, match=r"the same label toy on vgg\(.*different recipes"):
         specs(GOOD + block)
 
 
@@ -107,7 +107,7 @@ def test_seeds_that_cannot_be_scored_are_refused(specs, seed):
 
 def test_a_parameter_that_no_table_takes_is_refused(specs):
     taps = ", ".join(f'"conv{n}"' for n in range(300))
-    with pytest.raises(UserError, match="'sync': its parameters are longer than 2000 letters"):
+    with pytest.raises(UserError, match="'sync': its parameters are longer than 2000 characters"):
         specs(toy_suite(f'"plain", {{name = "sync", taps = [{taps}]}}'))
 
 

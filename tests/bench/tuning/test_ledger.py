@@ -81,13 +81,13 @@ def test_a_setting_is_its_mean_over_tuning_seeds_and_lost_where_one_failed():
 
 
 def test_every_line_says_whether_it_was_chosen_and_why():
-    judged = made().judged()
-    assert [t.chosen for t in judged] == [True] * 4 + [False] * 4
-    assert [t.reason for t in judged[::2]] == [
+    marked = made().with_choices()
+    assert [t.chosen for t in marked] == [True] * 4 + [False] * 4
+    assert [t.reason for t in marked[::2]] == [
         "the reference; no search space", "best within the tolerance", "not within the tolerance",
         "not trained on every seed",
     ]  # fmt: skip
-    assert made(judged).judged() == judged
+    assert made(marked).with_choices() == marked
 
 
 def test_a_method_without_search_space_is_flagged_where_it_costs_too_much():
@@ -116,14 +116,14 @@ def test_blocks_are_judged_each_by_its_own_plain():
 )
 def test_without_plains_value_there_is_nothing_to_choose_by(trials, message):
     with pytest.raises(UserError, match=message):
-        made(trials).judged()
+        made(trials).with_choices()
 
 
 def test_a_ledger_is_read_as_it_was_written(tmp_path):
-    judged = made().judged()
+    marked = made().with_choices()
     path = tmp_path / ledgers.FILE
-    path.write_text(to_text(judged), encoding="utf-8")
-    assert read(path) == judged
+    path.write_text(to_text(marked), encoding="utf-8")
+    assert read(path) == marked
     assert to_text(read(path)).encode() == path.read_bytes()
 
 

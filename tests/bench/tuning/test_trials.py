@@ -141,7 +141,7 @@ def test_trials_are_ordinary_runs_on_tuning_seeds(read):
     ("change", "message"),
     [
         (('"netdissect_iou"', '"netdisect_iou"'), "did you mean 'netdissect_iou'?"),
-        (('"netdissect_iou"', '"effective_rank"'), "no better direction"),
+        (('"netdissect_iou"', '"effective_rank"'), "neither higher nor lower is better"),
         (("layers", 'aspects = ["task"]\nlayers'), "its aspect is not among the suite's"),
         (("trials = 3", 'trials = 3\nlayer = "last"'), "one Tap among the suite's layers"),
         (("seeds = [100, 101]", "seeds = [100, 1]"), "seed 1 is also one that the suite tests"),
