@@ -163,18 +163,12 @@ def source_bytes(file: Path) -> bytes:
 
 
 def parse(file: Path) -> Source:
-    """A file's tree and imports; read again where the file has changed."""
-    if file in SNAPSHOTS:
-        return _parse_text(file, SNAPSHOTS[file])
-    return _parse_file(file, file.stat().st_mtime_ns)
+    """A file's tree and imports. The cache goes by content: two edits of a file can have the same
+    size and time."""
+    return _parse_text(file, source_bytes(file))
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse_file(file: Path, modified: int) -> Source:
-    return _parse_text(file, file.read_bytes())
-
-
-@functools.lru_cache(maxsize=512)
 def _parse_text(file: Path, text: bytes) -> Source:
     tree = ast.parse(text)
     imports = list(_package_imports(file))

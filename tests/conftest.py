@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -17,9 +18,12 @@ def kept_registry() -> Iterator[None]:
     from legible.bench.source_keys import SNAPSHOTS
 
     registry.load()
+    path = list(sys.path)
     registers = (*registry.KINDS.values(), registry.PLUGINS, registry.LOADED, SNAPSHOTS)
     before = [dict(register) for register in registers]
     yield
+    sys.path[:] = path
+    registry.forget({file for files in registry.LOADED.values() for file in files})
     for register, items in zip(registers, before, strict=True):
         register.clear()
         register.update(items)

@@ -108,7 +108,7 @@ def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     files = _helpers(path)
     SNAPSHOTS.update(files)
     if earlier != files:
-        _forget({*files, *earlier})
+        forget({*files, *earlier})
         _import(name, path)
         LOADED[name] = files
         PLUGINS[name] = Origin(str(path))
@@ -129,10 +129,15 @@ def _helpers(path: Path) -> dict[Path, bytes]:
         return {path: source_bytes(path)}  # importing it says where
 
 
-def _forget(files: set[Path]) -> None:
-    """Drops modules that were made from some files, so that they are imported again."""
+def forget(files: set[Path]) -> None:
+    """Drops modules that were made from some files, and the packages around them, so that they
+    are imported again."""
+    packages = [
+        root / "__init__.py" for file in files for root in file.parents[: len(packages_of(file))]
+    ]
+    made_from = files | set(packages)
     for name, module in list(sys.modules.items()):
-        if (file := getattr(module, "__file__", None)) and Path(file).resolve() in files:
+        if (file := getattr(module, "__file__", None)) and Path(file).resolve() in made_from:
             del sys.modules[name]
 
 
@@ -167,9 +172,12 @@ def _import(name: str, path: Path) -> None:
     if (root := str(import_root(path))) not in sys.path:
         sys.path.append(root)  # last, so that it hides nothing
     finder: Any = _SnapshotFinder
+    importlib.invalidate_caches()  # files that were written a moment ago are seen
     sys.meta_path.insert(0, finder)
     try:
         if packages_of(path):
+            importlib.import_module(packages_of(path)[0])
+            _refuse_other_package(path)
             importlib.import_module(name.rpartition(".")[0])
         sys.modules[name] = importlib.util.module_from_spec(spec)
         loader.exec_module(sys.modules[name])
@@ -186,6 +194,14 @@ def _import(name: str, path: Path) -> None:
         raise UserError(f"plugin {path}: {_import_problem(error)}") from error
     finally:
         sys.meta_path.remove(finder)
+
+
+def _refuse_other_package(path: Path) -> None:
+    """Raises ImportError if another package with the name of the plugin's package is imported."""
+    top = packages_of(path)[0]
+    places = [Path(place).resolve() for place in getattr(sys.modules[top], "__path__", [])]
+    if import_root(path) / top not in places:
+        raise ImportError(f"its package '{top}' is another package, in {places}: rename one")
 
 
 def _refuse_mixed_helpers(path: Path) -> None:

@@ -188,6 +188,16 @@ class TestItsHelpers:
         assert METHODS["mine"].__module__ == "my_package.mine"
         assert registry.defaults(METHODS["mine"])["k"] == 9
 
+    def test_cannot_be_a_second_package_of_one_name(self, tmp_path: Path) -> None:
+        for folder in ("a", "b"):
+            package = tmp_path / folder / "my_package"
+            package.mkdir(parents=True)
+            write(package / "__init__.py", "")
+            write(package / f"{folder}.py", f"DEFAULT = 9\n{self.TEXT}".replace("mine", folder))
+        registry.load_plugin(tmp_path / "a" / "my_package" / "a.py")
+        with pytest.raises(UserError, match="its package 'my_package' is another package"):
+            registry.load_plugin(tmp_path / "b" / "my_package" / "b.py")
+
     def test_of_one_name_are_not_mixed_up(self, tmp_path: Path) -> None:
         for folder, value in (("one", 1), ("two", 2)):
             (tmp_path / folder).mkdir()
