@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from legible.bench.backbones import model_names
+from legible.bench.backbones.model_names import LIBRARIES, PRETRAINED
 from legible.bench.backbones.taps import Network
+from legible.bench.backbones.weights import weights_digest
 from legible.bench.data.base import DataMissing, Dataset, data_root
 from legible.bench.data.dataset_checks import load_dataset
 from legible.bench.errors import UserError, one_line
@@ -92,7 +96,7 @@ class Workspace:
         identity = {
             "dataset": {"name": spec.dataset, "params": spec.data, "shots": spec.shots},
             "fingerprint": self.fingerprint(spec),
-            "backbone": {"name": spec.backbone, "params": spec.net},
+            "backbone": self._backbone_identity(spec),
             "method": {"name": spec.method, "params": spec.params},
             "recipe": spec.recipe.model_dump(),
             "seed": spec.seed,
@@ -102,6 +106,24 @@ class Workspace:
         if method.parent:
             identity["parent"] = self.identity(parent_of(spec))
         return json.loads(json.dumps(identity, default=str))
+
+    def _backbone_identity(self, spec: RunSpec) -> dict[str, Any]:
+        """What determines the network before training; weights count by their values."""
+        identity: dict[str, Any] = {"name": spec.backbone, "params": dict(spec.net)}
+        weights = spec.net.get("weights")
+        if weights and weights != PRETRAINED:
+            identity["params"]["weights"] = self._weights_digest(Path(weights))
+        library = spec.backbone.partition(":")[0]
+        if library in LIBRARIES:
+            identity["library"] = version(library)
+        if ":" in spec.backbone:
+            identity["tracing"] = self.key(Path(model_names.__file__))
+        return identity
+
+    def _weights_digest(self, file: Path) -> str:
+        if file not in self.keys:
+            self.keys[file] = weights_digest(file)
+        return self.keys[file]
 
     def key(self, file: Path) -> str:
         """A source file's content key, computed at the first call."""

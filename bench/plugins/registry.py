@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, create_model
 
 from legible.bench.backbones.base import BACKBONES
+from legible.bench.backbones.model_names import model_builder
 from legible.bench.data.base import DATASETS
 from legible.bench.errors import UserError, nearest, one_line
 from legible.bench.plugins.declarations import refuse_declaration
@@ -100,7 +101,7 @@ def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     path = path.expanduser().resolve()
     if path.suffix != ".py" or not (path.is_file() or path in SNAPSHOTS):
         raise UserError(f"no plugin file {path}: give the path of a .py file")
-    name = module_name(path) if packages_of(path) else f"legible_plugin.{path.stem}"
+    name = _module_of(path)
     earlier = LOADED.get(name, {})
     if as_on_disk:
         for file in earlier:
@@ -113,6 +114,11 @@ def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
         LOADED[name] = files
         PLUGINS[name] = Origin(str(path))
     return [(k, n) for k, items in KINDS.items() for n in items if source(k, n) == path]
+
+
+def _module_of(path: Path) -> str:
+    """The name under which a plugin file is imported."""
+    return module_name(path) if packages_of(path) else f"legible_plugin.{path.stem}"
 
 
 def changed_files() -> list[Path]:
@@ -263,6 +269,8 @@ def get(kind: str, name: str) -> Any:
     items = KINDS[kind]
     if name in items:
         return items[name]
+    if kind == "backbones" and ":" in name:
+        return _model_backbone(name)
     singular = kind.removesuffix("s")
     for module, reason in FAILED.items():
         if module.rpartition(".")[2] == name:
@@ -270,6 +278,26 @@ def get(kind: str, name: str) -> Any:
     raise UserError(
         f"no {singular} '{name}'{nearest(name, items) or ' (see: legible list ' + kind + ')'}"
     )
+
+
+def _model_backbone(name: str) -> Callable[..., Any]:
+    """Registers and returns the backbone of a model's name (see backbones/model_names.py)."""
+    place, _, function = name.rpartition(":")
+    if not place.endswith(".py"):
+        build = model_builder(name)
+    else:
+        path = Path(place).expanduser().resolve()
+        load_plugin(path)
+        module = sys.modules[_module_of(path)]
+        functions = {key: item for key, item in vars(module).items()
+                     if inspect.isroutine(item) or inspect.isclass(item)}  # fmt: skip
+        if function not in functions:
+            raise UserError(f"{place} has no function '{function}'{nearest(function, functions)}")
+        build = model_builder(name, functions[function])
+        build.__module__ = module.__name__
+        build.origin = str(path)  # type: ignore[attr-defined]
+    BACKBONES[name] = build
+    return build
 
 
 def parameters(

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from legible.bench.errors import UserError, nearest, one_line, shortened
@@ -100,8 +101,10 @@ class RunSpec:
 
     @property
     def backbone_label(self) -> str:
-        """The backbone with its parameters, as `label` writes it."""
-        return label("backbones", self.backbone, self.net)
+        """The backbone with its parameters, as `label` writes it; of weights, the file's name."""
+        weights = self.net.get("weights")
+        file_name = {"weights": PurePath(weights).name} if weights else {}
+        return label("backbones", self.backbone, self.net | file_name)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, from which `from_json` makes the same run spec again."""
@@ -130,7 +133,7 @@ class RunSpec:
 
 def label(kind: str, name: str, params: Mapping[str, Any]) -> str:
     """The name of a dataset or backbone with its non-default parameters: ``kanji(size=28)``."""
-    target = registry.KINDS[kind].get(name)
+    target = registry.get(kind, name) if ":" in name else registry.KINDS[kind].get(name)
     skip = {"datasets": 1, "backbones": 2}[kind]
     return _name_with(name, non_default(target, params, skip) if target else params)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from importlib.metadata import version
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_suites import specs_of, toy_suite, work
+from torchvision.models import squeezenet1_0
 
 from legible.bench.errors import UserError
 from legible.bench.execution import workspace as workspaces
@@ -123,3 +126,22 @@ def test_devices_are_checked(monkeypatch, tmp_path):
     assert resolve_device("auto") == resolve_device("cpu") == "cpu"
     with pytest.raises(UserError, match="no usable GPU"):
         resolve_device("cuda")
+
+
+def test_weights_count_by_their_values_not_by_their_file(spec, tmp_path):
+    """Another file with the same tensors is the same run; other tensors are another run."""
+    state = squeezenet1_0(num_classes=10).state_dict()
+    save_file(state, tmp_path / "a.safetensors")
+    torch.save({"state_dict": state}, tmp_path / "b.pth")
+    save_file(state | {"classifier.1.bias": torch.ones(10)}, tmp_path / "c.safetensors")
+    workspace = open_workspace("cpu", (), tmp_path / "runs", tmp_path)
+    identities = []
+    for file in ("a.safetensors", "b.pth", "c.safetensors"):
+        spec = dataclasses.replace(
+            spec, backbone="torchvision:squeezenet1_0",
+            net={"taps": [], "weights": str(tmp_path / file), "head": "new"},
+        )  # fmt: skip
+        assert str(tmp_path) not in spec.name and file in spec.name
+        identities.append(workspace.identity(spec)["backbone"])
+    assert identities[0] == identities[1] != identities[2]
+    assert identities[0]["library"] == version("torchvision")
