@@ -130,7 +130,9 @@ def _new_head(network: nn.Module, place: str, classes: int) -> None:
         new = nn.Linear(old.in_features, classes, bias=old.bias is not None)
     else:
         assert isinstance(old, nn.Conv2d)
-        new = nn.Conv2d(old.in_channels, classes, old.kernel_size, old.stride, old.padding,
-                        bias=old.bias is not None)  # type: ignore[arg-type]  # fmt: skip
+        new = nn.Conv2d(
+            old.in_channels, classes, old.kernel_size, old.stride, old.padding,  # type: ignore[arg-type]
+            bias=old.bias is not None,
+        )  # fmt: skip
     parent, _, name = place.rpartition(".")
     network.get_submodule(parent)._modules[name] = new

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from legible.bench.backbones.taps import Network, Tap, Wired, is_norm
-from legible.bench.backbones.tracing import add_module, free_name, record, trace, trunk_nodes
+from legible.bench.backbones.tracing import (
+    add_module,
+    free_name,
+    module_of,
+    record,
+    trace,
+    trunk_nodes,
+)
 from legible.bench.errors import nearest
 from legible.metrics.network import Edge
 
@@ -111,8 +118,7 @@ def head_node(model: nn.Module, graph: fx.Graph) -> fx.Node:
     """The layer with weights that runs last: the one that gives the logits."""
     layers = [
         node for node in graph.nodes
-        if node.op == "call_module"
-        and isinstance(model.get_submodule(node.target), nn.Linear | nn.Conv2d)
+        if isinstance(module_of(model, node), nn.Linear | nn.Conv2d)
     ]  # fmt: skip
     if not layers:
         raise ValueError("has no linear or convolution layer")
@@ -141,7 +147,7 @@ _SUMS = (operator.add, torch.add, "add")
 def _is_rectified(model: nn.Module, node: fx.Node) -> bool:
     """Whether a node's value cannot be far below zero: a rectifier's, or rectified ones joined."""
     if node.op == "call_module":
-        return isinstance(model.get_submodule(node.target), _RECTIFIERS)
+        return isinstance(module_of(model, node), _RECTIFIERS)
     inputs = node.all_input_nodes
     return node.target is torch.cat and all(_is_rectified(model, source) for source in inputs)
 
@@ -275,7 +281,7 @@ class Segment(Wired):
 
     def wire(self) -> None:
         for node in self.graph.nodes:
-            tap = self._model[0].get_submodule(node.target) if node.op == "call_module" else None
+            tap = module_of(self._model[0], node)
             if isinstance(tap, Tap):
                 tap.outgoing = tuple(_edges(self._model[0], node))
                 tap._norm, tap._incoming = _sources(self._model[0], node.args[0])
@@ -290,7 +296,7 @@ def _edges(model: nn.Module, node: fx.Node, bridge: tuple[nn.Module, ...] = ()) 
     """
     edges: list[Edge] = []
     for user in node.users:
-        module = model.get_submodule(user.target) if user.op == "call_module" else None
+        module = module_of(model, user)
         if isinstance(module, nn.Linear | nn.Conv2d):
             if getattr(module, "groups", 1) == 1:
                 edges.append(Edge(module, nn.Sequential(*bridge), _norm_after(model, user)))
@@ -305,9 +311,7 @@ def _edges(model: nn.Module, node: fx.Node, bridge: tuple[nn.Module, ...] = ()) 
 
 def _norm_after(model: nn.Module, node: fx.Node) -> nn.Module | None:
     users = list(node.users)
-    if len(users) != 1 or users[0].op != "call_module":
-        return None
-    module = model.get_submodule(users[0].target)
+    module = module_of(model, users[0]) if len(users) == 1 else None
     return module if is_norm(module) else None
 
 
@@ -316,13 +320,12 @@ def _sources(
 ) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
     """The normalisation and the layer with weights that compute a node's value."""
     norm: tuple[nn.Module, ...] = ()
-    while node.op == "call_module":
-        module = model.get_submodule(node.target)
+    while (module := module_of(model, node)) is not None:
         if isinstance(module, nn.Linear | nn.Conv2d):
             return norm, (module,)
         if is_norm(module) and not norm:
             norm = (module,)
         elif list(module.parameters()):
             break
-        node = node.args[0]
+        node = node.all_input_nodes[0]
     return norm, ()

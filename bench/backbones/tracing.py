@@ -134,14 +134,14 @@ def _make_module(model: nn.Module, graph: fx.Graph, node: fx.Node) -> None:
 def _separate_activations(model: nn.Module, graph: fx.Graph) -> None:
     """Gives each call of a module without weights that works in place or is reused its own copy."""
     nodes = [node for node in graph.nodes if node.op == "call_module"]
-    modules = [model.get_submodule(node.target) for node in nodes]
+    modules = [model.get_submodule(str(node.target)) for node in nodes]
     calls = Counter(map(id, modules))
     for node, module in zip(nodes, modules, strict=True):
         stateless = not list(module.parameters()) and not list(module.buffers())
         if stateless and (getattr(module, "inplace", False) or calls[id(module)] > 1):
             own = copy.deepcopy(module)
             if hasattr(own, "inplace"):
-                own.inplace = False
+                setattr(own, "inplace", False)  # noqa: B010  no module declares it
             name = node.meta["name"]
             node.target = name if name == node.target else free_name(model, name)
             add_module(model, node.target, own)
@@ -169,6 +169,11 @@ def add_module(model: nn.Module, path: str, module: nn.Module) -> None:
             owner.add_module(parent, nn.Module())
         owner = owner.get_submodule(parent)
     owner._modules[name] = module.train(model.training)
+
+
+def module_of(model: nn.Module, node: fx.Node) -> nn.Module | None:
+    """The module that a node calls; None for a node that calls none."""
+    return model.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def trunk_nodes(graph: fx.Graph) -> list[fx.Node]:

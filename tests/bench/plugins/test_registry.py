@@ -383,7 +383,8 @@ def test_two_methods_in_one_file_are_named(tmp_path: Path) -> None:
 class TestAModelAsABackbone:
     TEXT = (
         "from torch import nn\n\n\ndef build(classes):\n"
-        "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, classes))\n"
+        "    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())\n"
+        "    return nn.Sequential(*body, nn.Linear(400, classes))\n"
     )
 
     def test_can_be_a_function_of_a_file(self, tmp_path: Path) -> None:
@@ -402,6 +403,6 @@ class TestAModelAsABackbone:
 
     def test_can_be_torchvision_s(self) -> None:
         assert registry.get("backbones", "torchvision:resnet18").__name__ == "torchvision:resnet18"
-        with pytest.raises(UserError, match="'head' = 'old'|head = 'old'"):
+        with pytest.raises(UserError, match="head = 'old'"):
             registry.parameters(registry.get("backbones", "torchvision:resnet18"),
                                 {"head": "old"}, skip=2)  # fmt: skip
