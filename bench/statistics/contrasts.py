@@ -57,28 +57,30 @@ def against_plain(
 
     With r = y - beta plain on the shared seeds, the difference is mean(r) minus (1 - beta) times
     plain's mean over all its seeds. beta (`seed_slope`) removes as much of plain's noise as the
-    rows share with it: 0 is the unpaired difference, 1 the paired one. Var = s^2/n
-    + (1 - beta)^2 var(plain)/N with Satterthwaite's degrees of freedom.
+    rows share with it: 0 is the unpaired difference, 1 the paired one. Its variance is
+    s^2 (1/n + q) + (1 - beta)^2 var(plain) / N, with Satterthwaite's degrees of freedom. Here q is
+    what the estimation of beta costs: (plain's mean over the shared seeds - over all)^2 / (sum of
+    plain's squared deviations on the shared seeds), as for the regression estimator in double
+    sampling (Cochran 1977, chapter 12).
 
     ``trained`` rows are trained by a method: beta and the moderation of s^2 (`moderation`) come
     from them, and only theirs is moderated. ``derived`` rows are made from plain's own networks
-    (rotated, pruned, post hoc), so beta is 1 for them.
+    (rotated, pruned, post hoc), so beta is 1 for them, and q is 0.
     """
     rows, shared = _aligned(values, plain)
-    slope = seed_slope(values, plain, trained)[..., None]
-    beta = np.where(derived, 1.0, slope)
+    beta = np.where(derived, 1.0, seed_slope(values, plain, trained)[..., None])
     residual = rows - beta[..., None] * shared
     n, mean, own = _moments(residual)
     spread = _varies(rows, n) & _varies(residual, n)
     counts = trained & spread
     variance, freedom = moderate_upwards(own, n - 1.0, fit_prior(own, n - 1.0, counts), counts)
     plain_n, plain_mean, plain_variance = (x[..., None] for x in _moments(plain))
-    mine = variance / np.maximum(n, 1)
+    mine = variance * (1 / np.maximum(n, 1) + np.where(derived, 0, _leverage(shared, plain_mean)))
     others = np.where(beta < 1, (1 - beta) ** 2 * plain_variance / np.maximum(plain_n, 1), 0.0)
     whole = np.where(spread, mine + others, np.nan)
     parts = mine**2 / np.maximum(freedom, 1) + others**2 / np.maximum(plain_n - 1, 1)
     difference = mean - np.where(beta < 1, (1 - beta) * plain_mean, 0.0)
-    satterthwaite = whole**2 / np.where(parts > 0, parts, np.nan)
+    satterthwaite = whole**2 / np.where(spread, parts, np.nan)
     return Contrast(difference, np.sqrt(whole), satterthwaite, n, spread)
 
 
@@ -154,6 +156,13 @@ def _aligned(
     shared = np.pad(plain, widths, constant_values=np.nan)[..., None, :seeds]
     both = np.isfinite(values) & np.isfinite(shared)
     return np.where(both, values, np.nan), np.where(both, shared, np.nan)
+
+
+def _leverage(shared: np.ndarray, plain_mean: np.ndarray) -> np.ndarray:
+    """Variance that the estimate of beta adds, in units of s^2; 0 where plain has no spread."""
+    n, mean, variance = _moments(shared)
+    squares = np.where(_varies(shared, n), variance * (n - 1), np.inf)
+    return np.nan_to_num((mean - plain_mean) ** 2) / squares
 
 
 def _paired(
