@@ -105,6 +105,18 @@ class Step:
         return self.network.continue_from(list(self.network.taps)[-1], activation)
 
 
+class Target(NamedTuple):
+    """The quantity that a method treats: a metric, and the direction in which it should move.
+
+    metric: a metric that is defined on plain's network and on the method's own; often the
+        method's own penalty (see metrics/treatment.py).
+    better: "higher" or "lower".
+    """
+
+    metric: str
+    better: Literal["higher", "lower"]
+
+
 class Method(nn.Module):
     """A way to train a network: subclass it and override the hooks you need.
 
@@ -139,6 +151,11 @@ class Method(nn.Module):
     trains_on: ClassVar[frozenset[str]] = frozenset()
     #: Metrics that the paper claims to improve: reported on the method's fidelity card.
     claims: ClassVar[frozenset[str]] = frozenset()
+    #: What the method treats: tables say whether it moved against plain. An instance may replace
+    #: it where its parameters change what it treats; read it with `treatment`.
+    target: ClassVar[Target | None] = None
+    #: Why ``target`` is None; "" if it is not.
+    target_reason: ClassVar[str] = ""
     #: Parameter values to try when tuning, the most important parameter first.
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}
     #: The default of ``taps``.
@@ -204,6 +221,23 @@ class Method(nn.Module):
         """
         strength = self.strength
         network.taps[tap].install(lambda x: x + strength * (transform(x) - x))
+
+
+def treatment(method: Method) -> Target | str:
+    """What a method treats with its parameters, or the reason why nothing can be compared.
+
+    A method that trains nothing treats nothing. A method with other Taps than its default acts
+    where no target metric looks. Strength 0 is plain.
+    """
+    if method.parent or not method.trains:
+        return "trains nothing"
+    if method.target is None:
+        return method.target_reason
+    if method.strength == 0:
+        return "has strength 0, which is plain training"
+    if method.choice != method.acts_on:
+        return f"acts at taps={method.choice!r}, where its target is not measured"
+    return method.target
 
 
 # ----------------------------------------------------------------- needs
