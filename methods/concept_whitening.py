@@ -209,7 +209,9 @@ class ConceptWhitening(Method):
     Differences: a stable iteration instead of the code's (``iteration``); positions selected by
     the concept's own axis instead of each component's (``selection``). Concepts are those of the
     data's masks, in whole, unaugmented training images that also show other things; the code has
-    image sets of single, often cropped, concepts. The line search has 40 bisections, not 500.
+    image sets of single, often cropped, concepts. The code divides each row of G by the number of
+    its updates since the last rotation + 0.001, which is 1.001 with one batch a concept; here it
+    is 1. The line search has 40 bisections, not 500.
     Training is from scratch, not 3 epochs from a pretrained network. The original norm remains
     for s < 1; its own parameters get no gradient at s = 1.
 

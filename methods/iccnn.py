@@ -86,8 +86,10 @@ class ICCNN(Method):
     spectral clustering. Training is from scratch, not from a trained network, with the
     backbone's padding. Dead units have no direction and no group.
 
-    strength: the code has 0.1 for both terms of the multi-class scripts, else 0.1 (VGG) or 1.
-    groups: 16, or 5 (VGG), of 256 to 2,048 units in the code.
+    strength: the code has 0.1 for both terms of the multi-class scripts, else 0.1 (VGG) or 1
+        (ResNet, DenseNet).
+    groups: in the code 16, or 5 in the VGG and DenseNet scripts for one class, of 256 to 2,208
+        units.
     classes: c, the weight of L_2 relative to L_1.
     every, until: cluster in every ``every``-th epoch before ``until`` (the code: 2 and 200).
     images: number of training images used for clustering.

@@ -61,9 +61,10 @@ class Srip(Method):
     formula.
     Differences: the spectral norm is exact. The repository takes one power step from a random
     vector, which gives 28.6 instead of 50.6 on a random 16 x 27 weight (``form="one_step"``). It
-    divides the weight of the penalty by 1000 after a tenth of the training, and schedules weight
-    decay too (``schedule="official"`` for the first; the second is the recipe's). Its ImageNet
-    script also takes w^T w for wide layers, which cannot be I; that is left out.
+    divides the weight of the penalty by 1000 after a tenth of the training
+    (``schedule="official"``). Its Wide-ResNet script also contains a schedule of weight decay, but
+    does not call it: weight decay is constant there, as here. Its ImageNet script takes w^T w for
+    wide layers too, which cannot be I; that is left out.
 
     strength: 0.01 in the CIFAR scripts, 1e-6 in the ImageNet one.
     form: "spectral", "soft" (Frobenius) or "one_step".
