@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from legible.methods._wiring import Link, by_unit, effective_weight, links_to, sheet
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
+from legible.metrics.weight_layers import Link, by_unit, effective_weight, links_to, sheet
 
 #: Factor of the strength from a share of the training on, latest first.
 SCHEDULES = {
@@ -97,6 +97,7 @@ class Bimt(Method):
 
     acts_on = "all"
     claims = frozenset({"modularity", "weight_ncut"})
+    target = Target("wire_size", "lower")
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from legible.methods._wiring import Link, effective_weight
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
+from legible.metrics.weight_layers import Link, effective_weight
 
 TINY = 1e-12
 #: Added to the mass of a field in the spatial loss, as in the code.
@@ -106,6 +106,7 @@ class CGL(Method):
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_distance", "focus_spread", "focus_dispersion"})
     claims = frozenset({"netdissect_iou", "unique_detectors"})
+    target = Target("contiguous_group_distance", "lower")
     search = {"strength": (0.003, 0.01, 0.03, 0.1, 0.3)}
 
     def __init__(
@@ -124,6 +125,9 @@ class CGL(Method):
             if value < 0:
                 raise ValueError(f"{name} must be at least 0, not {value}")
         self.groups, self.spatial, self.block, self.field = groups, spatial, block, field
+        if groups != 5:
+            self.target = None  # type: ignore[misc]
+            self.target_reason = "its metric has 5 groups"  # type: ignore[misc]
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, nearest, register, select_taps
+from legible.methods.base import Data, Method, Step, TapChoice, Target, nearest, register, select_taps
 from legible.metrics.network import Concepts, NetworkLike
 
 EPSILON = 1e-5  # added to the diagonal of the covariance
@@ -232,6 +232,7 @@ class ConceptWhitening(Method):
     replaces = "norm"
     trains_on = frozenset({"effective_rank"})
     claims = frozenset({"concept_purity"})
+    target = Target("effective_rank", "higher")
     search = {"concepts": (0.0, 0.25, 0.5)}
     gradient: Tensor
     concept_images: Tensor

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
 
 TINY = 1e-6
@@ -69,6 +69,7 @@ class CSG(Method):
     acts_on = "last"
     trains_on = frozenset({"accuracy_own_units"})
     claims = frozenset({"class_information"})
+    target = Target("accuracy_own_units", "higher")
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
     gate: Tensor
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.modules import spectral_partition
 from legible.metrics.network import NetworkLike
 
@@ -101,6 +101,7 @@ class ICCNN(Method):
     needs = frozenset({"spatial"})
     trains_on = frozenset({"claimed_within_between", "claimed_modularity"})
     claims = frozenset({"claimed_within_between", "concept_purity", "within_between"})
+    target = Target("cluster_share", "higher")
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
     steps: Tensor
 

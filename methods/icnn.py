@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
 
 TINY = 1e-9  # smallest mass of a map, as in the code
@@ -194,6 +194,7 @@ class ICNN(Method):
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_spread", "focus_dispersion", "focus_distance"})
     claims = frozenset({"location_instability", "part_interpretability"})
+    target = Target("focus_spread", "lower")
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0), "loss": (1e-5, 0.0, 1e-6, 1e-4)}
     density: Tensor
 

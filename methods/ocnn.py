@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods._wiring import Link, links_to
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
+from legible.metrics.weight_layers import Link, links_to
 
 #: Added under the root, so that the gradient is finite where the weight is orthogonal.
 TINY = 1e-12
@@ -67,6 +67,7 @@ class Ocnn(Method):
 
     acts_on = "all"
     claims = frozenset({"accuracy"})
+    target = Target("convolution_orthogonality", "lower")
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(

@@ -26,6 +26,7 @@ class PlainDeeper(Method):
     """
 
     kind = "null"
+    target_reason = "adds a layer and no loss, so that nothing is meant to move"
     needs = frozenset({"spatial"})
 
     def __init__(self, strength: float = 1.0, taps: TapChoice | None = None) -> None:

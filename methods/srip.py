@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from legible.methods._wiring import links_to
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
+from legible.metrics.weight_layers import links_to
 
 #: Squarings of M^2 in the power iteration, which give its 4096th power.
 SQUARINGS = 12
@@ -74,6 +74,7 @@ class Srip(Method):
 
     acts_on = "all"
     claims = frozenset({"accuracy"})
+    target = Target("matrix_orthogonality", "lower")
     search = {"strength": (0.003, 0.01, 0.03, 0.1, 0.3)}
 
     def __init__(

@@ -31,8 +31,8 @@ from legible.metrics.network import Concepts
 from legible.metrics.probe import Layer, Probe, remember
 
 __all__ = [
-    "ASPECTS", "METRICS", "NEEDS", "Concepts", "Layer", "Metric", "Probe", "Scope", "Score",
-    "as_values", "metric", "remember", "scope", "unmet",
+    "ASPECTS", "METRICS", "NEEDS", "TREATMENT", "Concepts", "Layer", "Metric", "Probe", "Scope",
+    "Score", "as_values", "metric", "remember", "scope", "unmet",
 ]  # fmt: skip
 
 # ----------------------------------------------------------------- the metric
@@ -89,6 +89,9 @@ ASPECTS = (
     "attribution",
     "efficiency",
 )
+#: The aspect of what methods treat (metrics/treatment.py). A suite scores only those of its metrics
+#: that its methods declare as their target; it has no headline.
+TREATMENT = "treatment"
 
 
 def metric(
@@ -106,7 +109,7 @@ def metric(
     """Registers a function as a metric under its own name.
 
     Args:
-        aspect: one of ASPECTS.
+        aspect: one of ASPECTS, or TREATMENT.
         better: the direction: "higher", "lower", or "neither" for a descriptive metric.
         per: what a value stands for: a unit, module, layer, network, or pair of probes.
         null: the score of a unit without the property. Undefined units count as the null in
@@ -128,7 +131,7 @@ def metric(
             raise ValueError(
                 f"metric '{name}' is defined in {METRICS[name].origin} and in {origin}: rename one"
             )
-        _check_names(name, "aspect", [aspect], ASPECTS)
+        _check_names(name, "aspect", [aspect], (*ASPECTS, TREATMENT))
         _check_names(name, "need", needs, NEEDS)
         _check_names(name, "law", breaks or {}, LAWS)
         METRICS[name] = Metric(

@@ -14,6 +14,7 @@ from legible.bench.plugins import registry
 from legible.bench.suites.network_size import refuse_giant
 from legible.bench.suites.schema import SEEDS, MethodEntry, Suite, SuiteBlock, block_recipe, is_seed
 from legible.bench.training.recipe import Recipe
+from legible.methods.base import treatment
 from legible.metrics.base import ASPECTS
 
 
@@ -44,6 +45,7 @@ class RunSpec:
     one is compared with. ``stage`` says which images and concepts judge the run (see
     `scoring.splits`). ``measures`` names the metrics to score (empty: all of ``aspects``).
     ``declared`` holds the parameters that the suite names, for a method whose setting was tuned.
+    ``targets`` names the metrics that the suite's methods treat, scored for every row.
     """
 
     dataset: str
@@ -63,15 +65,20 @@ class RunSpec:
     stage: Literal["", "tuning", "final"] = ""
     measures: tuple[str, ...] = ()
     declared: dict[str, Any] | None = None
+    targets: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics to score: those of its aspects. Without validation during training
-        the metrics that need it are left out."""
+        """Names of the metrics to score: those of its aspects, and the targets of the suite's
+        methods. Without validation during training the metrics that need it are left out."""
         if self.measures:
             return sorted(self.measures)
         absent = set() if self.recipe.validate_every else {"validations"}
-        items = [m for m in registry.METRICS.values() if m.aspect in self.aspects]
+        items = [
+            m
+            for m in registry.METRICS.values()
+            if m.aspect in self.aspects or m.name in self.targets
+        ]
         return sorted(m.name for m in items if not m.needs & absent)
 
     @property
@@ -124,6 +131,7 @@ class RunSpec:
             "params": registry.parameters(method, fields["given"]),
             "recipe": Recipe(**fields["recipe"]),
             **{name: tuple(fields[name]) for name in ("layers", "aspects", "measures")},
+            "targets": tuple(fields.get("targets", ())),
         }
         return cls(**fields)
 
@@ -233,7 +241,7 @@ def _expand_block(
         "dataset": block.dataset, "data": _parameters(load, block.data, skip=1),
         "backbone": block.backbone, "net": _parameters(build, block.net, skip=2),
         "recipe": recipe, "layers": tuple(suite.layers), "probe": suite.probe,
-        "aspects": tuple(suite.aspects), "shots": block.shots,
+        "aspects": tuple(suite.aspects), "shots": block.shots, "targets": suite_targets(suite),
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
         refuse_giant(block.backbone, build, shared["net"])
@@ -247,6 +255,12 @@ def _expand_block(
         for seed in seeds
         for name, params in methods_and_params
     ]  # fmt: skip
+
+
+def suite_targets(suite: Suite) -> tuple[str, ...]:
+    """The metrics that some method of a suite treats, by name; scored for every row."""
+    treatments = [treatment(registry.make_method(e.name, e.params)) for e in suite.methods]
+    return tuple(sorted({t.metric for t in treatments if not isinstance(t, str)}))
 
 
 def _parameters(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
