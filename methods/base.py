@@ -210,6 +210,14 @@ class Method(nn.Module):
         """Returns the concepts the method was trained on; metrics do not score it on them."""
         return ()
 
+    def idle(self, epochs: int) -> str:
+        """Returns why the method would never act in a training of that many epochs; "" if it acts.
+
+        For parameters that are counted in epochs or are shares of the training. A suite whose
+        recipe leaves a method idle is refused before anything is trained.
+        """
+        return ""
+
     # ------------------------------------------------------------- helpers
 
     def install(

@@ -128,6 +128,14 @@ class Bimt(Method):
         for i, tap in enumerate(network.taps.values()):
             self.register_buffer(f"slot{i}", torch.arange(tap.units, device=data.labels.device))
 
+    def idle(self, epochs: int) -> str:
+        if 1 < epochs <= self.swap_every:
+            return (
+                f"swap_every={self.swap_every} swaps no units after the start of a training of "
+                f"{epochs} epochs: use a smaller number, or 0 for no swaps"
+            )
+        return ""
+
     # ------------------------------------------------------------- cost
 
     def penalty(self, step: Step) -> dict[str, Tensor]:

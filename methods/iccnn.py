@@ -91,7 +91,8 @@ class ICCNN(Method):
     groups: in the code 16, or 5 in the VGG and DenseNet scripts for one class, of 256 to 2,208
         units.
     classes: c, the weight of L_2 relative to L_1.
-    every, until: cluster in every ``every``-th epoch before ``until`` (the code: 2 and 200).
+    every, until: cluster in every ``every``-th epoch before ``until``. The code has 2 and 200, of
+        1,000 to 3,000 epochs; shorter trainings cluster to their end.
     images: number of training images used for clustering.
     mean: "correct", a mean by unit and position, or the code's: "official_scrambled" reads the
         same numbers in the wrong order, so that a unit gets other units' and positions' means.
@@ -118,7 +119,9 @@ class ICCNN(Method):
         taps: TapChoice | None = None,
     ) -> None:
         super().__init__(strength, taps)
-        for name, value in (("groups", groups), ("every", every), ("images", images)):
+        for name, value in (
+            ("groups", groups), ("every", every), ("until", until), ("images", images),
+        ):  # fmt: skip
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if classes < 0:

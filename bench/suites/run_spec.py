@@ -185,7 +185,16 @@ def expand(
         for spec in _expand_block(suite, block, suite.seeds if seeds is None else seeds, methods)
     ]
     refuse_alike(specs)
+    refuse_idle(specs)
     return specs
+
+
+def refuse_idle(specs: Sequence[RunSpec]) -> None:
+    """Raises UserError for a method that would never act in the training that its block has."""
+    for spec in {(s.method, canonical(s.given), s.recipe.epochs): s for s in specs}.values():
+        method = registry.make_method(spec.method, spec.params)
+        if reason := method.idle(spec.recipe.epochs):
+            raise UserError(f"method '{spec.method}': {reason}")
 
 
 def refuse_alike(specs: Sequence[RunSpec]) -> None:
