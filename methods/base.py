@@ -31,7 +31,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -144,6 +144,9 @@ class Method(nn.Module):
     trains: ClassVar[bool] = True
     #: Another method, if this one edits that method's trained network instead of training.
     parent: ClassVar[str] = ""
+    #: Why the network cannot be rerun with the units that the method makes; "" if it can. Cells of
+    #: attribution and efficiency are then empty.
+    fixed: ClassVar[str] = ""
     #: "norm" if the method replaces a normalisation layer: marked in tables, and the law about
     #: strength 0 does not apply to it.
     replaces: ClassVar[str] = ""
@@ -230,6 +233,16 @@ class Method(nn.Module):
         strength = self.strength
         network.taps[tap].install(lambda x: x + strength * (transform(x) - x))
 
+    def expose(self, network: NetworkLike, tap: str, module: nn.Module) -> nn.Module:
+        """Makes a module without parameters part of a Tap and returns it, for a transform there.
+
+        Some attribution algorithms replace the gradient of the network's ReLU modules; those of a
+        method's own they would miss.
+        """
+        owner = cast(nn.Module, network.taps[tap])
+        owner.add_module(f"exposed{len(list(owner.children()))}", module)
+        return module
+
 
 def treatment(method: Method) -> Target | str:
     """What a method treats with its parameters, or the reason why nothing can be compared.
@@ -268,6 +281,11 @@ def _linear_head(network: NetworkLike) -> bool:
     )
 
 
+def _maps_before_head(network: NetworkLike) -> bool:
+    """Whether the last Tap has a map and the logits are linear in its means."""
+    return _linear_head(network) and list(network.taps.values())[-1].spatial
+
+
 class Need(NamedTuple):
     """A condition on network and data, and the reason for skipping a run where it fails."""
 
@@ -288,6 +306,10 @@ NEEDS: dict[str, Need] = {
     "linear_head": Need(
         lambda network, data: _linear_head(network),
         "needs a last Tap that is linear up to the logits",
+    ),
+    "class_maps": Need(
+        lambda network, data: _maps_before_head(network),
+        "needs a last Tap with a map that is linear up to the logits",
     ),
     "concepts": Need(lambda network, data: data.concepts is not None, "needs concept masks"),
     "norm": Need(

@@ -9,7 +9,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, Target, nearest, register, select_taps
+from legible.methods.base import (
+    Data,
+    Method,
+    Step,
+    TapChoice,
+    Target,
+    nearest,
+    register,
+    select_taps,
+)
 from legible.metrics.network import Concepts, NetworkLike
 
 EPSILON = 1e-5  # added to the diagonal of the covariance

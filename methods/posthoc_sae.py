@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from legible.methods._dictionary import Dictionary
-from legible.methods.base import TapChoice, register
+from legible.methods.base import Data, TapChoice, register
+from legible.metrics.network import NetworkLike
 
 TINY = 1e-8
 
@@ -50,6 +51,11 @@ class PosthocSae(Dictionary):
             raise ValueError(f"l1 ({l1}) and steps ({steps}) must be at least 0, lr ({lr}) above 0")
         self.l1, self.steps, self.lr = l1, steps, lr
 
+    def attach(self, network: NetworkLike, data: Data) -> None:
+        self.relu = nn.ReLU()
+        super().attach(network, data)
+        self.expose(network, self.taps[0], self.relu)
+
     def create(self, atoms: int, units: int) -> None:
         self.register_buffer("encoder", torch.eye(atoms, units))
         self.register_buffer("threshold", torch.zeros(atoms))
@@ -57,7 +63,7 @@ class PosthocSae(Dictionary):
         self.register_buffer("centre", torch.zeros(units))
 
     def encode(self, x: Tensor) -> Tensor:
-        return ((x - self.centre) @ self.encoder.T + self.threshold).relu()
+        return self.relu((x - self.centre) @ self.encoder.T + self.threshold)
 
     def decode(self, code: Tensor) -> Tensor:
         return code @ self.decoder + self.centre

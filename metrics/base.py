@@ -92,6 +92,8 @@ ASPECTS = (
 #: The aspect of what methods treat (metrics/treatment.py). A suite scores only those of its metrics
 #: that its methods declare as their target; it has no headline.
 TREATMENT = "treatment"
+#: The aspects whose metrics run the network again, from its images.
+RERUNS = ("attribution", "efficiency")
 
 
 def metric(
@@ -201,7 +203,7 @@ def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
     """The reason why a metric cannot be computed; "" if it can.
 
     That is: too few images, activations that are not finite, concept masks that do not fit the
-    images, or the first of its needs that is not met.
+    images, a network that cannot be rerun, or the first of its needs that is not met.
     """
     if len(probe.labels) < (2 if item.per == "pair" else 1):
         return f"too few images ({len(probe.labels)})"
@@ -209,6 +211,8 @@ def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
         return "no unit of the layer has finite activations"
     if item.needs & {"concepts", "landmarks"} and (reason := _mask_mismatch(probe)):
         return reason
+    if probe.fixed and item.aspect in RERUNS:
+        return probe.fixed
     tap = probe.network.taps.get(layer.name) if layer is not None else None
     concepts = probe.concepts
     met = {
