@@ -210,7 +210,11 @@ class Method(nn.Module):
         return {}
 
     def used_concepts(self) -> tuple[str, ...]:
-        """Returns the concepts the method was trained on; metrics do not score it on them."""
+        """Returns the names of the concepts that the method was trained on, after `attach`.
+
+        No row of a suite with the method is scored on them, so that all rows are compared on the
+        same concepts.
+        """
         return ()
 
     def idle(self, epochs: int) -> str:

@@ -46,6 +46,8 @@ class RunSpec:
     `scoring.splits`). ``measures`` names the metrics to score (empty: all of ``aspects``).
     ``declared`` holds the parameters that the suite names, for a method whose setting was tuned.
     ``targets`` names the metrics that the suite's methods treat, scored for every row.
+    ``concept_users`` holds the block's methods that are trained on concepts, with their parameters
+    as JSON: no row of the block is scored on these concepts.
     """
 
     dataset: str
@@ -66,6 +68,7 @@ class RunSpec:
     measures: tuple[str, ...] = ()
     declared: dict[str, Any] | None = None
     targets: tuple[str, ...] = ()
+    concept_users: tuple[tuple[str, str], ...] = ()
 
     @property
     def metrics(self) -> list[str]:
@@ -132,6 +135,7 @@ class RunSpec:
             "recipe": Recipe(**fields["recipe"]),
             **{name: tuple(fields[name]) for name in ("layers", "aspects", "measures")},
             "targets": tuple(fields.get("targets", ())),
+            "concept_users": tuple(map(tuple, fields.get("concept_users", ()))),
         }
         return cls(**fields)
 
@@ -251,6 +255,7 @@ def _expand_block(
         "backbone": block.backbone, "net": _parameters(build, block.net, skip=2),
         "recipe": recipe, "layers": tuple(suite.layers), "probe": suite.probe,
         "aspects": tuple(suite.aspects), "shots": block.shots, "targets": suite_targets(suite),
+        "concept_users": concept_users(suite, block),
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
         refuse_giant(block.backbone, build, shared["net"])
@@ -270,6 +275,15 @@ def suite_targets(suite: Suite) -> tuple[str, ...]:
     """The metrics that some method of a suite treats, by name; scored for every row."""
     treatments = [treatment(registry.make_method(e.name, e.params)) for e in suite.methods]
     return tuple(sorted({t.metric for t in treatments if not isinstance(t, str)}))
+
+
+def concept_users(suite: Suite, block: SuiteBlock) -> tuple[tuple[str, str], ...]:
+    """The methods of a block that are trained on concepts, with their parameters as JSON."""
+    return tuple(
+        (entry.name, canonical(entry.params))
+        for entry in block_methods(suite, block)
+        if "concepts" in registry.make_method(entry.name, entry.params).needs
+    )
 
 
 def _parameters(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def test_a_suite_becomes_run_specs_paired_by_seed(specs):
 
 def test_a_method_that_would_never_act_is_refused(specs):
     suite = toy_suite('"plain", "csg"', epochs=1)
-    with pytest.raises(UserError, match="method 'csg': the gate .* is open in none of 1 epochs"):
+    with pytest.raises(UserError, match=r"method 'csg': the gate .* is open in none of 1 epochs"):
         specs(suite)
     assert len(specs(suite, methods=["plain"])) == 1
     assert len(specs(toy_suite('"plain", "csg"', epochs=2))) == 2
