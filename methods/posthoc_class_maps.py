@@ -58,8 +58,8 @@ class PosthocClassMaps(Method):
 
     def pass_on(self, x: Tensor) -> Tensor:
         """The activation that `maps` kept."""
-        kept, self.passing = self.passing, None
-        return x if kept is None else kept
+        activation, self.passing = self.passing, None
+        return x if activation is None else activation
 
     @torch.no_grad()
     def after_training(self, network: NetworkLike, data: Data) -> None:

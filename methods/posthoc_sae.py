@@ -50,9 +50,9 @@ class PosthocSae(Dictionary):
         if l1 < 0 or steps < 0 or lr <= 0:
             raise ValueError(f"l1 ({l1}) and steps ({steps}) must be at least 0, lr ({lr}) above 0")
         self.l1, self.steps, self.lr = l1, steps, lr
+        self.relu = nn.ReLU()
 
     def attach(self, network: NetworkLike, data: Data) -> None:
-        self.relu = nn.ReLU()
         super().attach(network, data)
         self.expose(network, self.taps[0], self.relu)
 

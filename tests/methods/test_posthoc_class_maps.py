@@ -48,7 +48,8 @@ def test_a_unit_is_the_rectified_sum_of_channels_weighted_by_the_head(cached_fit
 
 def test_the_network_and_its_answers_are_plains(cached_fit, images):
     plain, fitted = cached_fit("plain"), cached_fit("posthoc_class_maps")
-    assert torch.equal(fitted.network(images).logits, plain.network(images).logits)
+    # training leaves another memory layout, and rounding depends on it
+    torch.testing.assert_close(fitted.network(images).logits, plain.network(images).logits)
     weights = snapshot(fitted.network, fitted.method)
     kept = snapshot(plain.network, plain.method)
     assert all(torch.equal(weights[name], value) for name, value in kept.items())

@@ -242,19 +242,19 @@ def test_transforms_at_a_tap_are_examined(images):
 
 
 def test_guided_backpropagation_reaches_the_relu_of_a_transform(images):
-    """With the second ReLU in the backbone or in a transform, the maps are the same."""
-    inside = small([nn.ReLU(), nn.Sequential(nn.ReLU(), Call(lambda x: x - 0.1), nn.ReLU())])
-    exposed = small([nn.ReLU(), nn.ReLU()])
-    exposed.load_state_dict(inside.state_dict())
+    """A ReLU in the backbone or exposed in a transform gives the same maps, a function others."""
+    inside, exposed, hidden = (small([nn.ReLU(), nn.ReLU()]) for _ in range(3))
+    last = nn.ReLU()
+    inside.taps["second"].point = nn.Sequential()  # a module of the network, before any transform
+    inside.taps["second"].point.add_module("relu", last)
+    inside.taps["second"].point.forward = lambda x: x + last(0.5 - x)
     relu = Method().expose(exposed, "second", nn.ReLU())
-    exposed.taps["second"].install(lambda x: relu(x - 0.1))
-    models = [Model(Logits(n), n.taps["first"]) for n in (inside, exposed)]
-    maps = [explain("guided_gradcam", model, images, LABELS) for model in models]
-    torch.testing.assert_close(*maps)
-    unguided = small([nn.ReLU(), nn.ReLU()])
-    unguided.taps["second"].install(lambda x: (x - 0.1).relu())
-    model = Model(Logits(unguided), unguided.taps["first"])
-    assert not torch.allclose(maps[0], explain("guided_gradcam", model, images, LABELS))
+    exposed.taps["second"].install(lambda x: x + relu(0.5 - x))
+    hidden.taps["second"].install(lambda x: x + (0.5 - x).relu())
+    models = [Model(Logits(n), n.taps["first"]) for n in (inside, exposed, hidden)]
+    first, same, other = (explain("guided_gradcam", m, images, LABELS) for m in models)
+    torch.testing.assert_close(first, same)
+    assert (first - other).abs().max() > 0.01 * first.abs().max()
 
 
 def test_operations_that_do_not_read_the_image_are_no_fault(images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from legible.bench.backbones.mlp import mlp
 from legible.bench.backbones.vgg import vgg
 from legible.bench.plugins import registry
 from legible.bench.training.fit import initialise
-from legible.methods.base import Step, select_taps
+from legible.methods.base import METHODS, Step, treatment
 from legible.methods.cgl import group_distance, receptive_field
 from legible.methods.iccnn import directions, map_correlation, within_share
 from legible.metrics.base import ASPECTS, METRICS, TREATMENT, Layer, Probe
@@ -50,9 +51,7 @@ def penalty_of(name: str, probe: Probe, **params) -> dict[str, float]:
     """The penalty terms of a method at strength 1 for the probe's network and images."""
     method = registry.make_method(name, {"strength": 1.0, **params})
     method.generator = torch.Generator().manual_seed(0)
-    method.taps = select_taps(probe.network, method.choice)
-    if name == "bimt":
-        method.image = (1, 16, 16)
+    method.attach(probe.network, SimpleNamespace(images=probe.images, labels=probe.labels))
     out = probe.network(probe.images)
     step = Step(
         probe.network, probe.images, probe.labels, torch.arange(40), *out, 0, 0.0, lambda: out
@@ -171,8 +170,25 @@ def test_without_maps_or_dense_layers_they_are_undefined():
     assert math.isnan(value("block_share", probe_of(mlp, hidden=(16,))))
 
 
+VARIANTS = [
+    ("bean", {"order": 2}),
+    ("clusterability", {"form": "eigenvalue"}),
+    ("decov", {"scale": "correlation"}),
+    ("selectivity_reg", {"direction": "less"}),
+    ("sync", {"synchronization": 0.0}),
+    ("sync", {"neighbours": "random"}),
+]
+
+
+def test_each_metric_here_is_what_some_method_treats_in_its_better_direction():
+    made = [registry.make_method(name, {}) for name in METHODS]
+    made += [registry.make_method(name, params) for name, params in VARIANTS]
+    targets = {t for t in map(treatment, made) if not isinstance(t, str)}
+    own = {m.name for m in METRICS.values() if m.aspect == TREATMENT}
+    assert own <= {t.metric for t in targets}
+    assert all(METRICS[t.metric].better == t.better for t in targets if t.metric in own)
+
+
 def test_the_aspect_has_no_headline_and_is_in_no_suite_by_itself():
-    own = [m for m in METRICS.values() if m.aspect == TREATMENT]
-    assert len(own) == 18
-    assert not any(m.headline for m in own)
+    assert not any(m.headline for m in METRICS.values() if m.aspect == TREATMENT)
     assert TREATMENT not in ASPECTS

@@ -168,7 +168,7 @@ class TestNames:
 
 class TestMetrics:
     def test_they_are_those_of_the_aspects(self, specs):
-        assert specs()[0].metrics == ["accuracy", "expected_calibration_error"]
+        assert specs(toy_suite())[0].metrics == ["accuracy", "expected_calibration_error"]
 
     def test_validation_while_training_adds_those_that_need_it(self, specs):
         text = toy_suite(recipe="validate_every = 1")
