@@ -154,8 +154,8 @@ class Method(nn.Module):
     trains_on: ClassVar[frozenset[str]] = frozenset()
     #: Metrics that the paper claims to improve: reported on the method's fidelity card.
     claims: ClassVar[frozenset[str]] = frozenset()
-    #: What the method treats: tables say whether it moved against plain. An instance may replace
-    #: it where its parameters change what it treats; read it with `treatment`.
+    #: What the method treats: tables say whether it moved against plain. Read it with `treatment`;
+    #: where parameters change what is treated, call `retarget`.
     target: ClassVar[Target | None] = None
     #: Why ``target`` is None; "" if it is not.
     target_reason: ClassVar[str] = ""
@@ -226,6 +226,13 @@ class Method(nn.Module):
         return ""
 
     # ------------------------------------------------------------- helpers
+
+    def retarget(self, target: Target | None, reason: str = "") -> None:
+        """Replaces the target of this instance, for parameters that change what it treats.
+
+        ``reason`` says why there is none.
+        """
+        self.target, self.target_reason = target, reason  # type: ignore[misc]
 
     def install(
         self, network: NetworkLike, tap: str, transform: Callable[[Tensor], Tensor]

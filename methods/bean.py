@@ -130,7 +130,7 @@ class Bean(Method):
         if convolutions:
             self.needs = frozenset()  # type: ignore[misc]
         if order == 2:
-            self.target = Target("assembly_disparity_cycles", "lower")  # type: ignore[misc]
+            self.retarget(Target("assembly_disparity_cycles", "lower"))
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         total = step.logits.new_zeros((), dtype=torch.float32)

@@ -126,8 +126,7 @@ class CGL(Method):
                 raise ValueError(f"{name} must be at least 0, not {value}")
         self.groups, self.spatial, self.block, self.field = groups, spatial, block, field
         if groups != 5:
-            self.target = None  # type: ignore[misc]
-            self.target_reason = "its metric has 5 groups"  # type: ignore[misc]
+            self.retarget(None, "its metric has 5 groups")
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)

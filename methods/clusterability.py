@@ -89,10 +89,9 @@ class Clusterability(Method):
             raise ValueError(f"k must be at least 2, not {k}; m at least 1, not {m}")
         self.form, self.k, self.m, self.batchnorm = form, k, m, batchnorm
         if form == "eigenvalue":
-            self.target = Target("weight_ncut", "lower")  # type: ignore[misc]
+            self.retarget(Target("weight_ncut", "lower"))
         elif k != 4:
-            self.target = None  # type: ignore[misc]
-            self.target_reason = "its metric has 4 blocks"  # type: ignore[misc]
+            self.retarget(None, "its metric has 4 blocks")
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)

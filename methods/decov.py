@@ -58,7 +58,7 @@ class DeCov(Method):
         super().__init__(strength, taps)
         self.samples, self.scale = samples, scale
         if scale == "correlation":
-            self.target = Target("effective_rank", "higher")  # type: ignore[misc]
+            self.retarget(Target("effective_rank", "higher"))
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         terms = [self.redundancy(step.activations[tap]) for tap in self.taps]

@@ -64,7 +64,7 @@ class SelectivityReg(Method):
         super().__init__(strength, taps)
         self.direction = direction
         if direction == "less":
-            self.target = Target("class_selectivity", "lower")  # type: ignore[misc]
+            self.retarget(Target("class_selectivity", "lower"))
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         classes = step.logits.shape[1]

@@ -188,14 +188,11 @@ class Sync(Method):
         self.neighbours, self.k, self.epsilon = neighbours, k, epsilon
         self.coupling, self.state, self.decay = coupling, state, decay
         if synchronization == 0:
-            self.target = Target("focus_dispersion", "lower")  # type: ignore[misc]
+            self.retarget(Target("focus_dispersion", "lower"))
         elif state == "weight":
-            self.target = None  # type: ignore[misc]
-            self.target_reason = (  # type: ignore[misc]
-                "synchronises incoming weights, which no metric compares"
-            )
+            self.retarget(None, "synchronises incoming weights, which no metric compares")
         elif neighbours != "local":
-            self.target = Target("global_synchrony", "higher")  # type: ignore[misc]
+            self.retarget(Target("global_synchrony", "higher"))
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)

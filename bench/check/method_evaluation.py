@@ -223,7 +223,7 @@ def target_is_defined(subject: MethodSubject) -> str:
     if isinstance(target, str):
         raise NotApplicable(f"no target: it {target}")
     item = registry.get("metrics", target.metric)
-    values = []
+    values: list[float] = []
     for result in (plain_result(net=subject.net), subject.result):
         probe = probe_network(result.network, result.method, result.data.test, ["all"])
         scores = score_metric(item, probe)
