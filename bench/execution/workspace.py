@@ -65,6 +65,7 @@ class Workspace:
     datasets: dict[str, LoadedDataset] = field(default_factory=dict)
     identities: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: dict[Path, str] = field(default_factory=dict)
+    used_concepts: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def dataset(self, spec: RunSpec) -> Dataset:
         """The whole dataset of a run spec, on the device. Raises DataMissing, and UserError for
@@ -164,9 +165,33 @@ class Workspace:
         """The probe of a finished run on the first images of a split; "test" stands for the images
         that the run's stage is judged on."""
         network, method, data = self.load(spec)
-        images = scoring_images(data, split, spec.stage, spec.probe)
+        images = scoring_images(data, split, spec.stage, spec.probe, self.reserved(spec))
         probe = probe_network(network, method, images, spec.layers, seed=spec.seed)
         return replace(probe, history=self.run_of(spec).require_manifest().history)
+
+    def reserved(self, spec: RunSpec) -> frozenset[str]:
+        """The concepts that some method of the run's block is trained on: no row is scored on
+        them."""
+        names: set[str] = set()
+        for name, params in spec.concept_users:
+            cls = registry.get("methods", name)
+            user = replace(spec, method=name, params=registry.parameters(cls, json.loads(params)))
+            key = canonical({**self._place(spec), "method": name, "params": params})
+            if key not in self.used_concepts:
+                self.used_concepts[key] = self._used_concepts(user)
+            names |= self.used_concepts[key]
+        return frozenset(names)
+
+    def _place(self, spec: RunSpec) -> dict[str, Any]:
+        return {
+            k: getattr(spec, k) for k in ("dataset", "data", "shots", "backbone", "net", "seed")
+        }
+
+    def _used_concepts(self, spec: RunSpec) -> frozenset[str]:
+        if self.obstacle(spec):
+            return frozenset()
+        _, method, _ = self.build(spec)
+        return frozenset(method.used_concepts())
 
     def obstacle(self, spec: RunSpec) -> Obstacle | None:
         """Why a run spec cannot run; None if it can."""
@@ -242,12 +267,14 @@ def source_hashes(spec: RunSpec) -> dict[str, str]:
 
 
 def probe_key(workspace: Workspace, spec: RunSpec) -> str:
-    """A hash of all that scores depend on besides the run and the metrics: layers, images, the
-    probe's code, and the seed to compare with.
+    """A hash of all that scores depend on besides the run and the metrics: layers, images,
+    concepts, the probe's code, and the seed to compare with.
 
     The next seed in a suite is usually the seed plus one; only another partner changes the key.
     """
-    files = [probe_file.__file__, *([splits_file.__file__] if spec.stage else [])]
+    halved = spec.stage or spec.concept_users
+    files = [probe_file.__file__, *([splits_file.__file__] if halved else [])]
     code = [workspace.key(Path(file)) for file in files]
     partner = [] if spec.partner in (None, spec.seed + 1) else [spec.partner]
-    return short_hash((spec.layers, spec.probe, code, spec.stage, partner))
+    users = [spec.concept_users] if spec.concept_users else []
+    return short_hash((spec.layers, spec.probe, code, spec.stage, partner, *users))

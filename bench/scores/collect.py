@@ -167,7 +167,7 @@ ORACLE = {
 def _oracle_probe(workspace: Workspace, spec: RunSpec) -> Probe | None:
     """The probe of an oracle on the images that a run is judged on; None without concepts."""
     network, _, data = workspace.build(spec)
-    probe_images = scoring_images(data, "test", spec.stage, spec.probe)
+    probe_images = scoring_images(data, "test", spec.stage, spec.probe, workspace.reserved(spec))
     concepts = probe_images.concepts
     if concepts is None or not len(masks := common(concepts)):
         return None

@@ -15,6 +15,7 @@ from legible.bench.plugins import registry
 from legible.bench.suites.network_size import refuse_giant
 from legible.bench.suites.schema import SEEDS, MethodEntry, Suite, SuiteBlock, block_recipe, is_seed
 from legible.bench.training.recipe import Recipe
+from legible.methods.base import treatment
 from legible.metrics.base import ASPECTS
 
 
@@ -45,6 +46,9 @@ class RunSpec:
     one is compared with. ``stage`` says which images and concepts judge the run (see
     `scoring.splits`). ``measures`` names the metrics to score (empty: all of ``aspects``).
     ``declared`` holds the parameters that the suite names, for a method whose setting was tuned.
+    ``targets`` names the metrics that the suite's methods treat, scored for every row.
+    ``concept_users`` holds the block's methods that are trained on concepts, with their parameters
+    as JSON: no row of the block is scored on these concepts.
     """
 
     dataset: str
@@ -64,15 +68,21 @@ class RunSpec:
     stage: Literal["", "tuning", "final"] = ""
     measures: tuple[str, ...] = ()
     declared: dict[str, Any] | None = None
+    targets: tuple[str, ...] = ()
+    concept_users: tuple[tuple[str, str], ...] = ()
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics to score: those of its aspects. Without validation during training
-        the metrics that need it are left out."""
+        """Names of the metrics to score: those of its aspects, and the targets of the suite's
+        methods. Without validation during training the metrics that need it are left out."""
         if self.measures:
             return sorted(self.measures)
         absent = set() if self.recipe.validate_every else {"validations"}
-        items = [m for m in registry.METRICS.values() if m.aspect in self.aspects]
+        items = [
+            m
+            for m in registry.METRICS.values()
+            if m.aspect in self.aspects or m.name in self.targets
+        ]
         return sorted(m.name for m in items if not m.needs & absent)
 
     @property
@@ -127,6 +137,8 @@ class RunSpec:
             "params": registry.parameters(method, fields["given"]),
             "recipe": Recipe(**fields["recipe"]),
             **{name: tuple(fields[name]) for name in ("layers", "aspects", "measures")},
+            "targets": tuple(fields.get("targets", ())),
+            "concept_users": tuple(map(tuple, fields.get("concept_users", ()))),
         }
         return cls(**fields)
 
@@ -180,7 +192,16 @@ def expand(
         for spec in _expand_block(suite, block, suite.seeds if seeds is None else seeds, methods)
     ]
     refuse_alike(specs)
+    refuse_idle(specs)
     return specs
+
+
+def refuse_idle(specs: Sequence[RunSpec]) -> None:
+    """Raises UserError for a method that would never act in the training that its block has."""
+    for spec in {(s.method, canonical(s.given), s.recipe.epochs): s for s in specs}.values():
+        method = registry.make_method(spec.method, spec.params)
+        if reason := method.idle(spec.recipe.epochs):
+            raise UserError(f"method '{spec.method}': {reason}")
 
 
 def refuse_alike(specs: Sequence[RunSpec]) -> None:
@@ -236,7 +257,8 @@ def _expand_block(
         "dataset": block.dataset, "data": _parameters(load, block.data, skip=1),
         "backbone": block.backbone, "net": _parameters(build, block.net, skip=2),
         "recipe": recipe, "layers": tuple(suite.layers), "probe": suite.probe,
-        "aspects": tuple(suite.aspects), "shots": block.shots,
+        "aspects": tuple(suite.aspects), "shots": block.shots, "targets": suite_targets(suite),
+        "concept_users": concept_users(suite, block),
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
         refuse_giant(block.backbone, build, shared["net"])
@@ -250,6 +272,21 @@ def _expand_block(
         for seed in seeds
         for name, params in methods_and_params
     ]  # fmt: skip
+
+
+def suite_targets(suite: Suite) -> tuple[str, ...]:
+    """The metrics that some method of a suite treats, by name; scored for every row."""
+    treatments = [treatment(registry.make_method(e.name, e.params)) for e in suite.methods]
+    return tuple(sorted({t.metric for t in treatments if not isinstance(t, str)}))
+
+
+def concept_users(suite: Suite, block: SuiteBlock) -> tuple[tuple[str, str], ...]:
+    """The methods of a block that are trained on concepts, with their parameters as JSON."""
+    return tuple(
+        (entry.name, canonical(entry.params))
+        for entry in block_methods(suite, block)
+        if "concepts" in registry.make_method(entry.name, entry.params).needs
+    )
 
 
 def _parameters(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:

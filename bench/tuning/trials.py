@@ -11,7 +11,14 @@ from typing import Any
 from legible.bench.errors import UserError
 from legible.bench.execution.store import digest
 from legible.bench.plugins import registry
-from legible.bench.suites.run_spec import RunSpec, block_methods, canonical, expand, non_default
+from legible.bench.suites.run_spec import (
+    RunSpec,
+    block_methods,
+    canonical,
+    expand,
+    non_default,
+    refuse_idle,
+)
 from legible.bench.suites.schema import Suite, Tune
 from legible.bench.tuning.ledger import Trial
 
@@ -164,6 +171,7 @@ def plan_trials(
             PlannedTrial(_trial_spec(spec, cls, setting, tune), number, canonical(setting), fixed)
             for number, setting in enumerate(settings)
         ]
+    refuse_idle([p.spec for p in out])
     order = list(dict.fromkeys(p.key for p in out))  # blocks, and in them methods
     seeds = tune.seeds
     return sorted(out, key=lambda p: (order.index(p.key), p.number, seeds.index(p.spec.seed)))

@@ -23,6 +23,7 @@ from legible.bench.execution.workspace import (
     resolve_device,
     source_hashes,
 )
+from legible.bench.suites.run_spec import RunSpec
 
 
 @pytest.fixture
@@ -117,6 +118,30 @@ def test_a_finished_run_is_loaded_and_probed(workspace, spec):
     assert len(probe.history) == 1 and math.isfinite(probe.history[0]["loss"])
     training = workspace.probe(spec, "train")
     assert torch.equal(training.labels, data.train.labels[:40])
+
+
+def test_no_row_is_scored_on_concepts_that_a_method_beside_it_was_trained_on(workspace, tmp_path):
+    user = '{name = "concept_whitening", concepts = ["square1"]}'
+    plain, whitened = specs_of(tmp_path, toy_suite(f'"plain", {user}', aspects='"semantics"'))
+    assert plain.concept_users == (("concept_whitening", '{"concepts": ["square1"]}'),)
+    assert workspace.reserved(plain) == workspace.reserved(whitened) == {"square1"}
+    work(workspace, [plain, whitened])
+    for spec in (plain, whitened):
+        assert workspace.probe(spec).concepts.names == ("square0", "square2")
+        assert RunSpec.from_json(spec.to_json()) == spec
+    alone = changed(plain, concept_users=())
+    assert workspace.reserved(alone) == frozenset()
+    assert len(workspace.probe(alone).concepts) == 3
+    assert probe_key(workspace, alone) != probe_key(workspace, plain)
+    assert workspace.run_of(alone).name == workspace.run_of(plain).name
+
+
+def test_a_method_that_cannot_run_here_or_uses_no_concepts_reserves_none(workspace, tmp_path):
+    whitening = toy_suite('"plain", {name = "concept_whitening", concepts = 0.0}')
+    assert specs_of(tmp_path, whitening)[0].concept_users == ()
+    text = toy_suite('"plain", "concept_whitening"').replace('"vgg"', '"mlp"')
+    (spec, _) = specs_of(tmp_path, text[: text.index("net = ")])
+    assert spec.concept_users and workspace.reserved(spec) == frozenset()
 
 
 def test_devices_are_checked(monkeypatch, tmp_path):

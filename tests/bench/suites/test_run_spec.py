@@ -32,6 +32,30 @@ def test_a_suite_becomes_run_specs_paired_by_seed(specs):
     assert made[0].row == BASELINE and made[1].row == RowKey("sync", '{"focus": 0.5}')
 
 
+def test_a_method_that_would_never_act_is_refused(specs):
+    suite = toy_suite('"plain", "csg"', epochs=1)
+    with pytest.raises(UserError, match=r"method 'csg': the gate .* is open in none of 1 epochs"):
+        specs(suite)
+    assert len(specs(suite, methods=["plain"])) == 1
+    assert len(specs(toy_suite('"plain", "csg"', epochs=2))) == 2
+    swaps = toy_suite('{name = "bimt", swap_every = 5}', epochs=4)
+    with pytest.raises(UserError, match="swap_every=5 swaps no units after the start"):
+        specs(swaps)
+
+
+def test_every_row_is_scored_on_what_any_method_of_the_suite_treats(specs):
+    made = specs(toy_suite('"plain", "activation_l1", "icnn", "untrained"'))
+    targets = {"activation_size", "focus_spread"}
+    assert all(set(spec.targets) == targets for spec in made)
+    assert all(targets < set(spec.metrics) for spec in made)
+    assert "weight_power" not in made[0].metrics
+    assert specs(toy_suite('"plain", "activation_l1", "icnn"'), methods=["plain"])[0].metrics == (
+        made[0].metrics
+    )
+    at_rest = specs(toy_suite('"plain", {name = "icnn", strength = 0.0}'))
+    assert at_rest[0].targets == ()
+
+
 def test_seeds_methods_and_datasets_can_be_selected(specs):
     (spec,) = specs(seeds=[7], methods=["sync"], datasets=["toy"])
     assert (spec.method, spec.seed) == ("sync", 7)
@@ -144,7 +168,7 @@ class TestNames:
 
 class TestMetrics:
     def test_they_are_those_of_the_aspects(self, specs):
-        assert specs()[0].metrics == ["accuracy", "expected_calibration_error"]
+        assert specs(toy_suite())[0].metrics == ["accuracy", "expected_calibration_error"]
 
     def test_validation_while_training_adds_those_that_need_it(self, specs):
         text = toy_suite(recipe="validate_every = 1")

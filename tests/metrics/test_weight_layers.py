@@ -8,7 +8,7 @@ from torch import nn
 from legible.bench.backbones.lenet5 import lenet5
 from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.vgg import vgg
-from legible.methods._wiring import by_unit, effective_weight, links, links_to, sheet
+from legible.metrics.weight_layers import by_unit, effective_weight, links, links_to, sheet
 
 
 def joined(network):

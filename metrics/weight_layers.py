@@ -1,6 +1,6 @@
-"""Shared by methods on weights: which units each weight layer joins, and a sheet of units.
+"""Which units each weight layer joins, the part of a weight that matters, and a sheet of units.
 
-Not a method itself.
+For methods that penalise weights, and for the metrics of what they treat.
 """
 
 from __future__ import annotations
