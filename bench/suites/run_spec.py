@@ -6,15 +6,24 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from legible.bench.errors import UserError, nearest, one_line, shortened
 from legible.bench.plugins import registry
 from legible.bench.suites.network_size import refuse_giant
-from legible.bench.suites.schema import SEEDS, MethodEntry, Suite, SuiteBlock, block_recipe, is_seed
+from legible.bench.suites.schema import (
+    SEEDS,
+    MethodEntry,
+    Suite,
+    SuiteBlock,
+    baseline_seeds,
+    block_margins,
+    block_recipe,
+    is_seed,
+)
 from legible.bench.training.recipe import Recipe
-from legible.metrics.base import ASPECTS
+from legible.metrics.base import ASPECTS, scope
 
 
 class Block(NamedTuple):
@@ -43,7 +52,7 @@ class RunSpec:
     of training images of each class, drawn by the seed (0: all). ``partner`` is the seed that this
     one is compared with. ``stage`` says which images and concepts judge the run (see
     `scoring.splits`). ``measures`` names the metrics to score (empty: all of ``aspects``).
-    ``declared`` holds the parameters that the suite names, for a method whose setting was tuned.
+    ``images`` holds, for some aspects, a smaller number of images than ``probe``. ``declared`` holds the parameters that the suite names, for a method whose setting was tuned.
     """
 
     dataset: str
@@ -63,6 +72,7 @@ class RunSpec:
     stage: Literal["", "tuning", "final"] = ""
     measures: tuple[str, ...] = ()
     declared: dict[str, Any] | None = None
+    images: dict[str, int] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:
@@ -162,20 +172,19 @@ def expand(
 ) -> list[RunSpec]:
     """All run specs of a suite, by block, then by seed, then by method as the suite lists them.
 
-    ``seeds``, ``methods`` and ``datasets`` select some of them. Raises UserError for any unknown
-    name or parameter.
+    Plain alone runs on its further seeds (`schema.baseline_seeds`), which come last in a block.
+    ``seeds``, ``methods`` and ``datasets`` select some of the run specs. Raises UserError for any
+    unknown name or parameter.
     """
-    check_headline(suite)
+    check_names(suite)
+    if suite.contrasts:
+        contrast_rows(suite)
     for seed in seeds or ():
         if not is_seed(seed):
             raise UserError(f"seed {seed!r}: a seed is a whole number from 0 to {SEEDS - 1}")
     _select(suite.methods, "method", methods, lambda e: e.name)
     blocks = _select(suite.blocks, "dataset", datasets, lambda b: b.dataset)
-    specs = [
-        spec
-        for block in blocks
-        for spec in _expand_block(suite, block, suite.seeds if seeds is None else seeds, methods)
-    ]
+    specs = [spec for block in blocks for spec in _expand_block(suite, block, seeds, methods)]
     refuse_alike(specs)
     return specs
 
@@ -221,7 +230,7 @@ def _label_problem(text: str) -> str:
 
 
 def _expand_block(
-    suite: Suite, block: SuiteBlock, seeds: Sequence[int], methods: Sequence[str] | None
+    suite: Suite, block: SuiteBlock, seeds: Sequence[int] | None, methods: Sequence[str] | None
 ) -> list[RunSpec]:
     entries = block_methods(suite, block, methods)
     load = registry.get("datasets", block.dataset)
@@ -233,20 +242,37 @@ def _expand_block(
         "dataset": block.dataset, "data": _parameters(load, block.data, skip=1),
         "backbone": block.backbone, "net": _parameters(build, block.net, skip=2),
         "recipe": recipe, "layers": tuple(suite.layers), "probe": suite.probe,
-        "aspects": tuple(suite.aspects), "shots": block.shots,
+        "aspects": tuple(block.aspects or suite.aspects), "shots": block.shots,
+        "images": dict(suite.images),
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
         refuse_giant(block.backbone, build, shared["net"])
-    methods_and_params = [(entry.name, _method_params(entry)) for entry in entries]
-    return [
+    rows = [(entry.name, _method_params(entry), row_key(entry)) for entry in entries]
+    given = suite.seeds if seeds is None else seeds
+    further = baseline_seeds(suite)[len(suite.seeds) :]
+    specs = [
         RunSpec(
             method=name, params=params, given=non_default(registry.get("methods", name), params),
-            seed=seed, partner=_next_seed(seed, suite.seeds if seed in suite.seeds else seeds),
-            **shared,
+            seed=seed, partner=_partner(suite, seed, given, further), **shared,
         )
-        for seed in seeds
-        for name, params in methods_and_params
+        for seed in (given if seeds is not None else [*given, *further])
+        for name, params, row in rows
+        if seeds is not None or seed not in further or row == BASELINE
     ]  # fmt: skip
+    return [_without_pairs(spec) if spec.seed in further else spec for spec in specs]
+
+
+def _without_pairs(spec: RunSpec) -> RunSpec:
+    """The run spec without metrics that compare seeds."""
+    names = [n for n in spec.metrics if scope(registry.get("metrics", n).function) != "seeds"]
+    return replace(spec, measures=tuple(names))
+
+
+def _partner(suite: Suite, seed: int, given: Sequence[int], further: Sequence[int]) -> int | None:
+    """The seed to compare with. Plain's further seeds have none."""
+    if seed in suite.seeds:
+        return _next_seed(seed, suite.seeds)
+    return None if seed in further else _next_seed(seed, given)
 
 
 def _parameters(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
@@ -288,15 +314,63 @@ def _next_seed(seed: int, seeds: Sequence[int]) -> int | None:
     return following if following != seed else None
 
 
-def check_headline(suite: Suite) -> None:
-    """Raises UserError if the suite names an unknown aspect or headline metric."""
-    for aspect in suite.aspects:
-        if aspect not in ASPECTS:
-            raise UserError(f"aspects: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")
-    for aspect, name in suite.headline.items():
-        if aspect not in ASPECTS:
-            raise UserError(f"headline: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")
+def check_names(suite: Suite) -> None:
+    """Raises UserError if the suite names an unknown aspect or metric, or if a block has an aspect
+    that the suite does not have."""
+    for where, names in (("aspects", suite.aspects), ("headline", suite.headline)):
+        for aspect in names:
+            if aspect not in ASPECTS:
+                raise UserError(f"{where}: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")
+    for block in suite.blocks:
+        _check_aspects(suite, f"block {block.dataset} on {block.backbone}", block.aspects)
+    _check_aspects(suite, "images", list(suite.images))
+    margins = [name for block in suite.blocks for name in block_margins(suite, block)]
+    for name in [*suite.headline.values(), *margins]:
         registry.get("metrics", name)
+
+
+def _check_aspects(suite: Suite, where: str, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in suite.aspects:
+            raise UserError(f"{where}: '{name}' is not among the suite's aspects"
+                            f"{nearest(name, suite.aspects)}")  # fmt: skip
+
+
+# ----------------------------------------------------------------- rows and contrasts
+
+
+def row_key(entry: MethodEntry) -> RowKey:
+    """The row of a method of a suite. Raises UserError if the method refuses its parameters."""
+    params = non_default(registry.get("methods", entry.name), _method_params(entry))
+    return RowKey(entry.name, canonical(params))
+
+
+def row_labels(suite: Suite) -> dict[str, RowKey]:
+    """The suite's rows by label: the method with its non-default parameters, as in
+    ``sync(neighbours=random)``."""
+    rows = [row_key(entry) for entry in suite.methods]
+    return {_name_with(row.method, json.loads(row.params)): row for row in rows}
+
+
+def contrast_rows(suite: Suite) -> list[tuple[RowKey, RowKey]]:
+    """The suite's contrasts: pairs of rows, of which the first is compared with the second.
+
+    Raises UserError for a label that no row has, for a row compared with itself, and for a pair
+    that is listed twice.
+    """
+    rows = row_labels(suite)
+    pairs: list[tuple[RowKey, RowKey]] = []
+    for first, second in suite.contrasts:
+        for text in (first, second):
+            if text not in rows:
+                raise UserError(f"contrasts: the suite has no row '{text}'"
+                                f"{nearest(text, rows) or ': ' + ', '.join(rows)}")  # fmt: skip
+        pair = (rows[first], rows[second])
+        if first == second or pair in pairs or pair[::-1] in pairs:
+            raise UserError(f"contrasts: {first} and {second} "
+                            f"{'are one row' if first == second else 'are listed twice'}")  # fmt: skip
+        pairs.append(pair)
+    return pairs
 
 
 Item = TypeVar("Item")

@@ -66,7 +66,7 @@ def setup(spec: RunSpec) -> str:
         {
             "data": [spec.dataset, spec.data, spec.shots], "net": [spec.backbone, spec.net],
             "recipe": spec.recipe.model_dump(), "layers": spec.layers, "probe": spec.probe,
-            "measures": spec.measures,
+            "measures": spec.measures, "images": spec.images,
         }
     )  # fmt: skip
 
@@ -151,7 +151,8 @@ def plan_trials(
 ) -> list[PlannedTrial]:
     """All trials in the order of the ledger: by block, method, setting and tuning seed."""
     tune = tune_table(suite)
-    base = suite.model_copy(update={"layers": [tune.layer], "seeds": tune.seeds})
+    update = {"layers": [tune.layer], "seeds": tune.seeds, "plain_seeds": len(tune.seeds)}
+    base = suite.model_copy(update=update)
     specs = expand(base, None, methods, datasets)
     blocks = [b for b in suite.blocks if datasets is None or b.dataset in datasets]
     entries = [e for b in blocks for _ in tune.seeds for e in block_methods(suite, b, methods)]

@@ -8,7 +8,14 @@ from tiny_suites import toy_suite
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import expand
-from legible.bench.suites.schema import SUITES, find_suite, read_suite, with_plugins
+from legible.bench.suites.schema import (
+    SUITES,
+    baseline_seeds,
+    block_margins,
+    find_suite,
+    read_suite,
+    with_plugins,
+)
 
 GOOD = toy_suite('"plain", {name = "sync", focus = 0.5}', [0, 1])
 
@@ -60,12 +67,48 @@ def test_a_suite_file_is_read_as_it_says(write):
         ("focus = 0.5", "focus = 1979-05-27", "a date"),
         ("[[blocks]]", "[[blokcs]]", "did you mean 'blocks'?"),
         ("net = {", "recipe = {epochs = -3}\nnet = {", "greater than or equal to 0"),
+        ("seeds = [0, 1]", "seeds = [0, 1]\nplain_seeds = 1", "less than the number of seeds, 2"),
+        ("seeds = [0, 1]", "seeds = [0, 1]\nplain_sedes = 6", "did you mean 'plain_seeds'?"),
+        ("seeds = [0, 1]", f"seeds = [{2**63 - 1}]\nplain_seeds = 2", "use smaller seeds"),
+        ("[recipe]", "[images]\ntask = 41\n[recipe]", "task = 41 is more than probe = 40"),
+        ("[recipe]", "[images]\ntask = 1\n[recipe]", "greater than or equal to 2"),
+        ("[recipe]", "[margins]\naccuracy = 0.01\n[recipe]", "should be a valid dictionary"),
+        ("[recipe]", "[margins.accuracy]\nvalue = 0.0\nreason = 'x'\n[recipe]", "greater than 0"),
+        ("[recipe]", "[margins.accuracy]\nvalue = 0.01\n[recipe]", "reason' is missing"),
+        ("seeds = [0, 1]", 'seeds = [0, 1]\ncontrasts = [["sync"]]', "at least 2 items"),
     ],
 )
 def test_a_wrong_suite_file_is_refused_in_one_line(write, old, new, message):
     with pytest.raises(UserError) as error:
         read_suite(write(GOOD.replace(old, new)))
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+class TestSeedsOfPlain:
+    def test_three_times_as_many_where_verdicts_are_given(self, write):
+        eight = read_suite(write(toy_suite(seeds=range(8))))
+        assert baseline_seeds(eight) == list(range(24))
+
+    def test_as_many_as_the_others_where_none_are(self, write):
+        assert baseline_seeds(read_suite(write(toy_suite(seeds=range(7))))) == list(range(7))
+
+    def test_the_suite_may_say_how_many(self, write):
+        suite = read_suite(write(toy_suite(seeds=[3, 1], top="plain_seeds = 5")))
+        assert baseline_seeds(suite) == [3, 1, 4, 5, 6]
+
+    def test_tuning_seeds_are_left_out(self, write):
+        tune = '[tune]\nmetric = "accuracy"\ntrials = 1\nseeds = [2, 4]'
+        suite = read_suite(write(toy_suite(seeds=[0, 1], top=f"plain_seeds = 4\n{tune}")))
+        assert baseline_seeds(suite) == [0, 1, 3, 5]
+
+
+def test_a_block_may_change_margins(write):
+    top = "[margins]\naccuracy = {value = 0.01, reason = 'one in a hundred'}"
+    block = "margins = {accuracy = {value = 0.02, reason = 'few images'}}"
+    suite = read_suite(write(toy_suite(top=top, block=block)))
+    assert block_margins(suite, suite.blocks[0])["accuracy"].value == 0.02
+    plain = suite.blocks[0].model_copy(update={"margins": {}})
+    assert block_margins(suite, plain)["accuracy"].reason == "one in a hundred"
 
 
 def test_a_file_that_cannot_be_read_is_refused_in_one_line(write, tmp_path):
