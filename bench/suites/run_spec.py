@@ -52,7 +52,8 @@ class RunSpec:
     of training images of each class, drawn by the seed (0: all). ``partner`` is the seed that this
     one is compared with. ``stage`` says which images and concepts judge the run (see
     `scoring.splits`). ``measures`` names the metrics to score (empty: all of ``aspects``).
-    ``images`` holds, for some aspects, a smaller number of images than ``probe``. ``declared`` holds the parameters that the suite names, for a method whose setting was tuned.
+    ``declared`` holds the parameters that the suite names, for a method whose setting was tuned.
+    ``images`` holds, for some aspects, a smaller number of images than ``probe``.
     """
 
     dataset: str
@@ -366,9 +367,10 @@ def contrast_rows(suite: Suite) -> list[tuple[RowKey, RowKey]]:
                 raise UserError(f"contrasts: the suite has no row '{text}'"
                                 f"{nearest(text, rows) or ': ' + ', '.join(rows)}")  # fmt: skip
         pair = (rows[first], rows[second])
-        if first == second or pair in pairs or pair[::-1] in pairs:
-            raise UserError(f"contrasts: {first} and {second} "
-                            f"{'are one row' if first == second else 'are listed twice'}")  # fmt: skip
+        if first == second:
+            raise UserError(f"contrasts: '{first}' is compared with itself: name another row")
+        if pair in pairs or pair[::-1] in pairs:
+            raise UserError(f"contrasts: '{first}' and '{second}' are listed twice: remove one")
         pairs.append(pair)
     return pairs
 

@@ -132,7 +132,11 @@ def test_a_block_may_name_its_methods_and_change_the_recipe(specs):
             'probe = 40\ncontrasts = [["sync(focus=0.4)", "plain"]]',
             "contrasts: the suite has no row 'sync(focus=0.4)'; did you mean 'sync(focus=0.5)'?",
         ),
-        ("probe = 40", 'probe = 40\ncontrasts = [["plain", "plain"]]', "plain are one row"),
+        (
+            "probe = 40",
+            'probe = 40\ncontrasts = [["plain", "plain"]]',
+            "'plain' is compared with itself",
+        ),
         (
             "probe = 40",
             'probe = 40\ncontrasts = [["plain", "sync(focus=0.5)"], ["sync(focus=0.5)", "plain"]]',

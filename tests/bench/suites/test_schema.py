@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from tiny_suites import toy_suite
 
@@ -10,6 +13,8 @@ from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import expand
 from legible.bench.suites.schema import (
     SUITES,
+    Suite,
+    SuiteBlock,
     baseline_seeds,
     block_margins,
     find_suite,
@@ -168,3 +173,21 @@ def test_every_built_in_suite_can_run_as_written(path, toy_plugin):
     suite = read_suite(path)
     assert suite.name == path.stem and suite.description
     assert expand(suite)
+
+
+class TestPage:
+    """docs/suites.md."""
+
+    PAGE = (Path(__file__).parents[3] / "docs" / "suites.md").read_text(encoding="utf-8")
+
+    def test_its_example_is_a_suite(self, tmp_path):
+        registry.load()
+        (text,) = re.findall(r"```toml\n(.*?)```", self.PAGE, re.DOTALL)
+        (tmp_path / "page.toml").write_text(text)
+        specs = expand(read_suite(tmp_path / "page.toml"))
+        assert len(specs) == 2 * (24 + 2 * 8)
+        assert {spec.aspects[-1] for spec in specs} == {"attribution", "structure"}
+
+    def test_it_names_every_key(self):
+        named = set(re.findall(r"`\[*(\w+)\]*`", self.PAGE))
+        assert set(Suite.model_fields) | set(SuiteBlock.model_fields) <= named
