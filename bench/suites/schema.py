@@ -141,6 +141,34 @@ class Tune(BaseModel):
     epochs: int | None = Field(None, ge=1, le=RECIPE_LIMITS["epochs"])
 
 
+def _ascending(values: list[float]) -> list[float]:
+    if values != sorted(set(values)):
+        raise ValueError("the values must rise")
+    return values
+
+
+Grid = Annotated[
+    list[Annotated[float, Field(gt=0)]],
+    Field(min_length=2, max_length=20), AfterValidator(_ascending),
+]  # fmt: skip
+
+
+class TuneRecipe(BaseModel):
+    """The [tune_recipe] table: how the recipe of plain is chosen (see tuning/recipe_search.py).
+
+    The search starts with the epochs of the suite's recipe and ends where twice the epochs gain
+    less than ``tolerance`` of validation accuracy; no training has more than ``longest`` epochs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    lr: Grid
+    weight_decay: Grid
+    seeds: Seeds
+    tolerance: float = Field(0.01, gt=0, le=1)
+    longest: int = Field(ge=1, le=RECIPE_LIMITS["epochs"])
+
+
 #: With fewer seeds no verdict is given: every sign is "?".
 SEEDS_FOR_VERDICTS = 8
 #: Seeds of plain for each seed of the other rows, because every comparison uses plain.
@@ -175,6 +203,7 @@ class Suite(BaseModel):
     margins: dict[str, MarginEntry] = {}
     plugins: list[Annotated[Path, Field(strict=False)]] = []
     tune: Tune | None = None
+    tune_recipe: TuneRecipe | None = None
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -338,7 +367,12 @@ def _first_problem(error: ValidationError) -> str:
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     where = shortened(".".join(str(part) for part in first["loc"]), 100)
     if first["type"] == "extra_forbidden":
-        fields = {**Recipe.model_fields, **SuiteBlock.model_fields, **Tune.model_fields}
+        fields = {
+            **Recipe.model_fields,
+            **SuiteBlock.model_fields,
+            **Tune.model_fields,
+            **TuneRecipe.model_fields,
+        }
         return f"unknown key '{where}'{nearest(str(first['loc'][-1]), fields)}"
     if first["type"] == "missing":
         return f"'{where}' is missing"

@@ -23,7 +23,7 @@ from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.execution.writing import write_together
 from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import RunSpec, non_default
-from legible.bench.suites.schema import Suite, Tune
+from legible.bench.suites.schema import Suite
 from legible.bench.text import one_line, settings
 from legible.bench.tuning import ledger as ledgers
 from legible.bench.tuning.ledger import Choice, Ledger, Trial, nine_digits
@@ -50,7 +50,7 @@ def run_trials(
     partial = methods is not None or datasets is not None
     earlier = ledgers.read(path) if partial and path.exists() else []
     schedule.attempt(workspace, [p.spec for p in planned], jobs, plugins)
-    new = finished_trials(workspace, planned, tune_table(suite))
+    new = finished_trials(workspace, planned, tune_table(suite).metric)
     by_place = {trial.place: trial for trial in [*earlier, *new]}
     whole = plan_trials(suite)
     places = [p.trial(tune_table(suite).metric).place for p in whole]
@@ -65,7 +65,7 @@ def run_trials(
 
 
 def finished_trials(
-    workspace: Workspace, planned: Sequence[PlannedTrial], tune: Tune
+    workspace: Workspace, planned: Sequence[PlannedTrial], metric: str
 ) -> list[Trial]:
     """The ledger's lines of finished trials, before anything is chosen.
 
@@ -77,11 +77,11 @@ def finished_trials(
         if run.status in ("skipped", "failed"):
             result = Result(problem=one_line(f"{run.status}: {run.reason}", 300))
         elif run.status in ("done", "to score"):
-            result = _result(workspace, run.spec, tune.metric)
+            result = _result(workspace, run.spec, metric)
         else:
             reason = run.reason or "not finished: run `legible tune` again"
             raise UserError(f"no ledger yet: {run.spec.name}: {reason}")
-        out.append(item.trial(tune.metric, result))
+        out.append(item.trial(metric, result))
     return out
 
 
