@@ -129,7 +129,12 @@ class MethodEntry(BaseModel):
 
 
 class Tune(BaseModel):
-    """The [tune] table: how the setting of each method is chosen (see tuning/trials.py)."""
+    """The [tune] table: how the setting of each method is chosen (see tuning/trials.py).
+
+    ``dataset`` names the one block on which settings are chosen for all blocks (default: each block
+    for itself). ``extensions`` is how many further values of the strength a method may get whose
+    best setting lies at the edge of those tried.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -139,6 +144,8 @@ class Tune(BaseModel):
     seeds: Seeds
     tolerance: float = Field(0.01, ge=0, le=1)
     epochs: int | None = Field(None, ge=1, le=RECIPE_LIMITS["epochs"])
+    dataset: str | None = None
+    extensions: int = Field(0, ge=0, le=20)
 
 
 def _ascending(values: list[float]) -> list[float]:

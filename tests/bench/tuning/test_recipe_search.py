@@ -27,8 +27,8 @@ def follow(accuracy, table=TABLE, epochs=2):
 
 def bump(lr, weight_decay, top=0.9):
     """Accuracies with one maximum, in logarithms, that do not depend on the epochs."""
-    return lambda p: top - 0.1 * (
-        math.log(p.lr / lr) ** 2 + math.log(p.weight_decay / weight_decay) ** 2
+    return lambda p: (
+        top - 0.1 * (math.log(p.lr / lr) ** 2 + math.log(p.weight_decay / weight_decay) ** 2)
     )
 
 
