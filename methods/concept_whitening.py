@@ -230,7 +230,7 @@ class ConceptWhitening(Method):
     replaces = "norm"
     trains_on = frozenset({"effective_rank"})
     claims = frozenset({"concept_purity"})
-    search = {"concepts": (0.0, 0.25, 0.5)}
+    search = {"concepts": (0.0, 0.125, 0.25, 0.375, 0.5)}
     gradient: Tensor
     concept_images: Tensor
 

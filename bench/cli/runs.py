@@ -61,7 +61,7 @@ def run(
         schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
 
 
-@app.command(epilog="Example: legible tune contest && legible run contest")
+@app.command(epilog="Example: legible tune standard && legible run standard")
 def tune(
     suite: SuiteName,
     jobs: Jobs = 0,

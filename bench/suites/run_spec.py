@@ -178,8 +178,6 @@ def expand(
     unknown name or parameter.
     """
     check_names(suite)
-    if suite.contrasts:
-        contrast_rows(suite)
     for seed in seeds or ():
         if not is_seed(seed):
             raise UserError(f"seed {seed!r}: a seed is a whole number from 0 to {SEEDS - 1}")
@@ -248,32 +246,51 @@ def _expand_block(
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
         refuse_giant(block.backbone, build, shared["net"])
-    rows = [(entry.name, _method_params(entry), row_key(entry)) for entry in entries]
-    given = suite.seeds if seeds is None else seeds
-    further = baseline_seeds(suite)[len(suite.seeds) :]
-    specs = [
-        RunSpec(
-            method=name, params=params, given=non_default(registry.get("methods", name), params),
-            seed=seed, partner=_partner(suite, seed, given, further), **shared,
-        )
-        for seed in (given if seeds is not None else [*given, *further])
-        for name, params, row in rows
-        if seeds is not None or seed not in further or row == BASELINE
-    ]  # fmt: skip
-    return [_without_pairs(spec) if spec.seed in further else spec for spec in specs]
+    rows = [(entry.name, _method_params(entry), seeds_of(suite, entry)) for entry in entries]
+    return [
+        _one_run(suite, name, params, seed, own if seeds is None else seeds, shared)
+        for seed in (baseline_seeds(suite) if seeds is None else seeds)
+        for name, params, own in rows
+        if seeds is not None or seed in own
+    ]
+
+
+def _one_run(
+    suite: Suite,
+    name: str,
+    params: dict[str, Any],
+    seed: int,
+    seeds: Sequence[int],
+    shared: Mapping[str, Any],
+) -> RunSpec:
+    """A run spec of a row, compared with the next of the row's seeds. Plain's further seeds are
+    compared with none."""
+    given = non_default(registry.get("methods", name), params)
+    row = RowKey(name, canonical(given))
+    own = [other for other in _seeds_of_row(suite, row) if other in suite.seeds]
+    alone = seed not in own and seed in baseline_seeds(suite)
+    spec = RunSpec(
+        method=name, params=params, given=given, seed=seed,
+        partner=None if alone else _next_seed(seed, own if seed in own else seeds), **shared,
+    )  # fmt: skip
+    return _without_pairs(spec) if alone else spec
+
+
+def seeds_of(suite: Suite, entry: MethodEntry) -> list[int]:
+    """The seeds of a row of a suite: plain has more of them than the others, and some rows may
+    have fewer."""
+    return _seeds_of_row(suite, row_key(entry))
+
+
+def _seeds_of_row(suite: Suite, row: RowKey) -> list[int]:
+    seeds = baseline_seeds(suite) if row == BASELINE else suite.seeds
+    return seeds[: suite.row_seeds.get(row_label(row), len(seeds))]
 
 
 def _without_pairs(spec: RunSpec) -> RunSpec:
     """The run spec without metrics that compare seeds."""
     names = [n for n in spec.metrics if scope(registry.get("metrics", n).function) != "seeds"]
     return replace(spec, measures=tuple(names))
-
-
-def _partner(suite: Suite, seed: int, given: Sequence[int], further: Sequence[int]) -> int | None:
-    """The seed to compare with. Plain's further seeds have none."""
-    if seed in suite.seeds:
-        return _next_seed(seed, suite.seeds)
-    return None if seed in further else _next_seed(seed, given)
 
 
 def _parameters(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
@@ -316,8 +333,8 @@ def _next_seed(seed: int, seeds: Sequence[int]) -> int | None:
 
 
 def check_names(suite: Suite) -> None:
-    """Raises UserError if the suite names an unknown aspect or metric, or if a block has an aspect
-    that the suite does not have."""
+    """Raises UserError if the suite names an aspect, metric or row that does not exist, or a block
+    an aspect that the suite does not have."""
     for where, names in (("aspects", suite.aspects), ("headline", suite.headline)):
         for aspect in names:
             if aspect not in ASPECTS:
@@ -328,6 +345,11 @@ def check_names(suite: Suite) -> None:
     margins = [name for block in suite.blocks for name in block_margins(suite, block)]
     for name in [*suite.headline.values(), *margins]:
         registry.get("metrics", name)
+    if suite.contrasts or suite.row_seeds:
+        rows = row_labels(suite)
+        for text in suite.row_seeds:
+            _row_of(text, rows, "row_seeds")
+        contrast_rows(suite)
 
 
 def _check_aspects(suite: Suite, where: str, names: Sequence[str]) -> None:
@@ -346,11 +368,23 @@ def row_key(entry: MethodEntry) -> RowKey:
     return RowKey(entry.name, canonical(params))
 
 
+def row_label(row: RowKey) -> str:
+    """A row as text: the method with its non-default parameters, ``sync(neighbours=random)``."""
+    return _name_with(row.method, json.loads(row.params))
+
+
 def row_labels(suite: Suite) -> dict[str, RowKey]:
-    """The suite's rows by label: the method with its non-default parameters, as in
-    ``sync(neighbours=random)``."""
+    """The suite's rows by label."""
     rows = [row_key(entry) for entry in suite.methods]
-    return {_name_with(row.method, json.loads(row.params)): row for row in rows}
+    return {row_label(row): row for row in rows}
+
+
+def _row_of(text: str, rows: Mapping[str, RowKey], where: str) -> RowKey:
+    """The row with a label. Raises UserError, with the nearest label, if there is none."""
+    if text not in rows:
+        close = nearest(text, rows) or f" (it has: {', '.join(rows)})"
+        raise UserError(f"{where}: the suite has no row '{text}'{close}")
+    return rows[text]
 
 
 def contrast_rows(suite: Suite) -> list[tuple[RowKey, RowKey]]:
@@ -362,11 +396,7 @@ def contrast_rows(suite: Suite) -> list[tuple[RowKey, RowKey]]:
     rows = row_labels(suite)
     pairs: list[tuple[RowKey, RowKey]] = []
     for first, second in suite.contrasts:
-        for text in (first, second):
-            if text not in rows:
-                raise UserError(f"contrasts: the suite has no row '{text}'"
-                                f"{nearest(text, rows) or ': ' + ', '.join(rows)}")  # fmt: skip
-        pair = (rows[first], rows[second])
+        pair = (_row_of(first, rows, "contrasts"), _row_of(second, rows, "contrasts"))
         if first == second:
             raise UserError(f"contrasts: '{first}' is compared with itself: name another row")
         if pair in pairs or pair[::-1] in pairs:

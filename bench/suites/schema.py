@@ -185,9 +185,11 @@ PLAIN_FACTOR = 3
 class Suite(BaseModel):
     """The content of a suite file.
 
-    ``images`` holds, for some aspects, a smaller number of images than ``probe``. ``contrasts``
-    are pairs of rows that are compared with each other, as `run_spec.row_labels` writes them.
-    ``margins`` holds the largest difference without practical meaning of each metric.
+    ``plain_seeds`` is the number of seeds of plain, and ``row_seeds`` that of rows with fewer seeds
+    than the others, by label as `run_spec.row_label` writes it. ``images`` holds, for some aspects,
+    a smaller number of images than ``probe``. ``contrasts`` are pairs of labels of rows that are
+    compared with each other. ``margins`` holds the largest difference without practical meaning of
+    each metric.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -198,6 +200,7 @@ class Suite(BaseModel):
     version: int = Field(1, ge=0, le=10**6)
     seeds: Seeds = [0, 1, 2]
     plain_seeds: int | None = Field(None, ge=1, le=3000)
+    row_seeds: dict[str, Annotated[int, Field(ge=1)]] = {}
     layers: list[Line] = Field(["last_spatial", "last"], min_length=1)
     probe: int = Field(1000, ge=2, le=10**9)
     images: dict[str, Annotated[int, Field(ge=2)]] = {}
@@ -226,6 +229,12 @@ class Suite(BaseModel):
                              f"{len(self.seeds)}")  # fmt: skip
         if (last := baseline_seeds(self)[-1]) >= SEEDS:
             raise ValueError(f"the last seed of plain would be {last}: use smaller seeds")
+        for label, count in self.row_seeds.items():
+            if count > len(self.seeds):
+                raise ValueError(
+                    f"row_seeds: '{label}' = {count} is more than the number of seeds, "
+                    f"{len(self.seeds)}"
+                )
         for aspect, count in self.images.items():
             if count > self.probe:
                 raise ValueError(f"images: {aspect} = {count} is more than probe = {self.probe}")

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -241,7 +241,8 @@ def read(suite: Suite, results: Path) -> Ledger:
 def tuned_specs(suite: Suite, specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
     """The run specs with the chosen settings, to be judged on data that did not choose them.
 
-    A suite that tunes nothing keeps its run specs. Raises UserError if a choice is missing.
+    A suite that tunes nothing keeps its run specs. A plugin's method that the ledger does not hold
+    keeps its default setting. Raises UserError if another choice is missing.
     """
     if suite.tune is None:
         return list(specs)
@@ -253,7 +254,10 @@ def tuned_specs(suite: Suite, specs: Sequence[RunSpec], results: Path) -> list[R
 
 def _with_choice(suite: Suite, spec: RunSpec, ledger: Ledger) -> RunSpec:
     block = _choosing_block(suite, spec, ledger)
+    stage: Literal["", "final"] = "final" if block == spec.block else ""
     choice = ledger.choices.get((*block, *spec.row))
+    if choice is None and registry.plugin_of("methods", spec.method) is not None:
+        return replace(spec, declared=spec.given, stage=stage)
     if choice is None:
         raise UserError(
             f"no setting of '{spec.method}' on {', '.join(block)} is chosen yet: run `legible tune "
@@ -261,8 +265,9 @@ def _with_choice(suite: Suite, spec: RunSpec, ledger: Ledger) -> RunSpec:
         )
     cls = registry.get("methods", spec.method)
     params = registry.parameters(cls, json.loads(choice.outcome.setting))
-    chosen = replace(spec, params=params, given=non_default(cls, params), declared=spec.given)
-    return replace(chosen, stage="final") if block == spec.block else chosen
+    return replace(
+        spec, params=params, given=non_default(cls, params), declared=spec.given, stage=stage
+    )
 
 
 def _choosing_block(suite: Suite, spec: RunSpec, ledger: Ledger) -> Block:

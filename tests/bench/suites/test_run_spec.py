@@ -18,6 +18,7 @@ from legible.bench.suites.run_spec import (
     contrast_rows,
     expand,
     label,
+    row_label,
 )
 from legible.bench.suites.schema import read_suite
 from legible.metrics.base import METRICS, scope
@@ -65,6 +66,15 @@ def test_plain_alone_has_further_seeds(specs):
     pairs = set(made[0].metrics) - set(made[-1].metrics)
     assert pairs and {scope(METRICS[name].function) for name in pairs} == {"seeds"}
     assert [spec.seed for spec in specs(text, seeds=[0, 3])] == [0, 0, 3, 3]
+
+
+def test_a_row_may_have_fewer_seeds(specs):
+    rows = '"plain", "sync", {name = "sync", focus = 0.5}'
+    made = specs(toy_suite(rows, range(4), top='row_seeds = {"sync(focus=0.5)" = 2}'))
+    seeds = {label: [(s.seed, s.partner) for s in made if row_label(s.row) == label]
+             for label in ("sync", "sync(focus=0.5)")}  # fmt: skip
+    assert seeds["sync"] == [(0, 1), (1, 2), (2, 3), (3, 0)]
+    assert seeds["sync(focus=0.5)"] == [(0, 1), (1, 0)]
 
 
 def test_rows_made_from_plain_s_networks_share_its_first_seeds(specs):

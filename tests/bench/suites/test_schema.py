@@ -10,7 +10,7 @@ from tiny_suites import toy_suite
 
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
-from legible.bench.suites.run_spec import expand
+from legible.bench.suites.run_spec import contrast_rows, expand, row_label, seeds_of
 from legible.bench.suites.schema import (
     SUITES,
     Suite,
@@ -73,6 +73,7 @@ def test_a_suite_file_is_read_as_it_says(write):
         ("[[blocks]]", "[[blokcs]]", "did you mean 'blocks'?"),
         ("net = {", "recipe = {epochs = -3}\nnet = {", "greater than or equal to 0"),
         ("seeds = [0, 1]", "seeds = [0, 1]\nplain_seeds = 1", "less than the number of seeds, 2"),
+        ("seeds = [0, 1]", "seeds = [0, 1]\nrow_seeds = {plain = 3}", "'plain' = 3 is more than"),
         ("seeds = [0, 1]", "seeds = [0, 1]\nplain_sedes = 6", "did you mean 'plain_seeds'?"),
         ("seeds = [0, 1]", f"seeds = [{2**63 - 1}]\nplain_seeds = 2", "use smaller seeds"),
         ("[recipe]", "[images]\ntask = 41\n[recipe]", "task = 41 is more than probe = 40"),
@@ -173,6 +174,48 @@ def test_every_built_in_suite_can_run_as_written(path, toy_plugin):
     suite = read_suite(path)
     assert suite.name == path.stem and suite.description
     assert expand(suite)
+
+
+class TestBuiltInSuites:
+    NAMES = [path.stem for path in sorted(SUITES.glob("*.toml"))]
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_each_can_be_expanded(self, name):
+        registry.load()
+        suite = read_suite(find_suite(name))
+        assert suite.description and expand(suite)
+
+    def test_standard_holds_every_method(self):
+        """The only one left out is a second penalty of weights, beside `weight_decay`."""
+        registry.load()
+        suite = read_suite(find_suite("standard"))
+        built_in = {n for n in registry.METHODS if registry.plugin_of("methods", n) is None}
+        assert {entry.name for entry in suite.methods} == built_in - {"weight_l1"}
+        assert baseline_seeds(suite) == list(range(30)) and len(suite.seeds) == 10
+
+    def test_efficiency_and_attribution_are_scored_on_kanji_alone(self):
+        specs = expand(read_suite(find_suite("standard")), [0], ["plain"])
+        few = {"attribution", "efficiency"}
+        assert {s.dataset: few <= set(s.aspects) for s in specs} == {"kanji": True, "shapes": False}
+
+    def test_the_ablation_compares_local_interaction_with_ten_seeds(self):
+        registry.load()
+        suite = read_suite(find_suite("sync_ablation"))
+        pairs = [tuple(map(row_label, pair)) for pair in contrast_rows(suite)]
+        assert pairs == [
+            ("sync", "sync(neighbours=random)"), ("sync", "sync(neighbours=global)"),
+        ]  # fmt: skip
+        seeds = [len(seeds_of(suite, entry)) for entry in suite.methods if entry.name == "sync"]
+        assert seeds == [10] * 5 + [5] * 8
+
+    def test_seeds_of_cards_and_of_tuning_are_published_nowhere_else(self):
+        registry.load()
+        suites = {name: read_suite(find_suite(name)) for name in self.NAMES}
+        tables = [s.tune or s.tune_recipe for s in suites.values() if s.tune or s.tune_recipe]
+        private = {*suites["cards"].seeds, *(seed for table in tables for seed in table.seeds)}
+        assert private == {*range(100, 108), 200, 201, 202}
+        for name in set(self.NAMES) - {"cards"}:
+            assert not private & {spec.seed for spec in expand(suites[name])}, name
 
 
 class TestPage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,15 +12,18 @@ from tiny_suites import toy_suite
 from legible.bench.errors import UserError
 from legible.bench.execution.store import Store
 from legible.bench.execution.workspace import Workspace
-from legible.bench.suites.run_spec import Block
-from legible.bench.suites.schema import read_suite
+from legible.bench.plugins import registry
+from legible.bench.suites.run_spec import Block, expand
+from legible.bench.suites.schema import SUITES, find_suite, read_suite
 from legible.bench.tuning import ledger as ledgers
 from legible.bench.tuning.recipe_trials import (
+    block_templates,
     plan_first_trials,
     read_recipes,
     run_recipe_trials,
 )
 
+ROOT = Path(__file__).parents[3]
 TABLE = """
 [tune_recipe]
 lr = [1e-4, 1e-3]
@@ -110,3 +114,28 @@ def test_without_the_table_or_the_ledger_there_is_no_recipe(workplace, tmp_path)
         plan_first_trials(suite.model_copy(update={"tune_recipe": None}))
     with pytest.raises(UserError, match="seed 7 is also one that the suite tests with"):
         plan_first_trials(suite.model_copy(update={"seeds": [7]}))
+
+
+#: Suites that rebuild a paper's experiment, or that are published as they were run.
+OWN_RECIPE = {"bean_accuracy", "bean_assemblies", "bean_fewshot", "sync_dynamics", "recipes"}
+
+
+def test_built_in_suites_use_the_recipes_that_the_ledger_chooses():
+    registry.load()
+    recipes = read_recipes(read_suite(find_suite("recipes")), ROOT / "results")
+    assert set(recipes) == set(block_templates(read_suite(find_suite("recipes"))))
+    compared = set()
+    for path in SUITES.glob("*.toml"):
+        for spec in expand(read_suite(path)) if path.stem not in OWN_RECIPE else []:
+            if spec.method == "plain" and spec.block in recipes:
+                point = recipes[spec.block].point
+                assert spec.recipe.model_dump(include=set(point._fields)) == point._asdict()
+                compared.add((path.stem, spec.block.dataset))
+    assert {name for name, _ in compared} >= {"standard", "sync_ablation", "cards", "quick"}
+
+
+def test_the_tolerance_is_larger_than_its_standard_error():
+    registry.load()
+    suite = read_suite(find_suite("recipes"))
+    for choice in read_recipes(suite, ROOT / "results").values():
+        assert choice.error < suite.tune_recipe.tolerance or choice.gain != choice.gain

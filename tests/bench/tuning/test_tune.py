@@ -173,6 +173,23 @@ def test_a_tuning_seed_cannot_test(workplace):
         tuning.tuned_specs(suite, run_spec.expand(suite, [0, 100]), results)
 
 
+def test_a_plugin_s_method_that_was_not_tuned_has_its_default_setting(
+    workplace, tmp_path, kept_registry
+):
+    suite, _, results = workplace
+    (tmp_path / "mine.py").write_text(
+        "from legible import Method, register\n@register\nclass Mine(Method):\n"
+        "    def __init__(self, strength: float = 2.0) -> None:\n"
+        "        super().__init__(strength)\n"
+    )
+    registry.load_plugin(tmp_path / "mine.py")
+    larger = schema.with_plugins(suite, [tmp_path / "mine.py"])
+    specs = run_spec.expand(larger, [0], ["dropout", "mine"])
+    dropout, mine = tuning.tuned_specs(larger, specs, results)
+    assert mine.params["strength"] == 2.0 and mine.row == run_spec.RowKey("mine", "{}")
+    assert mine.stage == dropout.stage == "final"
+
+
 def results_of(planned, value):
     """Made-up trials: every setting as accurate as plain, ``value(setting)`` its metric."""
     return [
