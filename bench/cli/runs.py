@@ -61,7 +61,7 @@ def run(
         schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
 
 
-@app.command(epilog="Example: legible tune contest && legible run contest")
+@app.command(epilog="Example: legible tune standard && legible run standard")
 def tune(
     suite: SuiteName,
     jobs: Jobs = 0,
@@ -74,11 +74,12 @@ def tune(
     results: Results = Path("results"),
     dry_run: DryRun = False,
 ) -> None:
-    """Choose each method's setting: the same number of trials for all, on validation data alone."""
+    """Choose each method's setting, or plain's recipe, on validation data alone."""
     from legible.bench.execution import schedule
     from legible.bench.execution.namesakes import claim_results
     from legible.bench.execution.workspace import open_workspace
     from legible.bench.suites.schema import find_suite, read_suite, with_plugins
+    from legible.bench.tuning.recipe_trials import plan_first_trials, run_recipe_trials
     from legible.bench.tuning.trials import plan_trials
     from legible.bench.tuning.tune import run_trials
 
@@ -89,7 +90,13 @@ def tune(
     claim_results(runs, results / suite_file.name, path)
     whole = with_plugins(suite_file, plugin or [])
     only = (some("methods", methods), some("datasets", datasets))
-    if dry_run:
+    if whole.tune_recipe is not None:
+        if dry_run:
+            first = plan_first_trials(whole, only[1])
+            schedule.show_plan(workspace, [trial.spec for trial in first])
+        else:
+            print(run_recipe_trials(workspace, whole, results, jobs, files, only[1]))
+    elif dry_run:
         schedule.show_plan(workspace, [trial.spec for trial in plan_trials(whole, *only)])
     else:
         print(run_trials(workspace, whole, results, jobs, files, *only))

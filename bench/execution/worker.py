@@ -251,7 +251,8 @@ def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
     start = time.perf_counter()
     earlier, possible = run.scores(key), scorable(workspace, spec)
     probe = workspace.probe(spec)
-    new = score_all(probe, possible.metrics, earlier, others(workspace, spec), possible.partner)
+    pairs = others(workspace, spec)
+    new = score_all(probe, possible.metrics, earlier, pairs, possible.partner, spec.images)
     scores = {**earlier, **new}
     run.save_scores(key, scores)
     parts = [*parts_of(spec), *(("metrics", name) for name in spec.metrics)]

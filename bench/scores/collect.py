@@ -154,9 +154,14 @@ def oracle_rows(workspace: Workspace, specs: Sequence[RunSpec]) -> list[ScoreRow
                 score_row(spec, "", score).model_copy(update=ORACLE)
                 for item in METRICS.values()
                 if item.aspect in ("focus", "semantics") and scope(item.function) == "layer"
-                for score in score_metric(item, probe)
+                for score in score_metric(item, _judged(probe, spec.images.get(item.aspect)))
             ]
     return rows
+
+
+def _judged(probe: Probe, count: int | None) -> Probe:
+    """The probe on the images that an aspect is judged on."""
+    return probe if count is None else probe.subset(slice(count))
 
 
 ORACLE = {

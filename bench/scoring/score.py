@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import traceback
@@ -67,18 +68,21 @@ def _score_from_json(metric: str, line: Mapping[str, Any]) -> Score:
 # ----------------------------------------------------------------- keys
 
 
-def metric_keys(names: Iterable[str], partner: str = "") -> dict[str, str]:
+def metric_keys(
+    names: Iterable[str], partner: str = "", images: Mapping[str, int] | None = None
+) -> dict[str, str]:
     """The key of each metric: a hash of all code that it depends on.
 
     For a metric that compares two seeds, the key also covers ``partner``, the name of the other
-    seed's run.
+    seed's run. For a metric of an aspect in ``images`` it also covers the number of images.
     """
     items = [METRICS[name] for name in names]
     code = {origin: content_key(origin) for origin in {item.origin for item in items}}
 
     def key(item: Metric) -> str:
         other = partner if scope(item.function) == "seeds" else ""
-        return short_hash((code[item.origin], item.name, other))
+        few = [images[item.aspect]] if images and item.aspect in images else []
+        return short_hash((code[item.origin], item.name, other, *few))
 
     return {item.name: key(item) for item in items}
 
@@ -89,10 +93,14 @@ def short_hash(value: Any) -> str:
 
 
 def stale_metrics(
-    scores: Mapping[str, MetricScores], names: Sequence[str], partner: str = ""
+    scores: Mapping[str, MetricScores],
+    names: Sequence[str],
+    partner: str = "",
+    images: Mapping[str, int] | None = None,
 ) -> list[str]:
-    """Metrics without a score, or with one made by other code or with another partner."""
-    keys = metric_keys(names, partner)
+    """Metrics without a score, or with one made by other code, with another partner or on another
+    number of images."""
+    keys = metric_keys(names, partner, images)
     return [name for name, key in keys.items() if name not in scores or scores[name].key != key]
 
 
@@ -189,28 +197,45 @@ def score_all(
     earlier: Mapping[str, MetricScores] | None = None,
     others: Others | None = None,
     partner: str = "",
+    images: Mapping[str, int] | None = None,
 ) -> dict[str, MetricScores]:
     """Scores of metrics (default: all registered ones), by name.
 
     A metric whose key is the same in ``earlier`` is not computed again. ``others`` gives the other
-    probes that comparisons need; ``partner`` is the name of the other seed's run. A metric that
+    probes that comparisons need; ``partner`` is the name of the other seed's run. ``images`` holds
+    the aspects that are scored on the first so many images of each probe alone. A metric that
     raises an error gets an empty key and the error as its reason: tables show it, the other
     metrics are not affected, and the next run tries it again.
     """
     earlier = earlier or {}
     scores: dict[str, MetricScores] = {}
-    for name, key in metric_keys(sorted(names or METRICS), partner).items():
+    shorter = functools.cache(lambda count: _first_images(probe, others, count))
+    for name, key in metric_keys(sorted(names or METRICS), partner, images).items():
         if name in earlier and earlier[name].key == key:
             scores[name] = earlier[name]
             continue
+        count = (images or {}).get(METRICS[name].aspect, len(probe.labels))
+        probes = (probe, others) if count >= len(probe.labels) else shorter(count)
         try:
-            scores[name] = MetricScores(key, tuple(score_metric(METRICS[name], probe, others)))
+            scores[name] = MetricScores(key, tuple(score_metric(METRICS[name], *probes)))
         except Exception as error:
             reason = f"error: {type(error).__name__}: {' '.join(str(error).split())}"
             scores[name] = MetricScores(
                 "", (_undefined(METRICS[name], "", reason),), traceback.format_exc()
             )
     return scores
+
+
+def _first_images(probe: Probe, others: Others | None, count: int) -> tuple[Probe, Others]:
+    """A probe and those it is compared with, on the first ``count`` images of each."""
+
+    def first(of: Probe | str) -> Probe | str:
+        return of if isinstance(of, str) else of.subset(slice(count))
+
+    def shorter(make: Callable[[], Probe | str]) -> Callable[[], Probe | str]:
+        return functools.cache(lambda: first(make()))
+
+    return probe.subset(slice(count)), {kind: shorter(m) for kind, m in (others or {}).items()}
 
 
 def errors(scores: Mapping[str, MetricScores]) -> dict[str, str]:

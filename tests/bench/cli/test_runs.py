@@ -144,11 +144,11 @@ class TestTune:
         ("arguments", "message"),
         [
             (["tune", "quick"], "suite 'quick' has no [tune] table"),
-            (["tune", "contst"], "did you mean 'contest'?"),
-            (["tune", "contest", "--methods", "snyc"], "did you mean 'sync'?"),
-            (["run", "contest", "--dry-run"], "run `legible tune contest` first"),
-            (["publish", "contest"], "run `legible tune contest` first"),
-            (["tune", "contest", "--jobs", "-1"], "--jobs must be 0"),
+            (["tune", "standart"], "did you mean 'standard'?"),
+            (["tune", "standard", "--methods", "snyc"], "did you mean 'sync'?"),
+            (["run", "standard", "--dry-run"], "run `legible tune standard` first"),
+            (["publish", "standard"], "run `legible tune standard` first"),
+            (["tune", "standard", "--jobs", "-1"], "--jobs must be 0"),
         ],
     )
     def test_a_wrong_command_is_one_line(self, empty, legible, arguments, message):

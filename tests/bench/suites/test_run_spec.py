@@ -9,8 +9,19 @@ import pytest
 from tiny_suites import toy_suite
 
 from legible.bench.errors import UserError
-from legible.bench.suites.run_spec import BASELINE, Block, RowKey, RunSpec, canonical, expand, label
+from legible.bench.suites.run_spec import (
+    BASELINE,
+    Block,
+    RowKey,
+    RunSpec,
+    canonical,
+    contrast_rows,
+    expand,
+    label,
+    row_label,
+)
 from legible.bench.suites.schema import read_suite
+from legible.metrics.base import METRICS, scope
 
 GOOD = toy_suite('"plain", {name = "sync", focus = 0.5}', [0, 1])
 
@@ -69,6 +80,45 @@ def test_each_seed_is_compared_with_the_next_of_the_suite(specs):
     assert [spec.partner for spec in specs(toy_suite(seeds=[3]))] == [None]
 
 
+def test_plain_alone_has_further_seeds(specs):
+    text = toy_suite('"plain", "sync"', [0, 1], top="plain_seeds = 4", aspects='"consistency"')
+    made = specs(text)
+    assert [(spec.method, spec.seed) for spec in made] == [
+        ("plain", 0), ("sync", 0), ("plain", 1), ("sync", 1), ("plain", 2), ("plain", 3),
+    ]  # fmt: skip
+    assert [spec.partner for spec in made] == [1, 1, 0, 0, None, None]
+    pairs = set(made[0].metrics) - set(made[-1].metrics)
+    assert pairs and {scope(METRICS[name].function) for name in pairs} == {"seeds"}
+    assert [spec.seed for spec in specs(text, seeds=[0, 3])] == [0, 0, 3, 3]
+
+
+def test_a_row_may_have_fewer_seeds(specs):
+    rows = '"plain", "sync", {name = "sync", focus = 0.5}'
+    made = specs(toy_suite(rows, range(4), top='row_seeds = {"sync(focus=0.5)" = 2}'))
+    seeds = {label: [(s.seed, s.partner) for s in made if row_label(s.row) == label]
+             for label in ("sync", "sync(focus=0.5)")}  # fmt: skip
+    assert seeds["sync"] == [(0, 1), (1, 2), (2, 3), (3, 0)]
+    assert seeds["sync(focus=0.5)"] == [(0, 1), (1, 0)]
+
+
+def test_rows_made_from_plain_s_networks_share_its_first_seeds(specs):
+    made = specs(toy_suite('"plain", "plain_rotated"', range(8)))
+    rotated = [spec.seed for spec in made if spec.method == "plain_rotated"]
+    assert rotated == list(range(8)) and len(made) == 8 + 24
+
+
+def test_a_block_may_name_its_aspects(specs):
+    two = toy_suite(aspects='"task", "focus"', block='aspects = ["task"]')
+    assert specs(two)[0].aspects == ("task",)
+    assert specs(toy_suite(aspects='"task", "focus"'))[0].aspects == ("task", "focus")
+
+
+def test_contrasts_are_pairs_of_rows(write):
+    top = 'contrasts = [["sync(focus=0.5)", "plain"]]'
+    text = toy_suite('"plain", {name = "sync", focus = 0.5}', top=top)
+    assert contrast_rows(read_suite(write(text))) == [(RowKey("sync", '{"focus": 0.5}'), BASELINE)]
+
+
 def test_a_block_may_name_its_methods_and_change_the_recipe(specs):
     block = GOOD[GOOD.index("[[blocks]]") :].replace("width = 4", "width = 5")
     block += 'methods = ["sync"]\nrecipe = {epochs = 9}\n'
@@ -99,6 +149,33 @@ def test_a_block_may_name_its_methods_and_change_the_recipe(specs):
         ("[recipe]", "[headline]\nfocuss = 'x'\n[recipe]", "headline: no aspect 'focuss'"),
         ("[recipe]", "[headline]\ntask = 'acuracy'\n[recipe]", "did you mean 'accuracy'"),
         ("[recipe]", "[recipe]\nwatch = ['acuracy']", "did you mean 'accuracy'"),
+        ("[recipe]", "[images]\ntaks = 9\n[recipe]", "images: 'taks' is not among the suite's"),
+        (
+            "[recipe]",
+            "[margins.acuracy]\nvalue = 1.0\nreason = 'x'\n[recipe]",
+            "did you mean 'accuracy'",
+        ),
+        ("net = {", "aspects = ['focus']\nnet = {", "'focus' is not among the suite's aspects"),
+        (
+            "net = {",
+            "margins = {acuracy = {value = 1.0, reason = 'x'}}\nnet = {",
+            "did you mean 'accuracy'",
+        ),
+        (
+            "probe = 40",
+            'probe = 40\ncontrasts = [["sync(focus=0.4)", "plain"]]',
+            "contrasts: the suite has no row 'sync(focus=0.4)'; did you mean 'sync(focus=0.5)'?",
+        ),
+        (
+            "probe = 40",
+            'probe = 40\ncontrasts = [["plain", "plain"]]',
+            "'plain' is compared with itself",
+        ),
+        (
+            "probe = 40",
+            'probe = 40\ncontrasts = [["plain", "sync(focus=0.5)"], ["sync(focus=0.5)", "plain"]]',
+            "are listed twice",
+        ),
     ],
 )
 def test_unknown_names_fail_before_anything_runs(specs, old, new, message):
