@@ -54,7 +54,7 @@ def pairs_against_plain(
     plain: Pairs,
     trained: Bool[np.ndarray, "rows"],
 ) -> Contrast:
-    """Differences of rows to plain over the pairs of seeds that both have, for the signs of a table.
+    """Differences of rows to plain over the pairs of seeds that both have, for the signs.
 
     The squared errors of trained rows are moderated upwards (`moderation`), like the variances of
     other columns: where pairs have skewed values the jackknife alone is a little too sure.
