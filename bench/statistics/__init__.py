@@ -4,7 +4,7 @@ How the pieces go together, for one column (one metric in one block, more is bet
 
 1. ``contrasts.against_plain(values, plain, trained, derived)``: differences to plain with errors
    (`moderation` holds the variances); ``.interval()``, ``.p()``. For values of pairs of networks
-   ``jackknife.difference_of_pairs`` gives the same `Contrast`.
+   ``jackknife.pairs_against_plain`` gives the same `Contrast`.
 2. ``signs.verdicts(contrast, margin, family)``: the sign of each cell, Holm within the column;
    ``signs.verdicts_over_blocks(contrasts, margins, family)`` over several blocks.
 3. ``sample_size.seeds_to_decide`` for undecided cells, ``sample_size.detectable`` for the column.

@@ -77,11 +77,21 @@ def against_plain(
     plain_n, plain_mean, plain_variance = (x[..., None] for x in _moments(plain))
     mine = variance * (1 / np.maximum(n, 1) + np.where(derived, 0, _leverage(shared, plain_mean)))
     others = np.where(beta < 1, (1 - beta) ** 2 * plain_variance / np.maximum(plain_n, 1), 0.0)
-    whole = np.where(spread, mine + others, np.nan)
-    parts = mine**2 / np.maximum(freedom, 1) + others**2 / np.maximum(plain_n - 1, 1)
     difference = mean - np.where(beta < 1, (1 - beta) * plain_mean, 0.0)
-    satterthwaite = whole**2 / np.where(spread, parts, np.nan)
-    return Contrast(difference, np.sqrt(whole), satterthwaite, n, spread)
+    parts = (np.where(spread, mine, np.nan), freedom), (others, plain_n - 1.0)
+    variance, freedom = add_variances(*parts)
+    return Contrast(difference, np.sqrt(variance), freedom, n, spread)
+
+
+def add_variances(*parts: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of variances of independent estimates, with Satterthwaite's degrees of freedom.
+
+    A part is a variance with its degrees of freedom, which may be infinite.
+    """
+    whole = np.asarray(sum(variance for variance, _ in parts))
+    squares = np.asarray(sum(variance**2 / np.maximum(free, 1) for variance, free in parts))
+    freedom = whole**2 / np.where(squares == 0, np.nan, squares)
+    return whole, np.where((squares == 0) & (whole > 0), np.inf, freedom)
 
 
 def seed_slope(

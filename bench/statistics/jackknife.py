@@ -8,9 +8,10 @@ its pairs.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from legible.bench.statistics.contrasts import Contrast
+from legible.bench.statistics.moderation import fit_prior, moderate_upwards
 
 NETWORKS = 10  # pairs grow with the square: the first ten networks of a row are compared
 
@@ -48,12 +49,32 @@ def mean_of_pairs(values: Pairs) -> Contrast:
     return Contrast(*(np.asarray(x) for x in (mean, error, freedom, networks, spread)))
 
 
-def difference_of_pairs(first: Pairs, second: Pairs) -> Contrast:
+def pairs_against_plain(
+    values: Float[np.ndarray, "*batch rows networks networks"],
+    plain: Pairs,
+    trained: Bool[np.ndarray, "rows"],
+) -> Contrast:
+    """Differences of rows to plain over the pairs of seeds that both have, for the signs.
+
+    The squared errors of trained rows are moderated upwards (`moderation`), like the variances of
+    other columns: where pairs have skewed values the jackknife alone is a little too sure.
+    """
+    contrast = difference_of_pairs(values, plain[..., None, :, :])
+    counts = trained & contrast.spread
+    squared = contrast.error**2
+    prior = fit_prior(squared, contrast.freedom, counts)
+    squared, freedom = moderate_upwards(squared, contrast.freedom, prior, counts)
+    return contrast._replace(error=np.sqrt(squared), freedom=freedom)
+
+
+def difference_of_pairs(
+    first: Pairs, second: Float[np.ndarray, "*#batch networks networks"]
+) -> Contrast:
     """Mean difference of two rows over the pairs of seeds that both have (`mean_of_pairs`)."""
     return mean_of_pairs(_symmetric(first) - _symmetric(second))
 
 
-def _symmetric(values: Pairs) -> Pairs:
+def _symmetric(values: np.ndarray) -> np.ndarray:
     """The matrix with each pair's value in both places and NaN on the diagonal."""
     other = np.swapaxes(values, -1, -2)
     whole = np.where(np.isfinite(values), values, other)

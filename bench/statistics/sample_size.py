@@ -16,6 +16,7 @@ from legible.bench.statistics.signs import ALPHA
 
 POWER = 0.8
 MOST_SEEDS = 1000  # beyond, the answer is infinity
+SURE = 30.0  # shifts beyond are detected surely, and scipy's function fails there
 
 Items = Float[np.ndarray, "*items"]
 
@@ -60,4 +61,4 @@ def seeds_to_decide(contrast: Contrast, margin: float, tests: int, power: float 
 def _power(shift: Items, freedom: Items, level: float) -> Items:
     """Probability that a noncentral t variable exceeds the one-sided critical value."""
     critical = special.stdtrit(freedom, 1 - level)
-    return 1 - special.nctdtr(freedom, shift, critical)
+    return 1 - special.nctdtr(freedom, np.minimum(shift, SURE), critical)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy import special
 
-from legible.bench.statistics.contrasts import FEWEST_SEEDS, Contrast
+from legible.bench.statistics.contrasts import FEWEST_SEEDS, Contrast, add_variances
 from legible.bench.statistics.intervals import LEVEL
 from legible.bench.statistics.multiplicity import holm
 
@@ -82,11 +82,10 @@ def over_blocks(contrasts: Sequence[Contrast], margins: Float[np.ndarray, "block
     n = np.isfinite(difference).sum(0)
     mean = np.nansum(difference / scale, 0) / np.where(n > 0, n, np.nan)
     variance = (error / scale / len(contrasts)) ** 2
-    whole = variance.sum(0)
-    satterthwaite = whole**2 / (variance**2 / freedom).sum(0)
+    whole, free = add_variances(*zip(variance, freedom, strict=True))
     seeds = np.min([c.seeds for c in contrasts], 0)
     spread = np.all([c.spread for c in contrasts], 0)
-    return Contrast(mean, np.sqrt(whole), satterthwaite, seeds, spread)
+    return Contrast(mean, np.sqrt(whole), free, seeds, spread)
 
 
 def verdicts_over_blocks(
