@@ -212,7 +212,8 @@ def neighbour_synchrony(network: NetworkLike, probe: Probe) -> float:
 def global_synchrony(network: NetworkLike, probe: Probe) -> float:
     """Mean correlation over all pairs of live units: global sync's term.
 
-    It is what sync with random neighbours raises, too. At the last Tap with a map, or the last Tap. Undefined for fewer than two live units.
+    It is what sync with random neighbours raises, too. At the last Tap with a map, or the last Tap.
+    Undefined for fewer than two live units.
     """
     rho = _similarity(probe)
     count = len(rho)
