@@ -157,7 +157,7 @@ class Method(nn.Module):
     #: What the method treats: tables say whether it moved against plain. Read it with `treatment`;
     #: where parameters change what is treated, call `retarget`.
     target: ClassVar[Target | None] = None
-    #: Why ``target`` is None; "" if it is not.
+    #: Why ``target`` is None, as what follows "the method": "adds a layer and no loss".
     target_reason: ClassVar[str] = ""
     #: Parameter values to try when tuning, the most important parameter first.
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}

@@ -126,7 +126,7 @@ class CGL(Method):
                 raise ValueError(f"{name} must be at least 0, not {value}")
         self.groups, self.spatial, self.block, self.field = groups, spatial, block, field
         if groups != 5:
-            self.retarget(None, "its metric has 5 groups")
+            self.retarget(None, "has other groups than the 5 of its metric")
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)

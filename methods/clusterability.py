@@ -91,7 +91,7 @@ class Clusterability(Method):
         if form == "eigenvalue":
             self.retarget(Target("weight_ncut", "lower"))
         elif k != 4:
-            self.retarget(None, "its metric has 4 blocks")
+            self.retarget(None, "has other blocks than the 4 of its metric")
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)

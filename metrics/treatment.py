@@ -86,8 +86,7 @@ def _maps(layer: Layer, images: int | None = None) -> Float[Tensor, "images unit
     better="lower", title="size of activations", limits=(0.0, math.inf), breaks=_ACTIVATIONS
 )
 def activation_size(network: NetworkLike, probe: Probe) -> float:
-    """Mean absolute activation at the last Tap with a map (or the last Tap): activation_l1's
-    penalty."""
+    """Mean absolute activation at the last Tap with a map, or the last: activation_l1's penalty."""
     layer = _layer(probe, _last_map(probe) or _last(probe))
     return _number(_maps(layer).abs().mean())
 
@@ -211,10 +210,10 @@ def neighbour_synchrony(network: NetworkLike, probe: Probe) -> float:
 
 @_treatment(better="higher", title="synchrony of all units", limits=(-1.0, 1.0), breaks=_PENALTY)
 def global_synchrony(network: NetworkLike, probe: Probe) -> float:
-    """Mean correlation over all pairs of live units: what sync with global or random neighbours
-    raises.
+    """Mean correlation over all pairs of live units: global sync's term.
 
-    At the last Tap with a map, or the last Tap. Undefined for fewer than two live units.
+    It is what sync with random neighbours raises, too. At the last Tap with a map, or the last Tap.
+    Undefined for fewer than two live units.
     """
     rho = _similarity(probe)
     count = len(rho)
@@ -265,10 +264,10 @@ def _assemblies(probe: Probe, order: int) -> float:
             power = centred.square().mean(0) @ shared.sum(1)
             energy = power - ((centred @ shared) * centred).sum(1).mean()
             total, layers = total + float(2 * energy) / len(shared) ** 2, layers + 1
-    return _number(total) if layers else NAN
+    return _number(max(total, 0.0)) if layers else NAN
 
 
-@_treatment(better="lower", title="disparity of assemblies (BEAN)", limits=(-1e-6, math.inf),
+@_treatment(better="lower", title="disparity of assemblies (BEAN)", limits=(0.0, math.inf),
             breaks=_ACTIVATIONS)  # fmt: skip
 def assembly_disparity(network: NetworkLike, probe: Probe) -> float:
     """How differently units respond that drive the same targets: bean's penalty of order 1.
@@ -280,10 +279,12 @@ def assembly_disparity(network: NetworkLike, probe: Probe) -> float:
 
 
 @_treatment(better="lower", title="disparity of assemblies, order 2 (BEAN)",
-            limits=(-1e-6, math.inf), breaks=_ACTIVATIONS)  # fmt: skip
+            limits=(0.0, math.inf), breaks=_ACTIVATIONS)  # fmt: skip
 def assembly_disparity_cycles(network: NetworkLike, probe: Probe) -> float:
-    """`assembly_disparity` with the elementwise square of M, which counts cycles of length 4:
-    bean's penalty of order 2."""
+    """`assembly_disparity` with M squared entry by entry: bean's penalty of order 2.
+
+    M then counts weighted cycles of length 4.
+    """
     return _assemblies(probe, 2)
 
 

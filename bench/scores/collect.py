@@ -79,7 +79,7 @@ def run_rows(workspace: Workspace, spec: RunSpec) -> list[ScoreRow]:
     return [
         score_row(spec, run.name, score)
         for name, entry in scores.items()
-        if name in METRICS and METRICS[name].aspect in spec.aspects
+        if name in METRICS and (METRICS[name].aspect in spec.aspects or name in spec.targets)
         for score in entry.layers
     ]
 
