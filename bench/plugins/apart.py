@@ -8,6 +8,7 @@ restored after it.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import select
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 
+import numpy as np
 import torch
 
 from legible.bench.data.base import DataMissing
@@ -53,6 +55,11 @@ class _Here:
 def mark_worker() -> None:
     """Says that this process is a worker, which may die: `apart` calls functions in it directly."""
     _Here.is_worker = True
+
+
+def is_worker() -> bool:
+    """Whether `mark_worker` was called in this process."""
+    return _Here.is_worker
 
 
 def can_fork() -> bool:
@@ -169,13 +176,26 @@ def _serve(call: Callable[[], Any], writer: int) -> NoReturn:
 
 
 def _write(writer: int, outcome: Any) -> None:
+    buffer = io.BytesIO()
     try:
-        data = pickle.dumps(outcome, protocol=5)
+        _Pickler(buffer, protocol=5).dump(outcome)
     except Exception as error:
-        data = pickle.dumps(("fault", f"its result cannot be passed on: {one_line(error)}"))
-    view = memoryview(len(data).to_bytes(8, "little") + data)
-    while view:
-        view = view[os.write(writer, view) :]
+        buffer = io.BytesIO()
+        pickle.dump(("fault", f"its result cannot be passed on: {one_line(error)}"), buffer)
+    for data in (buffer.tell().to_bytes(8, "little"), buffer.getbuffer()):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(writer, view) :]
+
+
+class _Pickler(pickle.Pickler):
+    """Writes ordinary tensors as numpy arrays, which is several times faster."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is torch.Tensor and value.device.type == "cpu" and not value.requires_grad:
+            with suppress(Exception):  # a dtype or layout that numpy does not have
+                return torch.from_numpy, (np.ascontiguousarray(value.numpy()),)
+        return NotImplemented
 
 
 # ----------------------------------------------------------------- the old process

@@ -240,7 +240,15 @@ _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodDescrip
               type, property, classmethod, staticmethod)  # fmt: skip
 
 
-def guarded_functions() -> dict[str, Any]:
+class Place(NamedTuple):
+    """Where a function is: an attribute of a module or class."""
+
+    owner: Any
+    attribute: str
+    function: Any
+
+
+def guarded_functions() -> dict[str, Place]:
     """All functions and classes of torch, numpy, Python and Legible, by full name."""
     owners = {_full_name(owner): owner for owner in _GUARDED}
     for name, module in list(sys.modules.items()):
@@ -250,11 +258,17 @@ def guarded_functions() -> dict[str, Any]:
                 if isinstance(item, type) and item.__module__ == name:
                     owners[_full_name(item)] = item
     return {
-        f"{name}.{key}": item
+        f"{name}.{key}": Place(owner, key, item)
         for name, owner in owners.items()
-        for key, item in list(vars(owner).items())
+        for key, item in _attributes(owner).items()
         if isinstance(item, _FUNCTIONS)
     }
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    """The attributes of a module, or of a class and its bases."""
+    owners = owner.__mro__ if isinstance(owner, type) else [owner]
+    return {key: item for each in reversed(owners) for key, item in list(vars(each).items())}
 
 
 def _full_name(owner: Any) -> str:
@@ -263,9 +277,15 @@ def _full_name(owner: Any) -> str:
     return f"{owner.__module__}.{owner.__qualname__}"
 
 
-def refuse_patches(before: dict[str, Any]) -> None:
-    """ValueError if a function of `guarded_functions` has been replaced or removed."""
-    after = guarded_functions()
-    for name, item in before.items():
-        if after.get(name) is not item:
-            raise ValueError(f"it replaces {name}: call a function of your own instead")
+def refuse_patches(before: dict[str, Place]) -> None:
+    """Puts back all functions of `guarded_functions` that have been replaced or removed; raises
+    ValueError if there is one."""
+    owners = {id(place.owner): place.owner for place in before.values()}
+    now = {key: _attributes(owner) for key, owner in owners.items()}
+    replaced = [name for name, place in before.items()
+                if now[id(place.owner)].get(place.attribute) is not place.function]  # fmt: skip
+    for name in replaced:
+        owner, attribute, function = before[name]
+        setattr(owner, attribute, function)
+    if replaced:
+        raise ValueError(f"it replaces {replaced[0]}: call a function of your own instead")
