@@ -137,6 +137,8 @@ def _outcome(call: Callable[[], Any], passes: type[BaseException] | tuple[()] = 
         return ("value", call())
     except passes:
         raise
+    except PluginFault as fault:
+        return ("fault", str(fault))
     except (UserError, DataMissing) as error:
         return (type(error).__name__, one_line(error).removeprefix(f"{type(error).__name__}: "))
     except ValueError as error:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from types import FrameType
 
-from legible.bench.errors import one_line
+from legible.bench.errors import UserError, one_line
 from legible.bench.source_keys import SNAPSHOTS
 from legible.methods.base import Method
 
@@ -15,8 +15,8 @@ HOOKS = ("__init__", *(name for name, item in vars(Method).items()
                        if inspect.isfunction(item) and name[0] != "_"))  # fmt: skip
 
 
-class PluginFault(Exception):
-    """What a plugin did that it must not, or the error that it raised; the message is one line."""
+class PluginFault(UserError):
+    """What a plugin did that it must not, or the error that it raised."""
 
 
 def fault_text(error: BaseException) -> str:

@@ -71,6 +71,8 @@ class Origin:
 PLUGINS: dict[str, Origin] = {}
 #: What importing a plugin may take.
 IMPORT = Limits(seconds=600.0)
+#: What a constructor of a plugin may take.
+BRIEF = Limits(seconds=600.0)
 #: Files of loaded plugins by module name, the plugin's helpers included, as they were loaded.
 LOADED: dict[str, dict[Path, bytes]] = {}
 
@@ -126,6 +128,11 @@ def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     return [(k, n) for k, items in KINDS.items() for n in items if source(k, n) == path]
 
 
+def plugin_files() -> list[Path]:
+    """The plugin files that are loaded."""
+    return [Path(origin.source) for origin in PLUGINS.values() if not origin.version]
+
+
 def changed_files() -> list[Path]:
     """Files of loaded plugins that have another content on disk by now, or are gone."""
     return [file for file, text in sorted(SNAPSHOTS.items())
@@ -148,8 +155,13 @@ def forget(files: set[Path]) -> None:
     ]
     made_from = files | set(packages)
     for name, module in list(sys.modules.items()):
-        if (file := getattr(module, "__file__", None)) and Path(file).resolve() in made_from:
+        if (file := getattr(module, "__file__", None)) and _resolved(file) in made_from:
             del sys.modules[name]
+
+
+@functools.cache
+def _resolved(file: str) -> Path:
+    return Path(file).resolve()
 
 
 class _SnapshotLoader(SourceFileLoader):
@@ -418,6 +430,15 @@ def defaults(target: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
     """The default of every parameter that has one."""
     signature = list(inspect.signature(target).parameters.values())[skip:]
     return {p.name: p.default for p in signature if p.default is not p.empty}
+
+
+def try_method(name: str, params: Mapping[str, Any]) -> None:
+    """Makes a method to see whether it refuses its parameters; a plugin's in a process of its own.
+    Raises UserError, and PluginFault where a plugin does more than refuse."""
+    if plugin_of("methods", name) is None:
+        make_method(name, params)
+    else:
+        apart.apart(lambda: make_method(name, params) and None, BRIEF)
 
 
 def make_method(name: str, params: Mapping[str, Any]) -> Any:

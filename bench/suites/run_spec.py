@@ -6,11 +6,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from legible.bench.errors import UserError, nearest, one_line, shortened
 from legible.bench.plugins import registry
+from legible.bench.plugins.apart import apart
+from legible.bench.plugins.faults import PluginFault
 from legible.bench.suites.network_size import refuse_giant
 from legible.bench.suites.schema import SEEDS, MethodEntry, Suite, SuiteBlock, block_recipe, is_seed
 from legible.bench.training.recipe import Recipe
@@ -236,7 +239,7 @@ def _expand_block(
         "aspects": tuple(suite.aspects), "shots": block.shots,
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
-        refuse_giant(block.backbone, build, shared["net"])
+        _refuse_giant(block.backbone, build, shared["net"])
     methods_and_params = [(entry.name, _method_params(entry)) for entry in entries]
     return [
         RunSpec(
@@ -247,6 +250,15 @@ def _expand_block(
         for seed in seeds
         for name, params in methods_and_params
     ]  # fmt: skip
+
+
+def _refuse_giant(name: str, build: Any, params: Mapping[str, Any]) -> None:
+    """Like `refuse_giant`; a plugin's backbone is built in a process of its own."""
+    if registry.plugin_of("backbones", name) is None:
+        refuse_giant(name, build, params)
+        return
+    with suppress(PluginFault):  # its runs fail with this reason, the others are done
+        apart(lambda: refuse_giant(name, build, params), registry.BRIEF)
 
 
 def _parameters(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
@@ -265,7 +277,9 @@ def _method_params(entry: MethodEntry) -> dict[str, Any]:
     cls = registry.get("methods", entry.name)
     params = _parameters(cls, entry.params)
     try:
-        registry.make_method(entry.name, entry.params)
+        registry.try_method(entry.name, entry.params)
+    except PluginFault:
+        pass  # its runs fail with this reason, the others are done
     except UserError:
         raise
     except Exception as error:  # a plugin may refuse in its own way

@@ -362,7 +362,7 @@ def metrics() -> Iterator[HostilePlugin]:
     yield metric("metric_infinite", network, "return torch.tensor(float('inf'))", "harmless")
     yield metric("metric_huge", network, "return torch.tensor(1e308, dtype=torch.float64)",
                  "failed", "1e+308")  # fmt: skip
-    yield metric("metric_empty", layer, "return torch.ones(0)", "failed", "values")
+    yield metric("metric_empty", network, "return torch.ones(0)", "harmless")
     yield metric("metric_one_argument", "layer", "return 1.0", "refused", "arguments")
     yield metric("metric_no_argument", "", "return 1.0", "refused", "arguments")
     yield metric("metric_wrong_argument", "lay, probe", "return 1.0", "refused", "first argument")
