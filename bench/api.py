@@ -47,7 +47,8 @@ def prepare(
     """Reads a suite, registers its plugins and makes its run specs; runs nothing.
 
     ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. The limits
-    are those of one run, as text: "2h", "16GiB". Raises UserError, in one line, for anything wrong in the suite or the arguments.
+    are those of one run, as text: "2h", "16GiB". Raises UserError, in one line, for anything
+    wrong in the suite or the arguments.
     """
     path = find_suite(suite)
     file = read_suite(path)

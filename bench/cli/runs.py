@@ -44,8 +44,10 @@ def run(
     ] = None,
     memory_limit: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Stop a run that takes more memory: 16GiB; default: "
-                     "nine tenths of the machine's"),
+        typer.Option(
+            metavar="SIZE",
+            help="Stop a run that takes more memory: 16GiB; default: nine tenths of the machine's",
+        ),
     ] = None,
     slurm: Annotated[
         str | None,

@@ -16,9 +16,10 @@ class Manifest(BaseModel):
 
     ``final`` is False for a failure that the next call tries again; the others are tried again by
     `legible run --retry`. A run that is done and has a ``reason`` is trained but could not be
-    scored. ``spec`` is the run spec as JSON. The run's name is a hash of ``identity``. ``sources`` maps module names to hashes of their
-    code; only `legible why` reads it. ``history`` holds one entry for each epoch, ``seconds`` the
-    duration of each epoch. ``weights`` is the checksum of the file of weights.
+    scored. ``spec`` is the run spec as JSON. The run's name is a hash of ``identity``. ``sources``
+    maps module names to hashes of their code; only `legible why` reads it. ``history`` holds one
+    entry for each epoch, ``seconds`` the duration of each epoch. ``weights`` is the checksum of the
+    file of weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

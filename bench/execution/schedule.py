@@ -160,8 +160,9 @@ def _attempt(
             CONSOLE.print(f"failed: {item.spec.name}: did not finish{reason}")
             names.append(item.spec.name)
     for file in registry.changed_files():
-        CONSOLE.print(f"note: {file} has changed since it was loaded; these runs belong to the code "
-                      "that was loaded")  # fmt: skip
+        CONSOLE.print(
+            f"note: {file} has changed since it was loaded; these runs belong to the loaded code"
+        )
     return list(dict.fromkeys(names))
 
 

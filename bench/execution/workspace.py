@@ -34,7 +34,6 @@ from legible.bench.training.fit import build_network
 from legible.methods.base import Method, unmet
 from legible.metrics.base import Probe
 
-
 T = TypeVar("T")
 
 
@@ -203,7 +202,7 @@ class Workspace:
                 raise
             return Obstacle("failed", str(error))
         row = (spec.dataset, spec.data, spec.backbone, spec.net, spec.method, spec.params)
-        key = canonical([*row, spec.layers, spec.shots])
+        key = canonical({"row": row, "layers": spec.layers, "shots": spec.shots})
         if key not in self.obstacles:
             try:
                 self.obstacles[key] = self.apart(spec, lambda: self._obstacle(spec), registry.BRIEF)

@@ -44,8 +44,8 @@ def _refuse_metric(name: str, item: Any) -> None:
         signature.bind(None, None)
     except TypeError:
         raise ValueError(
-            f"metric '{name}': its arguments are {signature}, but a metric is called with two, like "
-            "(layer, probe)"
+            f"metric '{name}': its arguments are {signature}, but a metric is called with two, "
+            "like (layer, probe)"
         ) from None
     scope(item.function)  # raises ValueError for an unknown first argument
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,15 +19,11 @@ _CGROUPS = (Path("/sys/fs/cgroup/memory.max"),
 def machine_memory() -> int:
     """The memory of this machine, or of the container, in bytes; 1 TiB where nothing says it."""
     sizes = [2**40]
-    try:
+    with suppress(OSError, ValueError, IndexError):
         sizes.append(1024 * int(Path("/proc/meminfo").read_text().split()[1]))
-    except (OSError, ValueError, IndexError):
-        pass
     for file in _CGROUPS:
-        try:
+        with suppress(OSError, ValueError):  # there is none, or it says "max"
             sizes.append(int(file.read_text()))
-        except (OSError, ValueError):  # there is none, or it says "max"
-            continue
     return min(sizes)
 
 

@@ -59,6 +59,11 @@ def _cwd() -> str | None:
         return None
 
 
+def _set_cwd(folder: str | None) -> None:
+    if folder is not None:
+        os.chdir(folder)
+
+
 def _handlers() -> dict[int, Any]:
     return {number: signal.getsignal(number) for number in signal.valid_signals()}
 
@@ -126,11 +131,13 @@ def _set_module_hooks(hooks: dict[str, dict[Any, Any]]) -> None:
 
 
 def _autocast(device: str) -> Setting:
+    def restore(value: tuple[bool, torch.dtype]) -> None:
+        torch.set_autocast_enabled(device, value[0])
+        torch.set_autocast_dtype(device, value[1])
+
     return Setting(
-        lambda: (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)),
-        lambda value: (torch.set_autocast_enabled(device, value[0]),
-                       torch.set_autocast_dtype(device, value[1])),
-    )  # fmt: skip
+        lambda: (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)), restore
+    )
 
 
 #: Every setting by name. Those of torch come in an order in which they can be put back.
@@ -177,7 +184,7 @@ SETTINGS: dict[str, Setting] = {
     "numpy's handling of errors": Setting(np.geterr, lambda value: np.seterr(**value)),
     "Python's random numbers": Setting(random.getstate, random.setstate),
     "Python's recursion limit": Setting(sys.getrecursionlimit, sys.setrecursionlimit),
-    "the working directory": Setting(_cwd, lambda value: value and os.chdir(value)),
+    "the working directory": Setting(_cwd, _set_cwd),
     "the umask": Setting(_umask, os.umask),
     "the environment": Setting(lambda: dict(os.environ), _set_environment),
     "the locale": Setting(

@@ -13,8 +13,8 @@ import pandas as pd
 from legible.bench.data.base import DataMissing
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.progress import Event
-from legible.bench.execution.store import Corrupt, read_json
 from legible.bench.execution.schedule import do_runs
+from legible.bench.execution.store import Corrupt, read_json
 from legible.bench.execution.workspace import Workspace
 from legible.bench.execution.writing import write_together
 from legible.bench.plugins import registry

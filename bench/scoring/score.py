@@ -190,9 +190,7 @@ def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> S
     return Score(item.name, name, values, null, reason, seconds)
 
 
-def _refuse_values(
-    item: Metric, layer: Layer | None, values: Float[np.ndarray, "values"]
-) -> None:
+def _refuse_values(item: Metric, layer: Layer | None, values: Float[np.ndarray, "values"]) -> None:
     """Raises ValueError for a wrong number of values, and for values that have no mean."""
     if len(values) > MOST_VALUES:
         raise ValueError(

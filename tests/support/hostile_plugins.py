@@ -186,8 +186,8 @@ def leaving() -> Iterator[HostilePlugin]:
                  "os.fork() or (os.setsid(), os.fork(), time.sleep(3600))", "harmless")  # fmt: skip
     yield method("starts_process", "penalty", "self.taps and subprocess.Popen(['sleep', '3600'])",
                  "harmless")  # fmt: skip
-    yield method("starts_thread", "attach",
-                 "threading.Thread(target=time.sleep, args=(3600,)).start()", "harmless")  # fmt: skip
+    thread = "threading.Thread(target=time.sleep, args=(3600,)).start()"
+    yield method("starts_thread", "attach", thread, "harmless")
     yield method("closes_stdout", "penalty", "sys.stdout.close(); sys.stderr.close()", "harmless")
     yield method("closes_descriptors", "penalty", "os.close(1); os.close(2)", "harmless")
     yield method("closes_pipe", "penalty", "os.closerange(3, 999)", "failed")
@@ -227,7 +227,7 @@ def writing() -> Iterator[HostilePlugin]:
     yield method("writes_images_epoch", "start_epoch", "data.images.zero_()", "failed", changed)
     yield method("writes_images_data", "training_data", "data.images.zero_()", "failed", changed)
     yield method("writes_labels_after", "after_training", "data.labels.zero_()", "failed", changed)
-    yield method("writes_masks", "after_training", "data.concepts.packed.zero_()", "failed", changed)
+    yield method("writes_masks", "attach", "data.concepts.packed.zero_()", "failed", changed)
     yield method("writes_storage", "attach", "data.images.untyped_storage().fill_(0)", "failed",
                  changed)  # fmt: skip
     yield method("resizes_labels", "attach", "data.labels.resize_(0)", "failed")

@@ -33,8 +33,11 @@ TIGHT = Limits(seconds=30.0 if ALL else 12.0, memory=4 * 2.0**30)
 
 def of_kind(*kinds: str, slow: bool = False) -> list[HostilePlugin]:
     """The plugins that are loaded, of some kinds."""
-    return [plugin for plugin in PLUGINS
-            if plugin.kind in kinds and plugin.slow == slow and plugin.outcome != "refused"]  # fmt: skip
+    return [
+        plugin
+        for plugin in PLUGINS
+        if plugin.kind in kinds and plugin.slow == slow and plugin.outcome != "refused"
+    ]
 
 
 def batches(plugins: Sequence[HostilePlugin], size: int) -> list[list[HostilePlugin]]:

@@ -67,5 +67,5 @@ def test_errors_of_other_code_have_no_place():
 
 
 def test_a_fault_is_an_error_of_one_line_for_the_user():
-    with pytest.raises(UserError, match="^a b$"):
+    with pytest.raises(UserError, match=r"^a b$"):
         raise PluginFault("a\nb")

@@ -37,7 +37,7 @@ def test_other_texts_are_refused_in_one_line(text):
 
 
 def test_a_memory_limit_names_its_units():
-    with pytest.raises(UserError, match="memory limit '16GB': .*MiB, GiB, TiB, like 16GiB"):
+    with pytest.raises(UserError, match=r"memory limit '16GB': .*MiB, GiB, TiB, like 16GiB"):
         read_limits(memory="16GB")
 
 
