@@ -43,6 +43,7 @@ from legible.bench.plugins.process_tree import (
     become_root,
     cause_of,
     die_with_starter,
+    end_own_tree,
     end_tree,
     memory,
     tree,
@@ -348,10 +349,12 @@ def _serve(open_workspace: Callable[[], Workspace], pipe: Connection) -> None:
 
 
 def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGKILL)
+    parent, number = multiprocessing.parent_process(), os.getppid()
+    # a process that a plugin left may keep the sentinel open, so the number counts as well
+    while parent is not None and os.getppid() == number:
+        if connection.wait([parent.sentinel], timeout=1.0):
+            break
+    end_own_tree()
 
 
 def open_in_process(start: Start) -> Workspace:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 PROC = Path("/proc")
 _LINUX = sys.platform.startswith("linux")
@@ -80,6 +81,15 @@ def end_tree(root: int, members: dict[int, str]) -> None:
         os.kill(root, signal.SIGKILL)
     with suppress(OSError):
         os.killpg(root, signal.SIGKILL)
+
+
+def end_own_tree() -> NoReturn:
+    """Kills this process and all that it started."""
+    for pid, start in tree(os.getpid()).items():
+        if pid != os.getpid():
+            _kill(pid, start)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
 
 
 def cause_of(exit_code: int | None) -> str:

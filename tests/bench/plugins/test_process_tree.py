@@ -99,6 +99,19 @@ def test_another_process_of_the_same_number_is_spared():
     process.wait(5)
 
 
+def test_a_process_ends_itself_with_all_that_it_started():
+    code = (
+        "import subprocess\n"
+        "from legible.bench.plugins.process_tree import end_own_tree\n"
+        "print(subprocess.Popen(['sleep', '100'], start_new_session=True).pid, flush=True)\n"
+        "end_own_tree()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    assert process.wait(5) == -signal.SIGKILL and gone(pid)
+
+
 def test_causes_of_death_are_said():
     assert cause_of(0) == "left with exit code 0"
     assert cause_of(-signal.SIGSEGV) == "was killed by SIGSEGV (signal 11)"
