@@ -351,10 +351,10 @@ def _serve(open_workspace: Callable[[], Workspace], pipe: Connection) -> None:
 def _die_with_parent() -> None:
     parent, number = multiprocessing.parent_process(), os.getppid()
     # a process that a plugin left may keep the sentinel open, so the number counts as well
-    while parent is not None and os.getppid() == number:
-        if connection.wait([parent.sentinel], timeout=1.0):
-            break
-    end_own_tree()
+    if parent is not None:
+        while os.getppid() == number and not connection.wait([parent.sentinel], timeout=1.0):
+            pass
+        end_own_tree()
 
 
 def open_in_process(start: Start) -> Workspace:
