@@ -209,7 +209,11 @@ class Pool:
         if isinstance(message, Event):
             self.report(message)
         elif message.kind == "error":
-            raise UserError(message.text)
+            if worker.spec is None or not worker.ready or not uses_plugins(all_parts(worker.spec)):
+                raise UserError(message.text)
+            self.workers.remove(worker)  # it may be the plugin's doing: another umask, folder, ...
+            worker.end()
+            self._fail(worker.spec, message.text)
         elif message.kind == "ready":
             worker.ready, worker.since = True, time.monotonic()
         elif worker.spec is not None:

@@ -189,7 +189,11 @@ def train_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
         return
     tensors = snapshot(network, method)
     if uses_plugins(parts_of(spec)):
-        workspace.refuse_changed_data(spec)
+        try:
+            workspace.refuse_changed_data(spec)
+        except PluginFault:
+            run.delete(TRAINING)  # it was trained on the changed data
+            raise
     if reason := not_finite(tensors):
         record(workspace, spec, run, "failed", reason)
         return

@@ -68,19 +68,26 @@ def memory(processes: Iterable[int], enough: float = 0.0) -> float:
 def end_tree(root: int, members: dict[int, str]) -> None:
     """Kills a process and all that it started; ``members`` are those that were seen earlier.
 
-    The root must not have been waited for, or its number may belong to another process.
+    Does nothing to another process that has the root's number by now, if ``members`` tells.
     """
-    with suppress(OSError):
-        os.kill(root, signal.SIGSTOP)  # it starts no more
+    state = _state(root)
+    is_ours = not state or members.get(root, state[-1]) == state[-1]
+    if is_ours:
+        _signal(root, signal.SIGSTOP)  # it starts no more
     for _ in range(100):
-        below = {pid: start for pid, start in (tree(root) | members).items() if pid != root}
-        if not sum(_kill(pid, start) for pid, start in below.items()):
+        everyone = members | tree(root) if is_ours else members
+        if not sum(_kill(pid, start) for pid, start in everyone.items() if pid != root):
             break
         time.sleep(0.001)
+    if is_ours:
+        _signal(root, signal.SIGKILL)
+        with suppress(OSError):
+            os.killpg(root, signal.SIGKILL)
+
+
+def _signal(pid: int, number: int) -> None:
     with suppress(OSError):
-        os.kill(root, signal.SIGKILL)
-    with suppress(OSError):
-        os.killpg(root, signal.SIGKILL)
+        os.kill(pid, number)
 
 
 def end_own_tree() -> NoReturn:
@@ -109,8 +116,7 @@ def _kill(pid: int, start: str) -> bool:
     state = _state(pid)
     if not start or not state or state[0] == "Z" or state[-1] != start:
         return False
-    with suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
+    _signal(pid, signal.SIGKILL)
     return True
 
 

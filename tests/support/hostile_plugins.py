@@ -167,8 +167,8 @@ def leaving() -> Iterator[HostilePlugin]:
     yield method("kill_after_step", "after_step", "os.kill(os.getpid(), 9)", "failed", "SIGKILL")
     yield method("alarm_penalty", "penalty", "signal.setitimer(signal.ITIMER_REAL, .001); "
                  "time.sleep(9)", "failed", "SIGALRM")  # fmt: skip
-    yield method("terminate_penalty", "penalty", "os.kill(os.getpid(), signal.SIGTERM)", "failed",
-                 dead)  # fmt: skip
+    yield method("terminate_partition", "partition", "os.kill(os.getpid(), signal.SIGTERM)",
+                 "failed", dead)  # fmt: skip
     yield method("interrupt_attach", "attach", "raise KeyboardInterrupt", "failed",
                  "in attach of method")  # fmt: skip
     yield method("interrupt_init", "__init__", "raise KeyboardInterrupt", "failed",
