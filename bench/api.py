@@ -12,6 +12,7 @@ from legible.bench.errors import UserError
 from legible.bench.execution import schedule
 from legible.bench.execution.namesakes import claim_results
 from legible.bench.execution.workspace import Workspace, open_workspace
+from legible.bench.plugins.limits import read_limits
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import read_scores, tidy
 from legible.bench.suites.run_spec import RunSpec, expand
@@ -40,18 +41,22 @@ def prepare(
     runs: Path | str = "runs",
     data_root: Path | str | None = None,
     results: Path | str = "results",
+    time_limit: str | None = None,
+    memory_limit: str | None = None,
 ) -> Prepared:
     """Reads a suite, registers its plugins and makes its run specs; runs nothing.
 
-    ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. Raises
-    UserError, in one line, for anything wrong in the suite or the arguments.
+    ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. The limits
+    are those of one run, as text: "2h", "16GiB". Raises UserError, in one line, for anything
+    wrong in the suite or the arguments.
     """
     path = find_suite(suite)
     file = read_suite(path)
     own = [Path(plugin) for plugin in plugins or ()]
     files = [*own, *file.plugins]
     root = None if data_root is None else Path(data_root)
-    workspace = open_workspace(device, files, Path(runs), root)
+    limits = read_limits(time_limit, memory_limit)
+    workspace = open_workspace(device, files, Path(runs), root, limits)
     claim_results(Path(runs), Path(results) / file.name, path)
     whole = with_plugins(file, own)
     seeds = whole.seeds[:seeds] if isinstance(seeds, int) else seeds
@@ -71,16 +76,21 @@ def run(
     runs: Path | str = "runs",
     data_root: Path | str | None = None,
     results: Path | str = "results",
+    time_limit: str | None = None,
+    memory_limit: str | None = None,
 ) -> pd.DataFrame:
     """Trains and scores all runs of a suite that are not done yet, and returns the score table.
 
     The table has one row for each run, layer and metric; docs/scores.md describes its columns.
     ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. ``jobs`` is
-    the number of worker processes (0: one for each core). Raises UserError if a run failed.
+    the number of worker processes (0: one for each core). A run that takes longer than
+    ``time_limit`` (default: "1d") or more memory than ``memory_limit`` (default: nine tenths of the
+    machine's) is stopped and fails. Raises UserError if a run failed.
     """
     here = prepare(
         suite, methods=methods, seeds=seeds, datasets=datasets, plugins=plugins, device=device,
-        runs=runs, data_root=data_root, results=results,
+        runs=runs, data_root=data_root, results=results, time_limit=time_limit,
+        memory_limit=memory_limit,
     )  # fmt: skip
     schedule.run_all(here.workspace, here.specs, jobs, here.plugins)
     return tidy(score_table(here.workspace, here.specs))

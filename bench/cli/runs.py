@@ -38,6 +38,17 @@ def run(
     results: Results = Path("results"),
     dry_run: DryRun = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again")] = False,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Stop a run that takes longer: 90min, 2h; default: 1d"),
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Stop a run that takes more memory: 16GiB; default: nine tenths of the machine's",
+        ),
+    ] = None,
     slurm: Annotated[
         str | None,
         typer.Option(metavar="KEY=VALUE,...", help="Submit the runs to Slurm"),
@@ -51,7 +62,7 @@ def run(
     here = prepare(
         suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
         seeds=numbers("seeds", seeds), methods=some("methods", methods),
-        datasets=some("datasets", datasets),
+        datasets=some("datasets", datasets), time_limit=time_limit, memory_limit=memory_limit,
     )  # fmt: skip
     if dry_run:
         schedule.show_plan(here.workspace, here.specs)

@@ -13,8 +13,8 @@ import pandas as pd
 from legible.bench.data.base import DataMissing
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.progress import Event
+from legible.bench.execution.schedule import do_runs
 from legible.bench.execution.store import Corrupt, read_json
-from legible.bench.execution.worker import work_through
 from legible.bench.execution.workspace import Workspace
 from legible.bench.execution.writing import write_together
 from legible.bench.plugins import registry
@@ -46,7 +46,7 @@ def expected(workspace: Workspace, suite: Suite, specs: Sequence[RunSpec]) -> Ex
     """What a submission must agree with to stand beside the runs of this workspace."""
     data = {}
     for spec in {spec.dataset_label: spec for spec in specs}.values():
-        with contextlib.suppress(DataMissing):
+        with contextlib.suppress(DataMissing, UserError):  # no submission can be about it
             data[spec.dataset_label] = workspace.fingerprint(spec)
     return Expected(
         suite=suite.name, suite_version=suite.version, data=data,
@@ -68,6 +68,8 @@ def export(
     runs = {}
     sources = {}
     for spec in specs:
+        if workspace.obstacle(spec):
+            continue
         run = workspace.run_of(spec)
         if run.name in set(table["run"]):
             try:
@@ -251,6 +253,6 @@ def _rerun(
         if event.kind in ("done", "failed", "note"):
             say(f"{event.kind}: {event.run} {event.text}")
 
-    work_through(workspace, to_rerun, report)
+    do_runs(workspace, to_rerun, 1, registry.plugin_files(), report)
     rerun = score_table(workspace, to_rerun)
     return seed, rerun[rerun["method"] != "oracle"]

@@ -13,10 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
+from legible.bench.errors import one_line, shortened
 from legible.bench.seeds import stream
 from legible.bench.source_keys import content_key
 from legible.metrics.base import METRICS, Layer, Metric, Probe, Score, as_values, scope, unmet
+
+LONGEST_TRACE = 10_000  # characters of a metric's traceback
+MOST_VALUES = 100_000  # of one metric at one layer
+LARGEST = 1e100  # a larger value cannot be averaged and compared
 
 # ----------------------------------------------------------------- what is kept of a metric
 
@@ -180,6 +186,7 @@ def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> S
         values = as_values(compute())
     null = item.null(layer, probe) if callable(item.null) else item.null  # type: ignore[arg-type]
     seconds = time.perf_counter() - start
+    _refuse_values(item, layer, values)
     low, high = item.limits
     defined = values[~np.isnan(values)]
     if len(defined) and not (defined.min() >= low - 1e-6 and defined.max() <= high + 1e-6):
@@ -189,6 +196,25 @@ def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> S
     reason = "" if len(defined) or item.per == "unit" else "undefined on this network"
     null = math.nan if null is None else float(null)
     return Score(item.name, name, values, null, reason, seconds)
+
+
+def _refuse_values(item: Metric, layer: Layer | None, values: Float[np.ndarray, "values"]) -> None:
+    """Raises ValueError for a wrong number of values, and for values that have no mean."""
+    if len(values) > MOST_VALUES:
+        raise ValueError(
+            f"metric '{item.name}' gave {len(values)} values: return at most {MOST_VALUES}"
+        )
+    if item.per == "unit" and layer is not None and len(values) != layer.units:
+        raise ValueError(
+            f"metric '{item.name}' gave {len(values)} values for {layer.units} units: return one "
+            "for each"
+        )
+    finite = values[np.isfinite(values)]
+    if len(finite) and np.abs(finite).max() > LARGEST:
+        raise ValueError(
+            f"metric '{item.name}' gave {finite[np.abs(finite).argmax()]}: return values from "
+            f"-{LARGEST:g} to {LARGEST:g}"
+        )
 
 
 def score_all(
@@ -219,10 +245,8 @@ def score_all(
         try:
             scores[name] = MetricScores(key, tuple(score_metric(METRICS[name], *probes)))
         except Exception as error:
-            reason = f"error: {type(error).__name__}: {' '.join(str(error).split())}"
-            scores[name] = MetricScores(
-                "", (_undefined(METRICS[name], "", reason),), traceback.format_exc()
-            )
+            trace = shortened(traceback.format_exc(), LONGEST_TRACE)
+            scores[name] = failed_scores(name, one_line(error), trace)
     return scores
 
 
@@ -236,6 +260,11 @@ def _first_images(probe: Probe, others: Others | None, count: int) -> tuple[Prob
         return functools.cache(lambda: first(make()))
 
     return probe.subset(slice(count)), {kind: shorter(m) for kind, m in (others or {}).items()}
+
+
+def failed_scores(name: str, reason: str, trace: str = "") -> MetricScores:
+    """The scores of a metric that raised an error, or did worse."""
+    return MetricScores("", (_undefined(METRICS[name], "", f"error: {reason}"),), trace)
 
 
 def errors(scores: Mapping[str, MetricScores]) -> dict[str, str]:

@@ -6,12 +6,15 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from legible.bench.errors import UserError, nearest, one_line, shortened
 from legible.bench.plugins import registry
+from legible.bench.plugins.apart import apart
+from legible.bench.plugins.faults import PluginFault
 from legible.bench.suites.network_size import refuse_giant
 from legible.bench.suites.schema import (
     SEEDS,
@@ -26,6 +29,8 @@ from legible.bench.suites.schema import (
 from legible.bench.training.recipe import Recipe
 from legible.methods.base import treatment
 from legible.metrics.base import ASPECTS, scope
+
+Item = TypeVar("Item")
 
 
 class Block(NamedTuple):
@@ -207,8 +212,9 @@ def expand(
 def refuse_idle(specs: Sequence[RunSpec]) -> None:
     """Raises UserError for a method that would never act in the training that its block has."""
     for spec in {(s.method, canonical(s.given), s.recipe.epochs): s for s in specs}.values():
-        method = registry.make_method(spec.method, spec.params)
-        if reason := method.idle(spec.recipe.epochs):
+        epochs = spec.recipe.epochs
+        reason = _answer(spec.method, spec.params, lambda method: str(method.idle(epochs)), "")
+        if reason:
             raise UserError(f"method '{spec.method}': {reason}")
 
 
@@ -270,7 +276,7 @@ def _expand_block(
         "concept_users": concept_users(suite, block),
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
-        refuse_giant(block.backbone, build, shared["net"])
+        _refuse_giant(block.backbone, build, shared["net"])
     rows = [(entry.name, _method_params(entry), seeds_of(suite, entry)) for entry in entries]
     return [
         _one_run(suite, name, params, seed, own if seeds is None else seeds, shared)
@@ -320,8 +326,23 @@ def _without_pairs(spec: RunSpec) -> RunSpec:
 
 def suite_targets(suite: Suite) -> tuple[str, ...]:
     """The metrics that some method of a suite treats, by name; scored for every row."""
-    treatments = [treatment(registry.make_method(e.name, e.params)) for e in suite.methods]
-    return tuple(sorted({t.metric for t in treatments if not isinstance(t, str)}))
+    metrics = [_answer(e.name, e.params, _target_metric, "") for e in suite.methods]
+    return tuple(sorted({metric for metric in metrics if metric}))
+
+
+def _target_metric(method: Any) -> str:
+    target = treatment(method)
+    return "" if isinstance(target, str) else target.metric
+
+
+def _answer(
+    name: str, params: Mapping[str, Any], question: Callable[[Any], Item], default: Item
+) -> Item:
+    """What a method answers; the default for a plugin that fails, whose runs fail by themselves."""
+    try:
+        return registry.ask_method(name, params, question)
+    except PluginFault:
+        return default
 
 
 def concept_users(suite: Suite, block: SuiteBlock) -> tuple[tuple[str, str], ...]:
@@ -329,8 +350,17 @@ def concept_users(suite: Suite, block: SuiteBlock) -> tuple[tuple[str, str], ...
     return tuple(
         (entry.name, canonical(entry.params))
         for entry in block_methods(suite, block)
-        if "concepts" in registry.make_method(entry.name, entry.params).needs
+        if _answer(entry.name, entry.params, lambda method: "concepts" in method.needs, False)
     )
+
+
+def _refuse_giant(name: str, build: Any, params: Mapping[str, Any]) -> None:
+    """Like `refuse_giant`; a plugin's backbone is built in a process of its own."""
+    if registry.plugin_of("backbones", name) is None:
+        refuse_giant(name, build, params)
+        return
+    with suppress(PluginFault):  # its runs fail with this reason, the others are done
+        apart(lambda: refuse_giant(name, build, params), registry.BRIEF)
 
 
 def _parameters(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
@@ -349,7 +379,9 @@ def _method_params(entry: MethodEntry) -> dict[str, Any]:
     cls = registry.get("methods", entry.name)
     params = _parameters(cls, entry.params)
     try:
-        registry.make_method(entry.name, entry.params)
+        registry.ask_method(entry.name, entry.params, lambda method: None)
+    except PluginFault:
+        pass  # its runs fail with this reason, the others are done
     except UserError:
         raise
     except Exception as error:  # a plugin may refuse in its own way
@@ -443,9 +475,6 @@ def contrast_rows(suite: Suite) -> list[tuple[RowKey, RowKey]]:
             raise UserError(f"contrasts: '{first}' and '{second}' are listed twice: remove one")
         pairs.append(pair)
     return pairs
-
-
-Item = TypeVar("Item")
 
 
 def _select(

@@ -12,6 +12,7 @@ from typing import Any
 from legible.bench.errors import UserError, nearest
 from legible.bench.execution.store import digest
 from legible.bench.plugins import registry
+from legible.bench.plugins.faults import PluginFault
 from legible.bench.suites.run_spec import (
     RunSpec,
     block_methods,
@@ -179,7 +180,9 @@ def _distinct(
     keys: set[str] = set()
     for extra in extras:
         try:
-            registry.make_method(cls.name, {**params, **extra})
+            registry.try_method(cls.name, {**params, **extra})
+        except PluginFault:
+            pass  # the trial fails with this reason
         except UserError:
             continue  # parameters that do not go together
         key = canonical(registry.parameters(cls, {**params, **extra}))
