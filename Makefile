@@ -15,8 +15,8 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 bench: $(VENV)/.installed
-	$(BIN)/legible run quick
-	$(BIN)/legible publish quick
+	$(BIN)/legible run quick --only-local
+	$(BIN)/legible publish quick --only-local
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)

@@ -12,6 +12,7 @@ from legible.bench.cli.options import (
     DataRoot,
     Device,
     Jobs,
+    OnlyLocal,
     Plugins,
     Results,
     Runs,
@@ -38,6 +39,7 @@ def run(
     results: Results = Path("results"),
     dry_run: DryRun = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again")] = False,
+    only_local: OnlyLocal = False,
     slurm: Annotated[
         str | None,
         typer.Option(metavar="KEY=VALUE,...", help="Submit the runs to Slurm"),
@@ -51,7 +53,7 @@ def run(
     here = prepare(
         suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
         seeds=numbers("seeds", seeds), methods=some("methods", methods),
-        datasets=some("datasets", datasets),
+        datasets=some("datasets", datasets), reuse=not only_local,
     )  # fmt: skip
     if dry_run:
         schedule.show_plan(here.workspace, here.specs)

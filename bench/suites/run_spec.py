@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
@@ -113,6 +114,11 @@ class RunSpec:
     def backbone_label(self) -> str:
         """The backbone with its parameters, as `label` writes it."""
         return label("backbones", self.backbone, self.net)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """The run spec as a text: equal run specs have equal keys."""
+        return canonical(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, from which `from_json` makes the same run spec again."""
