@@ -16,7 +16,7 @@ from legible.bench.execution.published import Machine, PublishedTable, RunRecord
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.scoring.score import MetricScores, metric_keys
-from legible.bench.suites.run_spec import RunSpec
+from legible.bench.suites.run_spec import RunSpec, canonical
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def _compare(workspace: Workspace, spec: RunSpec, table: PublishedTable, name: s
 
 def scoring_of(workspace: Workspace, spec: RunSpec) -> Scoring:
     """What the scores of a run spec depend on besides its run, under the current code."""
-    names = tuple(spec.metrics)
+    names = (*spec.metrics, canonical(spec.images))
     if names not in workspace.metric_keys:
-        workspace.metric_keys[names] = metric_keys(names)
+        workspace.metric_keys[names] = metric_keys(spec.metrics, images=spec.images)
     probe = probe_key(workspace, replace(spec, partner=None))
     return Scoring(probe=probe, metrics=workspace.metric_keys[names])
 
@@ -81,7 +81,7 @@ def current_scores(workspace: Workspace, spec: RunSpec) -> dict[str, MetricScore
     run = workspace.run_of(spec)
     partner = partner_of(spec)
     name = "" if partner is None else workspace.run_of(partner).name
-    keys = metric_keys(spec.metrics, name)
+    keys = metric_keys(spec.metrics, name, spec.images)
     return {
         metric: entry
         for metric, entry in run.scores(probe_key(workspace, spec)).items()

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from legible.bench.data.base import DataMissing, Dataset
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.published import SCORES, Place, sealed_files
@@ -29,10 +31,10 @@ from legible.bench.leaderboard.render.as_csv import (
     attributions_csv,
     cost_csv,
     curves_csv,
-    scores_csv,
 )
 from legible.bench.plugins import registry
 from legible.bench.scores.exchange import expected, with_submissions
+from legible.bench.scores.score_table import scores_text
 from legible.bench.scores.suite_numbers import SuiteNumbers, curve_table, gather_numbers
 from legible.bench.suites.run_spec import BASELINE, Block, RowKey, RunSpec
 from legible.bench.suites.schema import Suite
@@ -66,8 +68,7 @@ def write_publication(
     pictures = pictures_of_runs(workspace, specs) if with_pictures else []
     pictures += earlier_pictures(folder, board, pictures) if with_pictures else []
     files = publication_files(board, pictures, formats)
-    tables = store_tables(board, numbers)
-    files |= tables | sealed_files(tables, numbers.records, numbers.data, suite.version)
+    files |= store_files(board.scores, numbers, suite.version)
     files[LISTING] = listing(
         files, dict(zip(picture_paths(board, pictures), pictures, strict=True))
     )
@@ -85,15 +86,21 @@ def write_publication(
 LISTING = "publication.json"
 
 
-def store_tables(board: Board, numbers: SuiteNumbers) -> dict[str, bytes]:
-    """The tables from which the next publication takes its values, by file."""
-    tables = {SCORES: scores_csv(board), "cost.csv": cost_csv(numbers.costs)}
+def store_files(
+    scores: pd.DataFrame, numbers: SuiteNumbers, suite_version: int
+) -> dict[str, bytes]:
+    """The tables from which later commands take published values, with their seals, by file.
+
+    ``scores`` holds the rows of accepted submissions too.
+    """
+    tables = {SCORES: scores_text(scores), "cost.csv": cost_csv(numbers.costs)}
     if len(numbers.algorithms):
         tables["attributions.csv"] = attributions_csv(numbers.algorithms)
     curves = curve_table(numbers.histories)
     if len(curves):
         tables["curves.csv"] = curves_csv(curves)
-    return {name: text.encode() for name, text in tables.items()}
+    files = {name: text.encode() for name, text in tables.items()}
+    return files | sealed_files(files, numbers.records, numbers.data, suite_version)
 
 
 def listing(names: Iterable[str], pictures: Mapping[str, Picture] | None = None) -> bytes:

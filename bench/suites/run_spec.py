@@ -411,6 +411,18 @@ def contrast_rows(suite: Suite) -> list[tuple[RowKey, RowKey]]:
     return pairs
 
 
+def suite_margins(suite: Suite) -> dict[Block, dict[str, float]]:
+    """The margin of each metric on each block of a suite."""
+    return {
+        Block(
+            label("datasets", block.dataset,
+                  block.data | ({"shots": block.shots} if block.shots else {})),
+            label("backbones", block.backbone, block.net),
+        ): {name: entry.value for name, entry in block_margins(suite, block).items()}
+        for block in suite.blocks
+    }  # fmt: skip
+
+
 Item = TypeVar("Item")
 
 
