@@ -67,7 +67,7 @@ def plan_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> list[PlannedRun
 
 def _plan_run(workspace: Workspace, spec: RunSpec) -> PlannedRun:
     published = published_run(workspace, spec)
-    if published is not None and (published.complete or workspace.obstacle(spec)):
+    if published is not None and published.complete:
         reason = f"failed: {published.failure}" if published.failure else ""
         return PlannedRun(spec, "done" if is_complete(workspace, spec) else "published", reason)
     if obstacle := workspace.obstacle(spec):
@@ -125,13 +125,19 @@ def _networks_for(workspace: Workspace, item: PlannedRun) -> list[RunSpec]:
     out = []
     if item.status == "to run" and registry.get("methods", item.spec.method).parent:
         out.append(parent_of(item.spec))
-    pairs = {name for name in item.spec.metrics if between_seeds(name)}
     partner = partner_of(item.spec)
-    if partner and pairs and not pairs <= set(current_scores(workspace, item.spec)):
-        published = published_run(workspace, item.spec)
-        if published is None or not published.complete:
-            out.append(partner)
+    if partner and not _is_trained(workspace, partner) and _lacks_pairs(workspace, item.spec):
+        out.append(partner)
     return out
+
+
+def _lacks_pairs(workspace: Workspace, spec: RunSpec) -> bool:
+    """Whether a comparison with the next seed has a value neither here nor published."""
+    pairs = {name for name in spec.metrics if between_seeds(name)}
+    if not pairs or pairs <= set(current_scores(workspace, spec)):
+        return False
+    published = published_run(workspace, spec)
+    return published is None or not published.complete
 
 
 def _is_trained(workspace: Workspace, spec: RunSpec) -> bool:

@@ -81,8 +81,10 @@ def kept_rows(
             continue
         if spec is None:
             kept.unchecked.add(place.row.method)
-        kept.rows += rows_of_run(table, run, spec)
-        kept.records.append(table.runs[run])
+        published = published_run(workspace, spec) if spec else None
+        absent = set(published.absent) if published else set()
+        kept.rows += [row for row in rows_of_run(table, run, spec) if row.metric not in absent]
+        kept.records.append(_without(table.runs[run], absent))
     kept.stale |= _unsealed(table, shown)
     with_rows = {Block(row.dataset, row.backbone) for row in kept.rows} - set(blocks)
     kept.rows += [
@@ -109,6 +111,14 @@ def _problem(workspace: Workspace, table: PublishedTable, run: str, spec: RunSpe
     if published is not None and published.stale:
         return f"{published.stale[0]} was made by other code"
     return ""
+
+
+def _without(record: RunRecord, metrics: Collection[str]) -> RunRecord:
+    """What is known about a run, without some of its metrics."""
+    if not metrics:
+        return record
+    keys = {name: key for name, key in record.scoring.metrics.items() if name not in metrics}
+    return replace(record, scoring=record.scoring.model_copy(update={"metrics": keys}))
 
 
 def _further_seed(

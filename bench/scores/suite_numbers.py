@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from legible.bench.data.base import DataMissing
@@ -22,7 +23,7 @@ from legible.bench.scores.collect import (
     score_table,
 )
 from legible.bench.scores.published_rows import KeptRows, kept_rows
-from legible.bench.scores.score_table import to_table
+from legible.bench.scores.score_table import KEY, to_table
 from legible.bench.suites.run_spec import Block, RowKey, RunSpec, expand
 from legible.bench.suites.schema import Suite
 from legible.bench.tuning.tune import tuned_specs
@@ -87,7 +88,7 @@ def gather_numbers(
         whole = tuned_specs(suite, expand(suite), results)
         kept = kept_rows(workspace, whole, _shown(scores), _oracle_blocks(scores))
         _refuse_stale(kept, table, results / suite.name, say)
-        scores = pd.concat([scores, to_table(kept.rows)], ignore_index=True)
+        scores = _with_kept(_without_gaps(scores, kept), to_table(kept.rows))
     published = [*(entry.record for entry in by_spec.values() if entry), *kept.records]
     here = [record_of(workspace, spec) for place, spec in places.items()
             if by_spec[place] is None and not workspace.obstacle(spec)]  # fmt: skip
@@ -108,11 +109,19 @@ def gather_numbers(
 def _shown(scores: pd.DataFrame) -> set[Place]:
     """The places that have scores, or a run that failed."""
     ended = scores[(scores["run"] != "") & scores["status"].isin(["ok", "failed"])]
-    keys = ended[["dataset", "backbone", "method", "params", "seed"]].drop_duplicates()
+    keys = ended[KEY[:5]].drop_duplicates()
     return {
         Place(Block(dataset, backbone), RowKey(method, params), int(seed))
         for dataset, backbone, method, params, seed in keys.itertuples(index=False)
     }
+
+
+def _without_gaps(scores: pd.DataFrame, kept: KeptRows) -> pd.DataFrame:
+    """The table without the lines that say why a run has no scores, where kept rows have some."""
+    places = {(row.dataset, row.backbone, row.method, row.params, row.seed) for row in kept.rows}
+    keys = zip(*(scores[name] for name in KEY[:5]), strict=True)
+    has_rows = np.array([key in places for key in keys], dtype=bool)
+    return scores[~(has_rows & (scores["metric"] == "").to_numpy())]
 
 
 def _oracle_blocks(scores: pd.DataFrame) -> set[Block]:
@@ -141,7 +150,8 @@ def _refuse_stale(
 
 
 def _with_kept(table: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([table, kept], ignore_index=True) if len(kept) else table
+    parts = [part for part in (table, kept) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else table
 
 
 def _costs(table: PublishedTable | None, places: Iterable[Place]) -> pd.DataFrame:
