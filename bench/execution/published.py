@@ -18,10 +18,11 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from legible.bench.errors import UserError, one_line, reason_of
+from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.environment import Environment
 from legible.bench.execution.store import checksum
 from legible.bench.suites.run_spec import Block, RowKey
+from legible.bench.text import one_line
 
 SCORES, RUNS, PROVENANCE = "scores.csv", "runs.csv", "provenance.json"
 #: Further tables of a publication. Their first columns are dataset, backbone, method and params.
@@ -205,7 +206,7 @@ def _read(folder: Path) -> PublishedTable:
     if provenance.files.get(RUNS) != checksum_of_rows(lines):
         raise _Changed(RUNS)
     rows: dict[str, list[Record]] = {line.run: [] for line in lines}
-    others = []
+    others: list[Record] = []
     for record in scores:
         rows.get(record["run"], others).append(record)
     for line in lines:
@@ -230,7 +231,7 @@ def _records(path: Path, columns: Sequence[str] = ()) -> list[Record]:
     try:
         records = _parse(path.read_bytes())
     except (ValueError, csv.Error) as error:
-        raise _Changed(f"{path.name} is no table ({one_line(error, 100)})") from error
+        raise _Changed(f"{path.name} is no table ({one_line(str(error), 100)})") from error
     present = tuple(records[0]) if records else tuple(columns)
     needed = columns or ("dataset", "backbone", "method", "params")
     if (columns and present != tuple(columns)) or (records and not {*needed} <= {*present}):

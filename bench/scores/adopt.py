@@ -259,11 +259,11 @@ def _write(
 
 def by_place(table: pd.DataFrame) -> dict[Place, pd.DataFrame]:
     """The rows of each run in a score table."""
-    groups = table.groupby(KEY[:5], sort=False)
-    return {
-        Place(Block(dataset, backbone), RowKey(method, params), int(seed)): group
-        for (dataset, backbone, method, params, seed), group in groups
-    }
+    tables = {}
+    for key, group in table.groupby(KEY[:5], sort=False):
+        dataset, backbone, method, params, seed = map(str, key)
+        tables[Place(Block(dataset, backbone), RowKey(method, params), int(seed))] = group
+    return tables
 
 
 def _place(spec: RunSpec) -> Place:
@@ -292,7 +292,7 @@ def renamings(scores: Tables, workspace: Workspace, row: PublishedRow) -> dict[s
 
 def disagreement(scores: Tables, rerun: Tables, spec: RunSpec) -> str:
     """The first number of a rerun that differs from the published one; empty if all agree."""
-    published, again = (scores[_place(spec)].set_index(KEY) for scores in (table, rerun))
+    published, again = (table[_place(spec)].set_index(KEY) for table in (scores, rerun))
     if "ok" not in set(again["status"]):
         reasons = "; ".join(again["reason"]) or "no metric applies"
         return f"the rerun of seed {spec.seed} gave no scores ({reasons})"

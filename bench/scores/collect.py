@@ -155,8 +155,11 @@ def _published_algorithms(table: PublishedTable, spec: RunSpec) -> Iterator[Algo
 
 def algorithm_score_of(record: Record) -> AlgorithmScore:
     """A line of attributions.csv."""
-    numbers = {"seed": int(record["seed"]), "value": float(record["value"] or "nan")}
-    return AlgorithmScore(**{**record, **numbers})
+    texts = (record[name] for name in ("dataset", "backbone", "method", "params"))
+    return AlgorithmScore(
+        *texts, int(record["seed"]), record["algorithm"], record["metric"],
+        float(record["value"] or "nan"),
+    )  # fmt: skip
 
 
 def oracle_rows(workspace: Workspace, specs: Sequence[RunSpec]) -> list[ScoreRow]:

@@ -152,17 +152,3 @@ def test_values_of_a_run_that_is_to_be_trained_again_stay_until_then(published):
     assert not any(name.endswith("_seeds") for name in by_seed[1])
     (record,) = [r for r in numbers.records if "plain-s1" in r.run]
     assert not any(name.endswith("_seeds") for name in record.scoring.metrics)
-
-
-def test_values_of_a_run_that_is_to_be_trained_again_stay_until_then(published):
-    """Seed 1 was compared with seed 0, and is compared with seed 2 in a longer suite."""
-    published.suite = published.suite.model_copy(update={"seeds": [0, 1, 2]})
-    numbers = gather(published, expand(published.suite))
-    plain = numbers.scores[numbers.scores["method"] == "plain"]
-    by_seed = {seed: set(rows["metric"]) for seed, rows in plain.groupby("seed")}
-    assert by_seed[2] == {""}
-    assert {"accuracy", "netdissect_iou"} <= by_seed[1] and "" not in by_seed[1]
-    assert any(name.endswith("_seeds") for name in by_seed[0])
-    assert not any(name.endswith("_seeds") for name in by_seed[1])
-    (record,) = [r for r in numbers.records if "plain-s1" in r.run]
-    assert not any(name.endswith("_seeds") for name in record.scoring.metrics)
