@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from legible.bench.data.base import DataMissing, Dataset
 from legible.bench.errors import UserError, reason_of
-from legible.bench.execution.cost import cost_table
+from legible.bench.execution.published import SCORES, Place, sealed_files
+from legible.bench.execution.reuse import reused
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace
 from legible.bench.execution.writing import write_together
@@ -23,14 +24,20 @@ from legible.bench.leaderboard.figures.network_pictures import (
     draw_pictures,
 )
 from legible.bench.leaderboard.figures.picture_data import gather_picture_data
-from legible.bench.leaderboard.figures.training_curves import History, gather_histories
+from legible.bench.leaderboard.figures.training_curves import gather_histories
 from legible.bench.leaderboard.formats import DEFAULT_FORMATS, publication_files
 from legible.bench.leaderboard.null_networks import metric_remarks, published_cards
-from legible.bench.leaderboard.render.as_csv import attributions_csv, cost_csv
+from legible.bench.leaderboard.publication import picture_paths
+from legible.bench.leaderboard.render.as_csv import (
+    attributions_csv,
+    cost_csv,
+    curves_csv,
+)
 from legible.bench.plugins import registry
 from legible.bench.plugins.faults import PluginFault
-from legible.bench.scores.collect import algorithm_table, score_table
 from legible.bench.scores.exchange import expected, with_submissions
+from legible.bench.scores.score_table import scores_text
+from legible.bench.scores.suite_numbers import SuiteNumbers, curve_table, gather_numbers
 from legible.bench.suites.run_spec import BASELINE, Block, RowKey, RunSpec
 from legible.bench.suites.schema import Suite
 from legible.bench.tuning import tune
@@ -58,14 +65,15 @@ def write_publication(
         raise UserError(
             f"suite '{suite.name}' has no finished runs: run `legible run {suite.name}`"
         )
-    costs = cost_table(workspace, specs, cost, say)
-    board = make_board(workspace, suite, specs, costs, command, folder)
+    numbers = gather_numbers(workspace, suite, specs, results, cost, say)
+    board = make_board(workspace, suite, specs, numbers, command, folder)
     pictures = pictures_of_runs(workspace, specs, say) if with_pictures else []
+    pictures += earlier_pictures(folder, board, pictures) if with_pictures else []
     files = publication_files(board, pictures, formats)
-    if len(board.algorithms):
-        files["attributions.csv"] = attributions_csv(board.algorithms).encode()
-    files["cost.csv"] = cost_csv(costs).encode()
-    files[LISTING] = listing(files)
+    files |= store_files(board.scores, numbers, suite.version)
+    files[LISTING] = listing(
+        files, dict(zip(picture_paths(board, pictures), pictures, strict=True))
+    )
     old = [folder / name for name in earlier_files(folder) if name not in files]
     try:
         write_together({folder / name: data for name, data in files.items()}, old)
@@ -80,10 +88,50 @@ def write_publication(
 LISTING = "publication.json"
 
 
-def listing(names: Iterable[str]) -> bytes:
-    """The content of `LISTING`: paths of files below the folder of the suite."""
-    text = json.dumps({"files": sorted(names)}, indent=1, ensure_ascii=False)
-    return f"{text}\n".encode()
+def store_files(
+    scores: pd.DataFrame, numbers: SuiteNumbers, suite_version: int
+) -> dict[str, bytes]:
+    """The tables from which later commands take published values, with their seals, by file.
+
+    ``scores`` holds the rows of accepted submissions too.
+    """
+    tables = {SCORES: scores_text(scores), "cost.csv": cost_csv(numbers.costs)}
+    if len(numbers.algorithms):
+        tables["attributions.csv"] = attributions_csv(numbers.algorithms)
+    curves = curve_table(numbers.histories)
+    if len(curves):
+        tables["curves.csv"] = curves_csv(curves)
+    files = {name: text.encode() for name, text in tables.items()}
+    return files | sealed_files(files, numbers.records, numbers.data, suite_version)
+
+
+def listing(names: Iterable[str], pictures: Mapping[str, Picture] | None = None) -> bytes:
+    """The content of `LISTING`: paths of files below the folder of the suite, and what each of the
+    pictures among them shows."""
+    about = {
+        path: {"block": picture.block, "row": picture.row, "kind": picture.kind,
+               "alt": picture.alt, "mime": picture.mime}
+        for path, picture in (pictures or {}).items()
+    }  # fmt: skip
+    content = {"files": sorted(names), "pictures": about}
+    return f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode()
+
+
+def earlier_pictures(folder: Path, board: Board, new: Sequence[Picture]) -> list[Picture]:
+    """The pictures of the publication in a folder whose rows have no new ones, because their
+    networks are not here."""
+    drawn = {(picture.block, picture.row) for picture in new}
+    present = {(block, row.key) for block in board.blocks for row in board.rows_of(block)}
+    try:
+        about = json.loads((folder / LISTING).read_text(encoding="utf-8"))["pictures"]
+        pictures = [
+            Picture(Block(*item["block"]), RowKey(*item["row"]), item["kind"], item["alt"],
+                    (folder / path).read_bytes(), item["mime"])
+            for path, item in about.items() if _OF_A_PUBLICATION.fullmatch(path)
+        ]  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # there is none, or a file is damaged or gone
+    return [p for p in pictures if (p.block, p.row) in present - drawn]
 
 
 def earlier_files(folder: Path) -> list[str]:
@@ -115,44 +163,34 @@ def make_board(
     workspace: Workspace,
     suite: Suite,
     specs: Sequence[RunSpec],
-    costs: pd.DataFrame,
+    numbers: SuiteNumbers,
     command: str,
     folder: Path,
 ) -> Board:
-    """The data of a leaderboard, read from finished runs and accepted submissions."""
-    classes = {spec.method: registry.get("methods", spec.method) for spec in specs}
-    scores, submitted = with_submissions(
-        score_table(workspace, specs), folder, expected(workspace, suite, specs)
-    )
+    """The data of a leaderboard, from its numbers and from accepted submissions."""
+    names = {place.row.method for place in numbers.earlier.values()} | {s.method for s in specs}
+    classes = {name: registry.METHODS[name] for name in sorted(names & set(registry.METHODS))}
+    scores, submitted = with_submissions(numbers.scores, folder, expected(workspace, suite, specs))
     datasets = _datasets(workspace, specs)
     replaced = {n: f"replaces a {cls.replaces}" for n, cls in classes.items() if cls.replaces}
     return Board(
         scores,
-        costs,
+        numbers.costs,
         suite.headline,
-        provenance(workspace, suite, specs),
+        provenance(suite, numbers),
         command,
         f"{suite.title} leaderboard",
         layers=layer_order(workspace, specs),
-        algorithms=algorithm_table(workspace, specs),
+        algorithms=numbers.algorithms,
         ledger=tune.read(suite, folder.parent) if suite.tune else None,
         trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
-        marks=replaced | submitted,
+        marks=replaced | submitted | marks_of_earlier(numbers, workspace.device),
         remarks=metric_remarks(published_cards()),
         attributions=sorted({d.attribution for d in datasets.values() if d.attribution}),
         photographs=sorted(name for name, d in datasets.items() if d.test.concepts and not d.drawn),
-        dynamics=gather_histories(_histories(workspace, specs)),
+        dynamics=gather_histories((p.block, p.row, h) for p, h in numbers.histories),
         unmasked=sorted(name for name, d in datasets.items() if not d.test.concepts),
     )
-
-
-def _histories(
-    workspace: Workspace, specs: Sequence[RunSpec]
-) -> Iterator[tuple[Block, RowKey, History]]:
-    """What finished runs recorded by epoch, with the block and row that they belong to."""
-    for spec in specs:
-        if finished(workspace, spec):
-            yield spec.block, spec.row, workspace.run_of(spec).require_manifest().history
 
 
 def pictures_of_runs(
@@ -205,7 +243,9 @@ def finished(workspace: Workspace, spec: RunSpec) -> bool:
 
 
 def ended(workspace: Workspace, spec: RunSpec) -> bool:
-    """Whether a run has ended, with or without an error."""
+    """Whether a run has ended, with or without an error, here or in a published table."""
+    if reused(workspace, spec):
+        return True
     return not workspace.obstacle(spec) and workspace.run_of(spec).readable_manifest() is not None
 
 
@@ -229,17 +269,45 @@ def layer_order(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[tuple[st
     return order
 
 
-def provenance(workspace: Workspace, suite: Suite, specs: Sequence[RunSpec]) -> dict[str, str]:
-    """How the numbers were made, read from the manifests of the runs."""
-    possible = [spec for spec in specs if not workspace.obstacle(spec)]
-    records = [workspace.run_of(spec).readable_manifest() for spec in possible]
-    manifests = [manifest for manifest in records if manifest is not None]
+def provenance(suite: Suite, numbers: SuiteNumbers) -> dict[str, str]:
+    """How the numbers were made: where and when the runs ended, which were published earlier."""
     facts = {"suite version": str(suite.version)}
-    environments = [manifest.environment.facts() for manifest in manifests]
+    environments = [record.machine.environment.facts() for record in numbers.records]
     for key in sorted({key for environment in environments for key in environment}):
         facts[key] = ", ".join(sorted({e[key] for e in environments if key in e}))
-    facts["finished"] = max((manifest.finished for manifest in manifests), default="never")
-    for spec in {spec.dataset_label: spec for spec in specs}.values():
-        if not workspace.obstacle(spec):
-            facts[f"data {spec.dataset_label}"] = workspace.fingerprint(spec)
-    return facts
+    facts["finished"] = max((record.finished for record in numbers.records), default="never")
+    facts |= {f"data {name}": numbers.data[name] for name in sorted(numbers.data)}
+    return facts | earlier_rows(numbers)
+
+
+def earlier_rows(numbers: SuiteNumbers) -> dict[str, str]:
+    """Which rows were taken from an earlier publication, by the machine that made them."""
+    groups: dict[tuple[str, str, str], list[Place]] = {}
+    for record in numbers.records:
+        if record.run in numbers.earlier:
+            environment = record.machine.environment
+            key = (environment.device, environment.commit, record.compared or "not rerun here")
+            groups.setdefault(key, []).append(numbers.earlier[record.run])
+    lines = []
+    for (device, commit, compared), places in sorted(groups.items()):
+        methods = ", ".join(sorted({place.row.method for place in places}))
+        lines.append(f"{methods} ({len(places)} runs on {device}, commit {commit}; {compared})")
+    return {"rows of earlier publications": "; ".join(lines)} if lines else {}
+
+
+#: The footnote of published methods that are not registered here.
+UNCHECKED = "published earlier; its code is not here and was not compared"
+
+
+def marks_of_earlier(numbers: SuiteNumbers, device: str) -> dict[str, str]:
+    """A footnote for methods whose published rows need one: they come from another kind of device,
+    or their code is not here."""
+    marks = dict.fromkeys(sorted(numbers.unchecked), UNCHECKED)
+    for record in numbers.records:
+        machine = record.machine
+        if record.run in numbers.earlier and not device.startswith(machine.kind):
+            name = machine.environment.device
+            marks[numbers.earlier[record.run].row.method] = (
+                f"made on {machine.kind} ({name}); {record.compared or 'not rerun here'}"
+            )
+    return marks
