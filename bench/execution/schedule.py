@@ -19,6 +19,7 @@ from legible.bench.execution import pool, stop
 from legible.bench.execution.pairs import between_seeds, partner_of, unscored
 from legible.bench.execution.progress import CONSOLE, Monitor, Report
 from legible.bench.execution.reuse import (
+    OTHER_SCORING,
     PublishedRun,
     current_scores,
     is_complete,
@@ -40,7 +41,7 @@ class PlannedRun:
     """A run spec with the status of its run, and the reason if that is a problem.
 
     "published": a published table holds its scores. "stale": it holds them, but other code of the
-    metrics made them.
+    metrics made them, or they were made on other images.
     """
 
     spec: RunSpec
@@ -96,8 +97,8 @@ def _plan_missing(spec: RunSpec, published: PublishedRun | None) -> PlannedRun:
     if published.absent:
         return PlannedRun(spec, "to run", f"no published values of {_some(published.absent)}, and "
                                           f"{WITHOUT_WEIGHTS}")  # fmt: skip
-    return PlannedRun(spec, "stale", f"{_some(published.stale)}: made by other code; `legible "
-                                     "adopt` compares one seed of each row")  # fmt: skip
+    return PlannedRun(spec, "stale", f"{_some(published.stale)}: {OTHER_SCORING}; `legible adopt` "
+                                     "compares one seed of each row")  # fmt: skip
 
 
 #: Why a published run is trained again.

@@ -83,7 +83,7 @@ def test_values_of_an_older_metric_are_stale_and_not_trained_again(published, ca
     out = capsys.readouterr().out
     assert published.runs == []
     assert "stale: 6 published runs are not done again, the first: toy-vgg" in out
-    assert "netdissect_iou: made by other code; `legible adopt` compares one seed" in out
+    assert "netdissect_iou: made by other code or on other images; `legible adopt` compares" in out
 
 
 def test_stale_values_are_scored_again_where_the_weights_are_here(published):
