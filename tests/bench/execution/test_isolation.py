@@ -88,8 +88,9 @@ class Trial:
 
     def reasons(self, column: str, name: str) -> list[tuple[str, str]]:
         """Status and reason of all rows of scores.csv that have a name in a column."""
-        rows = self.table[self.table[column].str.partition("(")[0] == name]
-        return list(zip(rows["status"], rows["reason"].fillna(""), strict=True))
+        names = self.table[column].str.replace(r"[(].*", "", regex=True)
+        rows = self.table[(names == name) & (self.table["method"] != "oracle")]
+        return list(zip(rows["status"], rows["reason"], strict=True))
 
 
 def attempted(
@@ -116,10 +117,11 @@ def attempted(
     specs = expand(suite)
     failed = attempt(workspace, specs, jobs, [TOY_PLUGIN, *files])
     page = write_publication(
-        workspace, suite, specs, folder / "results", cost=False, command="", with_pictures=True,
+        workspace, suite, specs, folder / "results", cost=False, command="", with_pictures=ALL,
         say=lambda line: None,
     )  # fmt: skip
-    return Trial(workspace, specs, failed, pd.read_csv(page.with_name("scores.csv")))
+    table = pd.read_csv(page.with_name("scores.csv"), dtype=str, keep_default_na=False)
+    return Trial(workspace, specs, failed, table)
 
 
 @pytest.fixture
@@ -137,7 +139,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory, toy_plugin: Path) -> Trial:
 def check_others(trial: Trial, clean: Trial) -> None:
     """The built-in rows are done, with the numbers and weights of a run without plugins."""
     assert trial.numbers() == clean.numbers()
-    assert [len(scores) for scores in trial.numbers().values()] == [3, 3] or trial.numbers()
+    assert all(len(scores) > 3 for scores in trial.numbers().values())
     for ours, theirs in zip(trial.weights(), clean.weights(), strict=True):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
