@@ -12,6 +12,7 @@ import legible
 from legible.bench.api import prepare
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
+from legible.bench.plugins.limits import Limits
 from legible.bench.scores.score_table import COLUMNS
 
 ON_CPU = {"device": "cpu"}
@@ -82,3 +83,9 @@ def test_scores_that_are_not_published_or_damaged_are_one_line(suite):
     with pytest.raises(UserError, match=r"scores\.csv: .*columns") as error:
         legible.scores(suite)
     assert "\n" not in str(error.value)
+
+
+def test_limits_are_those_of_each_run(suite):
+    limits = prepare(suite, time_limit="2h", memory_limit="4GiB", **ON_CPU).workspace.limits
+    assert limits == Limits(seconds=7200.0, memory=4 * 2.0**30)
+    assert prepare(suite, **ON_CPU).workspace.limits == Limits()

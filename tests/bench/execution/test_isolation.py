@@ -231,3 +231,35 @@ def test_several_jobs(clean, tmp_path, only_these):
     check_others(trial, clean)
     for plugin in batch:
         check_rows(trial, plugin, "method")
+
+
+LATE = '''
+from pathlib import Path
+from legible import Method, register
+
+@register
+class Late(Method):
+    """Fails once a file is there."""
+
+    def partition(self, network):
+        if (Path(__file__).parent / "late").exists():
+            raise OSError("no file")
+        return {}
+'''
+
+
+def test_a_row_whose_pictures_fail_is_published_without_them(tmp_path, only_these):
+    (tmp_path / "late.py").write_text(LATE)
+    registry.load(plugins=[tmp_path / "late.py"])
+    suite = read_suite(write_suite(tmp_path, toy_suite('"late", "plain"')))
+    workspace, specs = Workspace(Store(tmp_path / "runs")), expand(suite)
+    assert attempt(workspace, specs, 1, []) == []
+    (tmp_path / "late").write_text("")
+    said: list[str] = []
+    page = write_publication(
+        workspace, suite, specs, tmp_path / "results", cost=False, command="", say=said.append
+    )
+    reason = "in partition of method 'late': OSError: no file"
+    assert said == [f"no pictures of {specs[0].name}: {reason}"]
+    assert "late" in page.read_text()
+    assert any("plain" in path.name for path in (page.parent / "figures").iterdir())
