@@ -132,7 +132,7 @@ def test_a_run_that_cannot_be_scored_fails_with_the_hook(
         assert f"note: {file} has changed since it was loaded; these runs belong to" in out
     manifest = workspace.run_of(specs[0]).require_manifest()
     assert (manifest.status, manifest.reason, manifest.final) == ("done", reason, False)
-    assert list(run_rows(workspace, specs[0]))[0].reason == reason
+    assert run_rows(workspace, specs[0])[0].reason == reason
 
 
 def test_a_run_that_dies_while_it_is_scored_is_tried_on_request_alone(
