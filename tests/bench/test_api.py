@@ -12,6 +12,7 @@ import legible
 from legible.bench.api import prepare
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
+from legible.bench.plugins.limits import Limits
 from legible.bench.scores.score_table import COLUMNS
 
 ON_CPU = {"device": "cpu"}
@@ -98,3 +99,9 @@ def test_published_rows_of_the_package_are_reused(published, monkeypatch, tmp_pa
     local = legible.run(suite, methods=["untrained"], only_local=True, runs="mine", **ON_CPU)
     assert set(local["method"]) == {"untrained", "oracle"}
     assert len(list(Path("mine").glob("*/manifest.json"))) == 2
+
+
+def test_limits_are_those_of_each_run(suite):
+    limits = prepare(suite, time_limit="2h", memory_limit="4GiB", **ON_CPU).workspace.limits
+    assert limits == Limits(seconds=7200.0, memory=4 * 2.0**30)
+    assert prepare(suite, **ON_CPU).workspace.limits == Limits()

@@ -190,7 +190,7 @@ def leaving() -> Iterator[HostilePlugin]:
     yield method("starts_thread", "attach", thread, "harmless")
     yield method("closes_stdout", "penalty", "sys.stdout.close(); sys.stderr.close()", "harmless")
     yield method("closes_descriptors", "penalty", "os.close(1); os.close(2)", "harmless")
-    yield method("closes_pipe", "penalty", "os.closerange(3, 999)", "failed")
+    yield method("closes_pipe", "attach", "os.closerange(3, 999)", "failed", dead)
     yield method("no_stdout", "attach", "sys.stdout = sys.stderr = None", "harmless")
 
 
@@ -212,7 +212,7 @@ def raising() -> Iterator[HostilePlugin]:
     yield method("recursion", "penalty", "self.penalty(step)", "failed", "RecursionError")
     yield method("recursion_partition", "partition", "self.partition(network)", "failed",
                  "RecursionError")  # fmt: skip
-    yield method("warns", "penalty", "warnings.warn('look')", "harmless")
+    yield method("prints", "penalty", "print('x' * 100_000)", "harmless")
     yield method("memory_error", "penalty", "raise MemoryError", "failed", "in penalty of method")
     yield method("stop_iteration", "penalty", "next(iter(()))", "failed", "StopIteration")
 

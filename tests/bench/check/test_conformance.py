@@ -107,3 +107,19 @@ def test_a_whole_check_takes_well_under_a_minute() -> None:
     start = time.process_time()
     assert not failed(check("sync"))
     assert time.process_time() - start < 40
+
+
+@pytest.mark.parametrize(
+    ("body", "law", "reason"),
+    [
+        ("def penalty(self, step): import os; os._exit(0)", "trains", "left with exit code 0"),
+        ("def penalty(self, step): import sys; sys.exit(0)", "trains", "SystemExit"),
+    ],
+)
+def test_a_law_that_ends_the_process_fails(
+    write_method: Any, body: str, law: str, reason: str
+) -> None:
+    outcomes = {outcome.law: outcome for outcome in check(write_method("leaves", body))}
+    assert outcomes["registers"].status == "pass"
+    assert outcomes[law].status == "fail" and reason in outcomes[law].reason
+    assert outcomes["resume_is_exact"].blocked_by == law

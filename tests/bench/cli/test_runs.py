@@ -21,6 +21,13 @@ class Mine(Method):
 '''
 
 
+@pytest.mark.parametrize(("option", "text"), [("--time-limit", "soon"), ("--memory-limit", "16GB")])
+def test_limits_are_amounts_with_a_unit(empty, legible, option, text):
+    write_suite(empty, TINY, "limited")
+    code, _, err = legible("run", "limited.toml", option, text, "--dry-run")
+    assert code == 2 and f"limit '{text}': write a number with one of" in err
+
+
 @pytest.mark.slow
 class TestRun:
     def test_progress_is_plain_lines_with_the_time_left(self, finished):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 
 import pytest
-from tiny_suites import specs_of, toy_suite, work
+import torch
+from tiny_suites import TOY_PLUGIN, specs_of, toy_suite, work
 
 from legible.bench.errors import UserError
-from legible.bench.execution import schedule
+from legible.bench.execution import pool, schedule, worker
 from legible.bench.execution.schedule import attempt, plan_runs, run_all, show_plan
-from legible.bench.execution.workspace import probe_key
+from legible.bench.execution.store import Store
+from legible.bench.execution.workspace import Workspace, probe_key
+from legible.bench.plugins import apart, registry
+from legible.bench.scores.collect import run_rows
 
 FAILS = '{name = "activation_l1", strength = 1e39}'
 
@@ -91,3 +95,83 @@ def test_workers_follow_the_cores_that_the_process_may_use(workspace, tmp_path, 
     finally:
         os.sched_setaffinity(0, before)
     assert jobs == [1]
+
+
+FAULTY = '''
+from pathlib import Path
+from legible import Method, register
+
+@register
+class Faulty(Method):
+    """Fails in one hook."""
+
+    def {hook}(self, *arguments):
+        (Path(__file__).parent / "faulty.py").write_text("# edited")
+        {line}
+'''
+
+
+def faulty(folder, hook, line="raise OSError('no file')"):
+    """A plugin file with a method that edits its own file and fails in a hook."""
+    file = folder / "faulty.py"
+    file.write_text(FAULTY.format(hook=hook, line=line))
+    registry.load(plugins=[file])
+    return file
+
+
+def test_a_run_that_cannot_be_scored_fails_with_the_hook(
+    workspace, tmp_path, kept_registry, capsys
+):
+    file = faulty(tmp_path, "partition")
+    specs = specs_of(tmp_path, toy_suite('"faulty", "plain"'))
+    reason = "in partition of method 'faulty': OSError: no file"
+    for _ in range(2):  # the next call tries again
+        assert attempt(workspace, specs, 1, [file]) == [specs[0].name]
+        out = capsys.readouterr().out
+        assert f"failed: {specs[0].name}: {reason} (see " in out
+        assert f"note: {file} has changed since it was loaded; these runs belong to" in out
+    manifest = workspace.run_of(specs[0]).require_manifest()
+    assert (manifest.status, manifest.reason, manifest.final) == ("done", reason, False)
+    assert run_rows(workspace, specs[0])[0].reason == reason
+
+
+def test_a_run_that_dies_while_it_is_scored_is_tried_on_request_alone(
+    workspace, tmp_path, kept_registry, capsys
+):
+    file = faulty(tmp_path, "used_concepts", "import os; os._exit(3)")
+    specs = specs_of(tmp_path, toy_suite('"faulty", "plain"'))
+    assert attempt(workspace, specs, 1, [file]) == [specs[0].name]
+    assert [item.status for item in plan_runs(workspace, specs)] == ["failed", "done"]
+    assert "left with exit code 3, twice" in plan_runs(workspace, specs)[0].reason
+    capsys.readouterr()
+    assert attempt(workspace, specs, 1, [file]) == [specs[0].name]
+    assert "0 of 2 runs to do" in capsys.readouterr().out
+    assert attempt(workspace, specs, 1, [file], retry=True) == [specs[0].name]
+    assert "1 of 2 runs to do" in capsys.readouterr().out
+
+
+def test_a_constructor_that_fails_is_a_failed_run(workspace, tmp_path, kept_registry, capsys):
+    file = faulty(tmp_path, "__init__")
+    specs = specs_of(tmp_path, toy_suite('"faulty", "plain"'))
+    for retry in (False, True):
+        assert attempt(workspace, specs, 1, [file], retry) == [specs[0].name]
+        reason = "in the constructor of method 'faulty': OSError: no file"
+        assert f"failed: {specs[0].name}: {reason}" in capsys.readouterr().out
+    assert workspace.run_of(specs[1]).done()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_without_forks_each_run_with_a_plugin_has_a_fresh_process(
+    workspace, tmp_path, kept_registry, monkeypatch, jobs
+):
+    for module in (schedule, pool, worker, apart):
+        monkeypatch.setattr(module, "can_fork", lambda: False)
+    file = faulty(tmp_path, "penalty", "import torch; torch.set_default_dtype(torch.float64)")
+    specs = specs_of(tmp_path, toy_suite('"faulty", "plain", "dropout"'))
+    attempt(workspace, specs, jobs, [TOY_PLUGIN, file])
+    alone = Workspace(Store(tmp_path / "alone"))
+    work(alone, specs[1:])
+    for spec in specs[1:]:
+        first, second = (place.run_of(spec).weights("cpu") for place in (workspace, alone))
+        assert all(torch.equal(value, second[name]) for name, value in first.items())

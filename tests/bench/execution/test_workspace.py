@@ -17,12 +17,16 @@ from legible.bench.execution import workspace as workspaces
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import (
     Obstacle,
+    all_parts,
     open_workspace,
     parent_of,
     probe_key,
     resolve_device,
     source_hashes,
+    uses_plugins,
 )
+from legible.bench.plugins import registry
+from legible.bench.plugins.faults import PluginFault
 from legible.bench.suites.run_spec import RunSpec
 
 
@@ -170,3 +174,51 @@ def test_weights_count_by_their_values_not_by_their_file(spec, tmp_path):
         identities.append(workspace.identity(spec)["backbone"])
     assert identities[0] == identities[1] != identities[2]
     assert identities[0]["library"] == version("torchvision")
+
+
+FAULTY_DATA = '''
+import os
+from pathlib import Path
+from legible import dataset
+
+@dataset
+def faulty(root: Path):
+    """Leaves."""
+    with (Path(__file__).parent / "calls").open("a") as calls:
+        calls.write("x")
+    os._exit(3)
+'''
+
+
+def test_a_dataset_that_ends_its_process_is_an_obstacle_and_loaded_once(
+    workspace, spec, tmp_path, kept_registry
+):
+    (tmp_path / "faulty.py").write_text(FAULTY_DATA)
+    registry.load(plugins=[tmp_path / "faulty.py"])
+    for seed in (0, 1):
+        obstacle = workspace.obstacle(changed(spec, dataset="faulty", seed=seed))
+        assert obstacle == Obstacle("failed", "dataset 'faulty': its process left with exit code 3")
+    assert (tmp_path / "calls").read_text() == "x"
+
+
+def test_taps_are_those_of_the_network_without_its_method(workspace, spec):
+    names = list(workspace.build(spec)[0].taps)
+    assert workspace.taps(spec) == names
+    assert list(workspace.bare_network(spec).taps) == names
+
+
+class TestChangedData:
+    def test_data_that_stays_passes(self, workspace, spec):
+        workspace.refuse_changed_data(spec)
+
+    @pytest.mark.parametrize("part", ["images", "labels", "mean", "std"])
+    @pytest.mark.parametrize("split", ["train", "test"])
+    def test_each_tensor_is_compared(self, workspace, spec, split, part):
+        getattr(getattr(workspace.dataset(spec), split), part)[0] += 1
+        with pytest.raises(PluginFault, match="changes the dataset in place"):
+            workspace.refuse_changed_data(spec)
+
+
+def test_a_plugin_is_known_by_what_a_run_is_made_of(workspace, spec):
+    assert uses_plugins(all_parts(spec))  # the toy dataset
+    assert not uses_plugins(all_parts(changed(spec, dataset="shapes")))

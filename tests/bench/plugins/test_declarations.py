@@ -58,3 +58,25 @@ def test_what_a_method_says_of_itself_is_checked_when_it_is_loaded(
     with pytest.raises(UserError, match=reason) as error:
         registry.load_plugin(path)
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("layer", r"its arguments are \(layer\), but a metric is called with two"),
+        ("", r"its arguments are \(\)"),
+        ("layer, probe, more", "called with two, like"),
+        ("lay, probe", "the first argument must be one of layer, network"),
+    ],
+)
+def test_the_arguments_of_metrics_are_checked(tmp_path: Path, arguments: str, reason: str) -> None:
+    text = (
+        "from legible import metric\n\n"
+        "@metric(aspect='task', better='higher', per='network')\n"
+        f"def mine({arguments}):\n    return 1.0\n"
+    )
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(UserError, match=reason):
+        registry.load_plugin(tmp_path / "mine.py")
+    (tmp_path / "mine.py").write_text(text.replace(f"mine({arguments})", "mine(layer, probe, k=1)"))
+    assert registry.load_plugin(tmp_path / "mine.py") == [("metrics", "mine")]

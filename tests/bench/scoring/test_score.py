@@ -136,3 +136,44 @@ def test_logits_that_are_not_finite_give_a_reason(probe):
     probe.logits = torch.full_like(probe.logits, math.nan)
     (score,) = score_metric(METRICS["modularity"], probe)
     assert score.reason == "the network's outputs are not finite"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (torch.ones(100_001), "gave 100001 values: return at most 100000"),
+        (
+            torch.full((1,), 1e101, dtype=torch.float64),
+            r"gave 1e\+101: return values from -1e",
+        ),
+        (torch.full((1,), -1e308, dtype=torch.float64), r"gave -1e\+308"),
+    ],
+)
+def test_values_that_no_table_can_use_are_an_error(probe, kept_registry, values, reason):
+    @metric(aspect="task", better="higher", per="network")
+    def wrong(network, probe):
+        """Returns too much."""
+        return values
+
+    with pytest.raises(ValueError, match=reason):
+        score_metric(METRICS["wrong"], probe)
+
+
+def test_a_metric_of_units_gives_a_value_for_each(probe, kept_registry):
+    @metric(aspect="task", better="higher", per="unit")
+    def wrong(layer, probe):
+        """Returns a matrix."""
+        return torch.ones(3, layer.units)
+
+    with pytest.raises(ValueError, match=r"metric 'wrong' gave \d+ values for \d+ units"):
+        score_metric(METRICS["wrong"], probe)
+
+
+def test_a_long_error_is_cut(probe, kept_registry):
+    @metric(aspect="task", better="higher", per="network")
+    def wrong(network, probe):
+        """Raises."""
+        raise ValueError("x" * 1_000_000)
+
+    entry = score_all(probe, ["wrong"])["wrong"]
+    assert len(entry.layers[0].reason) < 600 and len(entry.trace) <= 10_000
