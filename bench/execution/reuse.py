@@ -18,7 +18,6 @@ from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.scoring.score import MetricScores, metric_keys
 from legible.bench.suites.run_spec import RunSpec, canonical
 
-
 #: Why published values of a run are stale.
 OTHER_SCORING = "made by other code or on other images"
 
