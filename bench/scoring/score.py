@@ -113,15 +113,15 @@ def short_hash(value: Any) -> str:
 
 
 def stale_metrics(
-    scores: Mapping[str, MetricScores],
+    stored: Mapping[str, str],
     names: Sequence[str],
     partner: str = "",
     images: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Metrics without a score, or with one made by other code, with another partner or on another
-    number of images."""
+    number of images. ``stored`` holds the key of each metric's scores."""
     keys = metric_keys(names, partner, images)
-    return [name for name, key in keys.items() if name not in scores or scores[name].key != key]
+    return [name for name, key in keys.items() if stored.get(name) != key]
 
 
 # ----------------------------------------------------------------- scoring
