@@ -45,8 +45,8 @@ def unscored(workspace: Workspace, spec: RunSpec, run: Run | None = None) -> lis
     """The scorable metrics that have no score computed by the current code with this partner."""
     run = run or workspace.run_of(spec)
     possible = scorable(workspace, spec)
-    scores = run.scores(probe_key(workspace, spec))
-    return stale_metrics(scores, possible.metrics, possible.partner, spec.images)
+    keys = run.score_keys(probe_key(workspace, spec))
+    return stale_metrics(keys, possible.metrics, possible.partner, spec.images)
 
 
 def partner_of(spec: RunSpec) -> RunSpec | None:

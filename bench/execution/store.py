@@ -357,15 +357,30 @@ class Run:
 
     def verified_scores(self, key: str) -> dict[str, MetricScores]:
         """Like `scores`, but raises Corrupt for a damaged file."""
+        scores: dict[str, MetricScores] = {}
+        for name, entry in self._score_entries(key).items():
+            with contextlib.suppress(ValueError):
+                scores[name] = MetricScores.from_json(name, entry)
+        return scores
+
+    def score_keys(self, key: str) -> dict[str, str]:
+        """What each metric's scores of one probe depend on (`MetricScores.key`), by metric."""
+        try:
+            entries = self._score_entries(key)
+        except Corrupt:
+            return {}
+        return {
+            name: entry["key"]
+            for name, entry in entries.items()
+            if isinstance(entry, dict) and {"key", "layers"} <= entry.keys()
+        }
+
+    def _score_entries(self, key: str) -> dict[str, Any]:
         value = read_sealed(self.scores_file(key), self.owner)
         entries = {} if value is None else value.get("scores")
         if not isinstance(entries, dict):
             raise Corrupt(f"{self.scores_file(key).name}: it holds no scores")
-        scores: dict[str, MetricScores] = {}
-        for name, entry in entries.items():
-            with contextlib.suppress(ValueError):
-                scores[name] = MetricScores.from_json(name, entry)
-        return scores
+        return entries
 
     def save_scores(self, key: str, scores: Mapping[str, MetricScores]) -> None:
         """Writes the scores of one probe."""

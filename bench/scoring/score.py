@@ -67,7 +67,7 @@ def _score_to_json(score: Score) -> dict[str, Any]:
 
 
 def _score_from_json(metric: str, line: Mapping[str, Any]) -> Score:
-    values = np.array([math.nan if v is None else v for v in line["values"]], dtype=np.float64)
+    values = np.array(line["values"], dtype=np.float64)  # null becomes NaN
     null = math.nan if line["null"] is None else line["null"]
     return Score(metric, line["layer"], values, null, line["reason"], line["seconds"])
 
@@ -87,21 +87,24 @@ def metric_keys(
     code = {origin: code_key(origin) for origin in {item.origin for item in items}}
 
     def key(item: Metric) -> str:
-        other = partner if scope(item.function) == "seeds" else ""
+        other = partner if _scope(item.function) == "seeds" else ""
         few = [images[item.aspect]] if images and item.aspect in images else []
         return short_hash((code[item.origin], item.name, other, *few))
 
     return {item.name: key(item) for item in items}
 
 
+_scope = functools.lru_cache(maxsize=4096)(scope)
+
+
 def code_key(origin: str) -> str:
     """The content key of a metric's file. Built-in files are read once in a process."""
-    return _built_in_key(origin) if is_ours(Path(origin).resolve()) else content_key(origin)
+    return _built_in_key(origin) or content_key(origin)
 
 
 @functools.cache
 def _built_in_key(origin: str) -> str:
-    return content_key(origin)
+    return content_key(origin) if is_ours(Path(origin).resolve()) else ""
 
 
 def short_hash(value: Any) -> str:
@@ -110,15 +113,15 @@ def short_hash(value: Any) -> str:
 
 
 def stale_metrics(
-    scores: Mapping[str, MetricScores],
+    stored: Mapping[str, str],
     names: Sequence[str],
     partner: str = "",
     images: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Metrics without a score, or with one made by other code, with another partner or on another
-    number of images."""
+    number of images. ``stored`` holds the key of each metric's scores."""
     keys = metric_keys(names, partner, images)
-    return [name for name, key in keys.items() if name not in scores or scores[name].key != key]
+    return [name for name, key in keys.items() if stored.get(name) != key]
 
 
 # ----------------------------------------------------------------- scoring

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -135,12 +135,13 @@ class RunSpec:
 
     @functools.cached_property
     def key(self) -> str:
-        """The run spec as a text: equal run specs have equal keys."""
-        return canonical(self.to_json())
+        """The run spec as JSON: equal run specs have equal keys."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return canonical(values | {"recipe": self.recipe.model_dump()})
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, from which `from_json` makes the same run spec again."""
-        return json.loads(canonical(asdict(self) | {"recipe": self.recipe.model_dump()}))
+        return json.loads(self.key)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunSpec:

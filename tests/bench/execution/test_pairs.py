@@ -74,7 +74,8 @@ def test_another_partner_makes_comparisons_of_seeds_stale_and_no_others(workspac
     scores = scores_of(workspace, first)
     moved = scorable(workspace, dataclasses.replace(first, partner=2))
     assert moved.partner == workspace.run_of(specs[2]).name
-    stale = stale_metrics(scores, moved.metrics, moved.partner)
+    keys = {name: entry.key for name, entry in scores.items()}
+    stale = stale_metrics(keys, moved.metrics, moved.partner)
     assert "ari_seeds" in stale and "ari_splits" not in stale and "ari" not in stale
 
 

@@ -136,7 +136,8 @@ class TestScores:
             "conv",
         )
         np.testing.assert_array_equal(score.values, [1.0, np.nan])
-        assert run.scores("other") == {}
+        assert run.scores("other") == {} and run.score_keys("other") == {}
+        assert run.score_keys("x") == {"good": "k"}
 
     @pytest.mark.parametrize("entry", [3, {"key": "k"}, {"layers": [3]}, None])
     def test_those_that_cannot_be_read_are_made_again(self, tmp_path, entry):
