@@ -2,8 +2,9 @@
 
 The search knows accuracies alone, so it can be repeated from a ledger. At a fixed number of epochs
 all pairs of the grid are tried. If the most accurate of them lies at an edge, the next value beyond
-the edge is tried, until no neighbour is more accurate. Then the epochs are doubled; if that gains
-the tolerance or more, the search goes on from there.
+the edge is tried, until no neighbour is more accurate. Then the epochs are doubled. The search ends
+if that gains less than the tolerance, and if the standard error of the gain is below the tolerance
+too; otherwise it goes on from there.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def search(
         if doubled not in accuracies:
             return path, None
         gain, error = difference(accuracies[doubled], accuracies[best])
-        if not gain >= table.tolerance:
+        if not max(gain, error) >= table.tolerance:
             reason = f"twice the epochs gain {gain:.4f} (standard error {error:.4f})"
             return path, RecipeChoice(best, mean(accuracies[best]), gain, error, reason)
         points = [doubled]

@@ -20,6 +20,7 @@ from rich.table import Table
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
 from legible.bench.execution.progress import CONSOLE
+from legible.bench.execution.published import PACKAGED
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.execution.writing import write_together
 from legible.bench.plugins import registry
@@ -57,7 +58,7 @@ def run_trials(
     path = results / suite.name / ledgers.FILE
     trials = _make(workspace, suite, base, jobs, plugins)
     if methods is not None or datasets is not None:
-        trials = _with_earlier(suite, path, base, trials)
+        trials = _with_earlier(suite, ledger_file(suite, results), base, trials)
     whole = with_extensions(suite, plan_trials(suite), trials)
     trials = _ledger(suite, whole, trials).with_choices()
     try:
@@ -205,13 +206,19 @@ def _table_row(key: tuple[str, str, str, str], choice: Choice) -> list[str]:
 # ----------------------------------------------------------------- using the ledger
 
 
+def ledger_file(suite: Suite, results: Path) -> Path:
+    """The path of a suite's ledger: below ``results``, or else the package's own."""
+    here, packaged = (folder / suite.name / ledgers.FILE for folder in (results, PACKAGED))
+    return packaged if packaged.is_file() and not here.is_file() else here
+
+
 def read(suite: Suite, results: Path) -> Ledger:
     """A suite's ledger, after checking that it fits the suite and that its choices follow from its
     numbers.
 
     Raises UserError, in one line that names `legible tune`, if it does not or there is none.
     """
-    path = results / suite.name / ledgers.FILE
+    path = ledger_file(suite, results)
     again = f"run `legible tune {suite.name}`"
     if not path.exists():
         raise UserError(f"suite '{suite.name}' needs tuning, but there is no {path}: {again} first")

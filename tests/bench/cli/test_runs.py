@@ -153,12 +153,13 @@ class TestTune:
             (["tune", "quick"], "suite 'quick' has no [tune] table"),
             (["tune", "standart"], "did you mean 'standard'?"),
             (["tune", "standard", "--methods", "snyc"], "did you mean 'sync'?"),
-            (["run", "standard", "--dry-run"], "run `legible tune standard` first"),
-            (["publish", "standard"], "run `legible tune standard` first"),
+            (["run", "tiny.toml", "--dry-run"], "run `legible tune tiny` first"),
+            (["publish", "tiny.toml"], "run `legible tune tiny` first"),
             (["tune", "standard", "--jobs", "-1"], "--jobs must be 0"),
         ],
     )
     def test_a_wrong_command_is_one_line(self, empty, legible, arguments, message):
+        write_suite(empty, TUNED_SUITE)
         code, _, err = legible(*arguments)
         assert code == 2 and message in err and len(err.strip().splitlines()) == 1
 

@@ -69,6 +69,18 @@ def test_a_gain_of_exactly_the_tolerance_goes_on():
     assert follow(lambda p: at[p.epochs] + bump(1.5, 0.2, 0.0)(p), table)[1].point.epochs == 4
 
 
+def test_the_search_goes_on_where_the_gain_is_too_uncertain():
+    """With many epochs one of the two seeds fails at the larger learning rate."""
+    made, choice = {}, None
+    while choice is None:
+        path, choice = search(TABLE, 2, made)
+        made = {p: [0.8, 0.4 if p.epochs > 2 and p.lr > 1 else 0.8 + p.lr / 1e3] for p in path
+                if p.lr <= 2}  # fmt: skip
+        made |= {p: [0.1, 0.1] for p in path if p.lr > 2}
+    assert choice.point.epochs == 4 and choice.point.lr == 1.0
+    assert choice.error < TABLE.tolerance
+
+
 def test_no_training_is_longer_than_allowed():
     asked, choice = follow(lambda p: 0.1 * p.epochs + bump(1.5, 0.2, 0.0)(p))
     assert choice.point.epochs == 8 and max(p.epochs for p in asked) == 8

@@ -190,6 +190,16 @@ def test_a_plugin_s_method_that_was_not_tuned_has_its_default_setting(
     assert mine.stage == dropout.stage == "final"
 
 
+def test_the_package_s_own_ledger_is_read_where_there_is_no_other(workplace, tmp_path, monkeypatch):
+    suite, _, results = workplace
+    monkeypatch.setattr(tuning, "PACKAGED", results)
+    assert tuning.read(suite, tmp_path).trials == tuning.read(suite, results).trials
+    (tmp_path / suite.name).mkdir()
+    (tmp_path / suite.name / ledgers.FILE).write_text("")
+    with pytest.raises(UserError, match="the columns are not"):
+        tuning.read(suite, tmp_path)
+
+
 def results_of(planned, value):
     """Made-up trials: every setting as accurate as plain, ``value(setting)`` its metric."""
     return [
