@@ -192,15 +192,13 @@ def coverage(networks: int, name: str, rows: int = 12, draws: int = DRAWS) -> Co
     return Coverage(networks, name, *inside, *wrong)
 
 
-def table(lines: Sequence[NamedTuple]) -> str:
-    """A Markdown table of all lines, rates with three digits."""
-    fields = lines[0]._fields
-    head = [
-        "| " + " | ".join(f.replace("_", " ") for f in fields) + " |",
-        "|---" * len(fields) + "|",
-    ]
-    cells = [[f"{x:.3f}" if isinstance(x, float) else str(x) for x in line] for line in lines]
-    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in cells])
+def table(lines: Sequence[tuple]) -> str:
+    """A Markdown table; rates with three digits, without columns that are "all" everywhere."""
+    fields = [f for f in lines[0]._fields if any(getattr(line, f) != "all" for line in lines)]
+    rows = [[getattr(line, f) for f in fields] for line in lines]
+    cells = [[f"{x:.3f}" if isinstance(x, float) else str(x) for x in row] for row in rows]
+    head = [[f.replace("_", " ") for f in fields], ["---"] * len(fields)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in head + cells)
 
 
 def worst(lines: Sequence[NamedTuple], by: Sequence[str]) -> list[NamedTuple]:
