@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
+from legible.bench.execution.listing import read_listed
 from legible.bench.execution.namesakes import claim_results
 from legible.bench.execution.workspace import Workspace, open_workspace
+from legible.bench.files import settle
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import read_scores, tidy
 from legible.bench.suites.run_spec import RunSpec, expand
@@ -52,7 +54,7 @@ def prepare(
     files = [*own, *file.plugins]
     root = None if data_root is None else Path(data_root)
     workspace = open_workspace(device, files, Path(runs), root)
-    claim_results(Path(runs), Path(results) / file.name, path)
+    claim_results(Path(runs), Path(results) / file.name, path, file.title, file.block_names)
     whole = with_plugins(file, own)
     seeds = whole.seeds[:seeds] if isinstance(seeds, int) else seeds
     specs = expand(whole, seeds, methods, datasets)
@@ -71,18 +73,20 @@ def run(
     runs: Path | str = "runs",
     data_root: Path | str | None = None,
     results: Path | str = "results",
+    retry: bool = False,
 ) -> pd.DataFrame:
     """Trains and scores all runs of a suite that are not done yet, and returns the score table.
 
     The table has one row for each run, layer and metric; docs/scores.md describes its columns.
     ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. ``jobs`` is
-    the number of worker processes (0: one for each core). Raises UserError if a run failed.
+    the number of worker processes (0: one for each core). ``retry`` tries runs again that failed.
+    Raises UserError if a run failed.
     """
     here = prepare(
         suite, methods=methods, seeds=seeds, datasets=datasets, plugins=plugins, device=device,
         runs=runs, data_root=data_root, results=results,
     )  # fmt: skip
-    schedule.run_all(here.workspace, here.specs, jobs, here.plugins)
+    schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
     return tidy(score_table(here.workspace, here.specs))
 
 
@@ -92,10 +96,14 @@ def scores(suite: str, *, results: Path | str = "results") -> pd.DataFrame:
     Raises UserError if it does not exist or cannot be read.
     """
     path = Path(results) / read_suite(find_suite(suite)).name / "scores.csv"
-    if not path.is_file():
-        raise UserError(f"no {path}: `legible publish {suite}` writes it")
     try:
+        settle(path.parent)
+        if not path.is_file():
+            raise UserError(f"no {path}: `legible publish {suite}` writes it")
+        read_listed(path.parent, path.name, f"legible publish {suite}")
         return read_scores(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path.parent}: {reason_of(error)}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -37,7 +37,7 @@ def run(
     data_root: DataRoot = None,
     results: Results = Path("results"),
     dry_run: DryRun = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again the runs that failed")] = False,
     slurm: Annotated[
         str | None,
         typer.Option(metavar="KEY=VALUE,...", help="Submit the runs to Slurm"),
@@ -54,9 +54,9 @@ def run(
         datasets=some("datasets", datasets),
     )  # fmt: skip
     if dry_run:
-        schedule.show_plan(here.workspace, here.specs)
+        schedule.show_plan(here.workspace, here.specs, retry)
     elif slurm is not None:
-        cluster.submit(here.workspace, here.specs, here.plugins, slurm)
+        cluster.submit(here.workspace, here.specs, here.plugins, slurm, retry)
     else:
         schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
 
@@ -86,7 +86,8 @@ def tune(
     suite_file = read_suite(path)
     files = [*(plugin or []), *suite_file.plugins]
     workspace = open_workspace(device, files, runs, data_root)
-    claim_results(runs, results / suite_file.name, path)
+    folder = results / suite_file.name
+    claim_results(runs, folder, path, suite_file.title, suite_file.block_names)
     whole = with_plugins(suite_file, plugin or [])
     only = (some("methods", methods), some("datasets", datasets))
     if dry_run:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
+
+#: The share of the machine's memory that the images of a dataset may take. Copies are made of them.
+MEMORY_SHARE = 0.25
 
 
 def between(name: str, value: int | float, low: int | float, high: int | float) -> None:
@@ -15,6 +19,22 @@ def at_least(name: str, value: int | float, low: int | float) -> None:
     """Raises ValueError with the parameter's name and limit unless low <= value."""
     if not value >= low:
         raise ValueError(f"{name} must be at least {low}, not {value}")
+
+
+def memory_limit() -> float:
+    """The largest size of a dataset in bytes, by the machine's memory."""
+    return MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def fits_in_memory(images: int, bytes_per_image: float) -> None:
+    """Raises ValueError, with the estimate and the limit, for more images than memory can hold."""
+    if images > memory_limit() / max(bytes_per_image, 1.0):
+        need, limit = (f"{size / 2**30:.4g} GiB" for size in (images * bytes_per_image,
+                                                              memory_limit()))  # fmt: skip
+        raise ValueError(
+            f"{images} images need about {need}, more than {limit}, a quarter of this machine's "
+            "memory: choose fewer or smaller images"
+        )
 
 
 def one_of(name: str, value: str, choices: Collection[str]) -> None:

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,15 +67,28 @@ def _plan_run(workspace: Workspace, spec: RunSpec) -> PlannedRun:
             return PlannedRun(spec, "failed", manifest.reason)
         if not run.done():
             return PlannedRun(spec, "to run")
-        return PlannedRun(spec, "to score" if unscored(workspace, spec, run) else "done")
     except Corrupt as error:
         return PlannedRun(spec, "to run", f"unreadable: {error}")
+    try:
+        run.verify_copies()
+        return PlannedRun(spec, "to score" if unscored(workspace, spec, run) else "done")
+    except Corrupt as error:
+        return PlannedRun(spec, "to score", f"unreadable: {error}")
 
 
-def show_plan(workspace: Workspace, specs: Sequence[RunSpec]) -> None:
-    """Prints what `legible run` would do: each run with its status, and a count of each status."""
+def show_plan(workspace: Workspace, specs: Sequence[RunSpec], retry: bool = False) -> None:
+    """Prints what `legible run` would do: each run with its status, and a count of each status.
+
+    With ``retry`` runs that failed count as runs to do.
+    """
     table = Table("run", "status", "reason", box=None)
     planned = plan_runs(workspace, specs)
+    if retry:
+        planned = [
+            replace(item, status="to run", reason=f"failed before: {item.reason}")
+            if item.status == "failed" else item
+            for item in planned
+        ]  # fmt: skip
     for item in planned:
         table.add_row(item.spec.name, item.status, one_line(item.reason))
     # in a file or a pipe long names are not cut
@@ -131,11 +144,9 @@ def _attempt(
     plugins: Sequence[Path],
     retry: bool,
 ) -> list[str]:
+    if retry:
+        forget_failures(workspace, specs)
     planned = plan_runs(workspace, specs)
-    if retry and (failed := [item.spec for item in planned if item.status == "failed"]):
-        for spec in failed:
-            forget_failure(workspace, spec)
-        planned = plan_runs(workspace, specs)
     todo = [item.spec for item in planned if item.waiting]
     # runs that edit another run's network come last, because that run is probably done by then
     todo.sort(key=lambda spec: bool(registry.get("methods", spec.method).parent))
@@ -160,6 +171,13 @@ def _attempt(
             CONSOLE.print(f"failed: {item.spec.name}: did not finish{reason}")
             names.append(item.spec.name)
     return list(dict.fromkeys(names))
+
+
+def forget_failures(workspace: Workspace, specs: Sequence[RunSpec]) -> None:
+    """Forgets that runs failed, so that they are tried again."""
+    for item in plan_runs(workspace, specs):
+        if item.status == "failed":
+            forget_failure(workspace, item.spec)
 
 
 def work_off(

@@ -1,10 +1,11 @@
-"""Ending on SIGTERM, which Slurm and the system send: at a checkpoint, within seconds."""
+"""Ending on SIGTERM, which Slurm and the system send, at a checkpoint; and on Ctrl-C, always."""
 
 from __future__ import annotations
 
 import _thread
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -44,6 +45,30 @@ def until_checkpoint() -> Iterator[None]:
         yield
     finally:
         _Request.training = False
+
+
+@contextlib.contextmanager
+def sure_ctrl_c() -> Iterator[None]:
+    """Inside, no Ctrl-C and no SIGTERM is lost.
+
+    Their exceptions are raised wherever the main thread is. In a finalizer or a callback Python
+    prints them and goes on; here the signal is sent once more instead.
+    """
+    before = sys.unraisablehook
+
+    def raise_again(unraisable: sys.UnraisableHookArgs) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            _thread.interrupt_main(signal.SIGINT)
+        elif issubclass(unraisable.exc_type, Stopped):
+            _thread.interrupt_main(signal.SIGTERM)
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = raise_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextlib.contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +10,9 @@ import pandas as pd
 from legible.bench.data.base import DataMissing, Dataset
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.cost import cost_table
+from legible.bench.execution.listing import write_publication_files
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace
-from legible.bench.execution.writing import write_together
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.figures.network_pictures import (
     Picture,
@@ -49,7 +47,7 @@ def write_publication(
     README's path.
 
     ``cost`` measures costs that are not known yet. ``command`` is the text that the README shows
-    under "Reproduce with". ``formats`` names further files (see `files.FORMATS`). Raises UserError.
+    under "Reproduce with". ``formats`` names further files (see `formats.FORMATS`). Raises UserError.
     """
     folder = results / suite.name
     if not (folder / "submissions").is_dir() and not any(ended(workspace, s) for s in specs):
@@ -63,50 +61,13 @@ def write_publication(
     if len(board.algorithms):
         files["attributions.csv"] = attributions_csv(board.algorithms).encode()
     files["cost.csv"] = cost_csv(costs).encode()
-    files[LISTING] = listing(files)
-    old = [folder / name for name in earlier_files(folder) if name not in files]
     try:
-        write_together({folder / name: data for name, data in files.items()}, old)
+        write_publication_files(folder, suite.title, suite.block_names, files)
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.filename}: {reason_of(error)}"
         ) from error
     return folder / "README.md"
-
-
-#: Lists the files of a publication, so that the next one removes these and nothing else.
-LISTING = "publication.json"
-
-
-def listing(names: Iterable[str]) -> bytes:
-    """The content of `LISTING`: paths of files below the folder of the suite."""
-    text = json.dumps({"files": sorted(names)}, indent=1, ensure_ascii=False)
-    return f"{text}\n".encode()
-
-
-def earlier_files(folder: Path) -> list[str]:
-    """Pages and figures of the publication in a folder, as its `LISTING` names them."""
-    try:
-        names = json.loads((folder / LISTING).read_text(encoding="utf-8"))["files"]
-    except FileNotFoundError:
-        return _linked_files(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    if not isinstance(names, list):
-        return []
-    return [name for name in names if isinstance(name, str) and _OF_A_PUBLICATION.fullmatch(name)]
-
-
-_OF_A_PUBLICATION = re.compile(r"(figures|details)/[^/\\\x00]+")
-
-
-def _linked_files(folder: Path) -> list[str]:
-    """Figures and pages that the README links to: the publication's own, if it has no listing."""
-    try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
-    return sorted(set(re.findall(r"(?:figures|details)/[\w.%-]+\w", text)))
 
 
 def make_board(

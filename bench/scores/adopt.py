@@ -11,9 +11,9 @@ import pandas as pd
 
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
+from legible.bench.execution.listing import read_listed, write_listed
 from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.workspace import Workspace
-from legible.bench.execution.writing import write_together
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import KEY, read_scores, tidy
 from legible.bench.suites.run_spec import Block, RowKey, RunSpec
@@ -80,6 +80,7 @@ def read_published(folder: Path) -> pd.DataFrame:
     path = folder / "scores.csv"
     if not path.is_file():
         raise UserError(f"nothing to adopt: no {path}")
+    read_listed(folder, path.name, f"legible publish {folder.name}")
     try:
         return read_scores(path)
     except ValueError as error:
@@ -138,7 +139,7 @@ def rename_runs(folder: Path, names: Mapping[str, str]) -> None:
             data = file.read_bytes()
             for old, new in names.items():
                 data = data.replace(old.encode(), new.encode())
-            write_together({file: data})
+            write_listed(folder, {file.name: data})
         except OSError as error:
             raise UserError(f"cannot write {file}: {reason_of(error)}") from error
 

@@ -18,9 +18,9 @@ from rich.table import Table
 
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
+from legible.bench.execution.listing import read_listed, write_listed
 from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.workspace import Workspace, probe_key
-from legible.bench.execution.writing import write_together
 from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import RunSpec, non_default
 from legible.bench.suites.schema import Suite, Tune
@@ -48,7 +48,7 @@ def run_trials(
     planned = plan_trials(suite, None if methods is None else [*methods, "plain"], datasets)
     path = results / suite.name / ledgers.FILE
     partial = methods is not None or datasets is not None
-    earlier = ledgers.read(path) if partial and path.exists() else []
+    earlier = _read_trials(suite, path) if partial and path.exists() else []
     schedule.attempt(workspace, [p.spec for p in planned], jobs, plugins)
     new = finished_trials(workspace, planned, tune_table(suite))
     by_place = {trial.place: trial for trial in [*earlier, *new]}
@@ -57,7 +57,7 @@ def run_trials(
     trials = [by_place[place] for place in places if place in by_place]
     trials = _ledger(suite, whole, trials).with_choices()
     try:
-        write_together({path: ledgers.to_text(trials).encode()})
+        write_listed(path.parent, {path.name: ledgers.to_text(trials).encode()})
     except OSError as error:
         raise UserError(f"cannot write to {path.parent}: {reason_of(error)}") from error
     show(_ledger(suite, whole, trials))
@@ -136,10 +136,7 @@ def read(suite: Suite, results: Path) -> Ledger:
     again = f"run `legible tune {suite.name}`"
     if not path.exists():
         raise UserError(f"suite '{suite.name}' needs tuning, but there is no {path}: {again} first")
-    try:
-        trials = ledgers.read(path)
-    except UserError as error:
-        raise UserError(f"{error}; {again}") from None
+    trials = _read_trials(suite, path)
     planned = plan_trials(suite)
     metric = tune_table(suite).metric
     ledger = _ledger(suite, planned, trials)
@@ -157,6 +154,17 @@ def read(suite: Suite, results: Path) -> Ledger:
                 f"the file edited?); {again}"
             )
     return ledger
+
+
+def _read_trials(suite: Suite, path: Path) -> list[Trial]:
+    """The trials of a ledger file. Raises UserError if it is damaged."""
+    command = f"legible tune {suite.name}"
+    try:
+        trials = ledgers.read(path)
+    except UserError as error:
+        raise UserError(f"{error}; run `{command}`") from None
+    read_listed(path.parent, path.name, command)
+    return trials
 
 
 def tuned_specs(suite: Suite, specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:

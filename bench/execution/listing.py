@@ -1,0 +1,116 @@
+"""The listing of a publication: which files in a suite's results Legible wrote, with checksums.
+
+It guards the numbers that are read from results: scores.csv and ledger.csv.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from legible.bench.errors import UserError, reason_of
+from legible.bench.files import checksum, write_together
+
+LISTING = "publication.json"
+_OF_A_PUBLICATION = re.compile(r"(figures|details)/[^/\\\x00]+")
+
+
+class Listing(NamedTuple):
+    """What a publication says of itself: the suite's title, its blocks as ``dataset on backbone``,
+    and the checksum of each file (empty if it is not known)."""
+
+    title: str = ""
+    blocks: Sequence[str] = ()
+    files: Mapping[str, str] = {}
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
+        value = {"title": self.title, "blocks": [*self.blocks], "files": dict(self.files)}
+        return f"{json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)}\n".encode()
+
+
+def read_listing(folder: Path) -> Listing:
+    """The listing in a folder of results; an empty one if there is none that can be read."""
+    try:
+        value = json.loads((folder / LISTING).read_text(encoding="utf-8"))
+        files = value["files"]
+        checksums = files if isinstance(files, dict) else dict.fromkeys(files, "")
+        listing = Listing(value.get("title", ""), value.get("blocks", []), checksums)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Listing()
+    texts = [listing.title, *listing.blocks, *listing.files, *listing.files.values()]
+    return listing if all(isinstance(text, str) for text in texts) else Listing()
+
+
+def earlier_pages(folder: Path) -> list[str]:
+    """The pages and figures of the publication in a folder: what the next one removes. Without a
+    listing they are those that the README links to."""
+    if (folder / LISTING).exists():
+        names = [*read_listing(folder).files]
+    else:
+        try:
+            text = (folder / "README.md").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return []
+        names = sorted(set(re.findall(r"(?:figures|details)/[\w.%-]+\w", text)))
+    return [name for name in names if _OF_A_PUBLICATION.fullmatch(name)]
+
+
+def write_listed(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes some files of a folder of results together with their checksums; the listing keeps
+    what it says of others. Raises OSError."""
+
+    def changes() -> dict[str, bytes | None]:
+        old = read_listing(folder)
+        checksums = {**old.files, **_checksums(files)}
+        return {**files, LISTING: old._replace(files=checksums).to_bytes()}
+
+    write_together(folder, changes)
+
+
+def write_publication_files(
+    folder: Path, title: str, blocks: Sequence[str], files: Mapping[str, bytes]
+) -> None:
+    """Writes a whole publication in the place of an earlier one. Pages and figures of the earlier
+    one are removed, other files stay. Raises OSError."""
+
+    def changes() -> dict[str, bytes | None]:
+        kept = {"ledger.csv": read_listing(folder).files.get("ledger.csv", "")}
+        checksums = {name: value for name, value in kept.items() if value} | _checksums(files)
+        removals = dict.fromkeys(earlier_pages(folder))
+        return {**removals, **files, LISTING: Listing(title, blocks, checksums).to_bytes()}
+
+    write_together(folder, changes)
+
+
+def read_listed(folder: Path, name: str, again: str) -> bytes:
+    """The content of a file of results, verified against its checksum if there is one.
+
+    Raises UserError for a file that cannot be read or has changed; ``again`` is the command that
+    makes it again.
+    """
+    path = folder / name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {reason_of(error)}") from error
+    expected = read_listing(folder).files.get(name)
+    if expected and expected != _checksum(data):
+        raise UserError(
+            f"{path}: damaged or edited: its checksum differs from that in {LISTING}; "
+            f"run `{again}` again"
+        )
+    return data
+
+
+def _checksums(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: _checksum(data) for name, data in files.items()}
+
+
+def _checksum(data: bytes) -> str:
+    """A checksum that does not depend on line ends and a byte order mark, which editors change."""
+    return checksum(data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n"))
