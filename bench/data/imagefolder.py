@@ -76,7 +76,7 @@ def imagefolder(
     place = root / Path(path).expanduser()
     splits, classes = _splits(place)
     files = {split: _files(place / folder, classes) for split, folder in splits.items()}
-    fits_in_memory(sum(map(len, files.values())), 3 * size**2)
+    fits_in_memory(sum(map(len, files.values())), size, 3)
     key = {"size": size, "background": colour, "files": _digest(files)}
     tensors, _ = cached(root, "imagefolder", key, __file__, lambda: _decode(files, size, colour))
     parts = {split: _shuffled(tensors[split], tensors[f"{split}.labels"], seed) for split in files}

@@ -97,7 +97,7 @@ def _check(options: KanjiOptions) -> None:
     between("inverted", options.inverted, 0, 1)
     at_least("seed", options.seed, 0)
     count = options.train + options.validation + options.test
-    fits_in_memory(count, options.size**2 * (options.channels + MOST_CONCEPTS / 8))
+    fits_in_memory(count, options.size, options.channels + MOST_CONCEPTS / 8)
 
 
 def _draw_all(files: tuple[Path, ...], options: KanjiOptions) -> CacheEntry:

@@ -26,14 +26,15 @@ def memory_limit() -> float:
     return MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def fits_in_memory(images: int, bytes_per_image: float) -> None:
-    """Raises ValueError, with the estimate and the limit, for more images than memory can hold."""
-    if images > memory_limit() / max(bytes_per_image, 1.0):
-        need, limit = (f"{size / 2**30:.4g} GiB" for size in (images * bytes_per_image,
-                                                              memory_limit()))  # fmt: skip
+def fits_in_memory(images: int, size: int, bytes_per_pixel: float) -> None:
+    """Raises ValueError, with the estimate and the limit, for more images of ``size`` pixels a side
+    than memory can hold."""
+    need, limit = images * float(size) ** 2 * bytes_per_pixel, memory_limit()
+    if need > limit:
         raise ValueError(
-            f"{images} images need about {need}, more than {limit}, a quarter of this machine's "
-            "memory: choose fewer or smaller images"
+            f"{images} images of {size} x {size} pixels need about {need / 2**30:.4g} GiB, more "
+            f"than {limit / 2**30:.4g} GiB, a quarter of this machine's memory: choose fewer or "
+            "smaller images"
         )
 
 

@@ -38,7 +38,7 @@ def planted(
     the network gets values from 0 to 1.
     """
     # a byte for each pixel and mask, and copies of eight bytes while they are made
-    fits_in_memory(train + validation + test, 18 * (parts + noise) * size**2)
+    fits_in_memory(train + validation + test, size, 18 * (parts + noise))
     generator = torch.Generator().manual_seed(seed)
 
     def split(images: int) -> Split:

@@ -106,7 +106,7 @@ def _check(options: ShapesOptions) -> None:
     at_least("seed", options.seed, 0)
     count = options.train + options.validation + options.test
     concepts = len(_concepts(options.classes, options.distractors)[0])
-    fits_in_memory(count, options.size**2 * (3 + concepts / 8))
+    fits_in_memory(count, options.size, 3 + concepts / 8)
 
 
 def _concepts(classes: int, distractors: int) -> tuple[list[str], list[str]]:

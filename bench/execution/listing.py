@@ -47,11 +47,10 @@ def read_listing(folder: Path) -> Listing:
 
 
 def earlier_pages(folder: Path) -> list[str]:
-    """The pages and figures of the publication in a folder: what the next one removes. Without a
-    listing they are those that the README links to."""
-    if (folder / LISTING).exists():
-        names = [*read_listing(folder).files]
-    else:
+    """The pages and figures of the publication in a folder: what the next one removes. If no
+    listing names them, they are those that the README links to."""
+    names = [*read_listing(folder).files]
+    if not names:
         try:
             text = (folder / "README.md").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):

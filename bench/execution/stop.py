@@ -57,12 +57,14 @@ def sure_ctrl_c() -> Iterator[None]:
     before = sys.unraisablehook
 
     def raise_again(unraisable: sys.UnraisableHookArgs) -> None:
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            _thread.interrupt_main(signal.SIGINT)
-        elif issubclass(unraisable.exc_type, Stopped):
-            _thread.interrupt_main(signal.SIGTERM)
-        else:
+        signals = {KeyboardInterrupt: signal.SIGINT, Stopped: signal.SIGTERM}
+        number = signals.get(unraisable.exc_type)
+        if number is None:
             before(unraisable)
+        else:  # from a thread and a little later, when the finalizer has ended
+            timer = threading.Timer(0.05, _thread.interrupt_main, [number])
+            timer.daemon = True
+            timer.start()
 
     sys.unraisablehook = raise_again
     try:

@@ -112,6 +112,7 @@ class TestAdopt:
         assert legible("publish", "tiny.toml", "--no-cost", "--no-pictures")[0] == 0
         file = Path("results/tiny/scores.csv")
         present = file.read_text()
+        Path("results/tiny/publication.json").unlink()  # which guards what is edited here
         file.write_text(re.sub(r"(-s\d)-[0-9a-f]{12}", r"\1-0123456789ab", present))
         code, out, err = legible("adopt", "tiny.toml", "--methods", "plain,bean")
         assert code == 0 and out.count("adopted: ") == 2, err
@@ -130,6 +131,9 @@ class TestAdopt:
         table.loc[bean, "value"] = "0.123456789"
         table["run"] = table["run"].str.replace(r"[0-9a-f]{12}$", "0123456789ab", regex=True)
         table.to_csv(file, index=False)
+        code, _, err = legible("adopt", "tiny.toml")
+        assert code == 2 and "damaged or edited" in err and len(err.splitlines()) == 1
+        Path("results/tiny/publication.json").unlink()
         code, out, _ = legible("adopt", "tiny.toml", "--methods", "plain,bean")
         assert code == 1 and "stale: bean on toy" in out and "adopted: plain" in out
 
