@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml
 
 bench: $(VENV)/.installed
 	$(BIN)/legible run quick
-	$(BIN)/legible publish quick
+	$(BIN)/legible publish quick --no-cost --no-pictures
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)

@@ -10,10 +10,11 @@ import pandas as pd
 
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
-from legible.bench.execution.listing import read_listed
+from legible.bench.execution.listing import refuse_edited
 from legible.bench.execution.namesakes import claim_results
 from legible.bench.execution.workspace import Workspace, open_workspace
 from legible.bench.files import settle
+from legible.bench.plugins.limits import read_limits
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import read_scores, tidy
 from legible.bench.suites.run_spec import RunSpec, expand
@@ -42,18 +43,22 @@ def prepare(
     runs: Path | str = "runs",
     data_root: Path | str | None = None,
     results: Path | str = "results",
+    time_limit: str | None = None,
+    memory_limit: str | None = None,
 ) -> Prepared:
     """Reads a suite, registers its plugins and makes its run specs; runs nothing.
 
-    ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. Raises
-    UserError, in one line, for anything wrong in the suite or the arguments.
+    ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. The limits
+    are those of one run, as text: "2h", "16GiB". Raises UserError, in one line, for anything
+    wrong in the suite or the arguments.
     """
     path = find_suite(suite)
     file = read_suite(path)
     own = [Path(plugin) for plugin in plugins or ()]
     files = [*own, *file.plugins]
     root = None if data_root is None else Path(data_root)
-    workspace = open_workspace(device, files, Path(runs), root)
+    limits = read_limits(time_limit, memory_limit)
+    workspace = open_workspace(device, files, Path(runs), root, limits)
     claim_results(Path(runs), Path(results) / file.name, path, file.title, file.block_names)
     whole = with_plugins(file, own)
     seeds = whole.seeds[:seeds] if isinstance(seeds, int) else seeds
@@ -74,17 +79,21 @@ def run(
     data_root: Path | str | None = None,
     results: Path | str = "results",
     retry: bool = False,
+    time_limit: str | None = None,
+    memory_limit: str | None = None,
 ) -> pd.DataFrame:
     """Trains and scores all runs of a suite that are not done yet, and returns the score table.
 
     The table has one row for each run, layer and metric; docs/scores.md describes its columns.
     ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. ``jobs`` is
-    the number of worker processes (0: one for each core). ``retry`` tries runs again that failed.
-    Raises UserError if a run failed.
+    the number of worker processes (0: one for each core). ``retry`` tries runs again that failed. A
+    run that takes longer than ``time_limit`` (default: "1d") or more memory than ``memory_limit``
+    (default: nine tenths of the machine's) is stopped and fails. Raises UserError if a run failed.
     """
     here = prepare(
         suite, methods=methods, seeds=seeds, datasets=datasets, plugins=plugins, device=device,
-        runs=runs, data_root=data_root, results=results,
+        runs=runs, data_root=data_root, results=results, time_limit=time_limit,
+        memory_limit=memory_limit,
     )  # fmt: skip
     schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
     return tidy(score_table(here.workspace, here.specs))
@@ -100,7 +109,7 @@ def scores(suite: str, *, results: Path | str = "results") -> pd.DataFrame:
         settle(path.parent)
         if not path.is_file():
             raise UserError(f"no {path}: `legible publish {suite}` writes it")
-        read_listed(path.parent, path.name, f"legible publish {suite}")
+        refuse_edited(path)
         return read_scores(path)
     except OSError as error:
         raise UserError(f"cannot read {path.parent}: {reason_of(error)}") from error

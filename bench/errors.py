@@ -35,10 +35,12 @@ def reason_of(error: OSError) -> str:
 def one_line(error: BaseException) -> str:
     """An error's kind and text without line breaks, at most 500 characters of it."""
     try:
-        text = shortened(" ".join(visible(str(error)).split()), LONGEST)
-    except Exception:  # a plugin's own error may fail to describe itself
+        start = shortened(str(error), 10 * LONGEST)  # what is visible takes long for a long text
+        text = shortened(" ".join(visible(start).split()), LONGEST)
+    except BaseException:  # a plugin's own error may fail to describe itself, in any way
         text = "(the error could not describe itself)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    name = shortened(visible(type(error).__name__), LONGEST // 5)
+    return f"{name}: {text}" if text else name
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from .bench.errors import UserError as UserError
 from .methods.base import Method as Method
 from .methods.base import Step as Step
 from .methods.base import TapChoice as TapChoice
+from .methods.base import Target as Target
 from .methods.base import register as register
 from .methods.base import select_taps as select_taps
 from .metrics.base import Layer as Layer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
 
 
 @register
@@ -20,6 +20,7 @@ class ActivationL1(Method):
     between layers.
     """
 
+    target = Target("activation_size", "lower")
     search = {"strength": (0.01, 0.1, 1.0, 10.0, 100.0)}
 
     def __init__(self, strength: float = 0.1, taps: TapChoice | None = None) -> None:

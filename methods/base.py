@@ -31,7 +31,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -105,6 +105,18 @@ class Step:
         return self.network.continue_from(list(self.network.taps)[-1], activation)
 
 
+class Target(NamedTuple):
+    """The quantity that a method treats: a metric, and the direction in which it should move.
+
+    metric: a metric that is defined on plain's network and on the method's own; often the
+        method's own penalty (see metrics/treatment.py).
+    better: "higher" or "lower".
+    """
+
+    metric: str
+    better: Literal["higher", "lower"]
+
+
 class Method(nn.Module):
     """A way to train a network: subclass it and override the hooks you need.
 
@@ -132,6 +144,9 @@ class Method(nn.Module):
     trains: ClassVar[bool] = True
     #: Another method, if this one edits that method's trained network instead of training.
     parent: ClassVar[str] = ""
+    #: Why the network cannot be rerun with the units that the method makes; "" if it can. Cells of
+    #: attribution and efficiency are then empty.
+    fixed: ClassVar[str] = ""
     #: "norm" if the method replaces a normalisation layer: marked in tables, and the law about
     #: strength 0 does not apply to it.
     replaces: ClassVar[str] = ""
@@ -139,6 +154,11 @@ class Method(nn.Module):
     trains_on: ClassVar[frozenset[str]] = frozenset()
     #: Metrics that the paper claims to improve: reported on the method's fidelity card.
     claims: ClassVar[frozenset[str]] = frozenset()
+    #: What the method treats: tables say whether it moved against plain. Read it with `treatment`;
+    #: where parameters change what is treated, call `retarget`.
+    target: ClassVar[Target | None] = None
+    #: Why ``target`` is None, as what follows "the method": "adds a layer and no loss".
+    target_reason: ClassVar[str] = ""
     #: Parameter values to try when tuning, the most important parameter first.
     search: ClassVar[Mapping[str, Sequence[Any]]] = {}
     #: The default of ``taps``.
@@ -190,10 +210,29 @@ class Method(nn.Module):
         return {}
 
     def used_concepts(self) -> tuple[str, ...]:
-        """Returns the concepts the method was trained on; metrics do not score it on them."""
+        """Returns the names of the concepts that the method was trained on, after `attach`.
+
+        No row of a suite with the method is scored on them, so that all rows are compared on the
+        same concepts.
+        """
         return ()
 
+    def idle(self, epochs: int) -> str:
+        """Returns why the method would never act in a training of that many epochs; "" if it acts.
+
+        For parameters that are counted in epochs or are shares of the training. A suite whose
+        recipe leaves a method idle is refused before anything is trained.
+        """
+        return ""
+
     # ------------------------------------------------------------- helpers
+
+    def retarget(self, target: Target | None, reason: str = "") -> None:
+        """Replaces the target of this instance, for parameters that change what it treats.
+
+        ``reason`` says why there is none.
+        """
+        self.target, self.target_reason = target, reason  # type: ignore[misc]
 
     def install(
         self, network: NetworkLike, tap: str, transform: Callable[[Tensor], Tensor]
@@ -204,6 +243,33 @@ class Method(nn.Module):
         """
         strength = self.strength
         network.taps[tap].install(lambda x: x + strength * (transform(x) - x))
+
+    def expose(self, network: NetworkLike, tap: str, module: nn.Module) -> nn.Module:
+        """Makes a module without parameters part of a Tap and returns it, for a transform there.
+
+        Some attribution algorithms replace the gradient of the network's ReLU modules; those of a
+        method's own they would miss.
+        """
+        owner = cast(nn.Module, network.taps[tap])
+        owner.add_module(f"exposed{len(list(owner.children()))}", module)
+        return module
+
+
+def treatment(method: Method) -> Target | str:
+    """What a method treats with its parameters, or the reason why nothing can be compared.
+
+    A method that trains nothing treats nothing. A method with other Taps than its default acts
+    where no target metric looks. Strength 0 is plain.
+    """
+    if method.parent or not method.trains:
+        return "trains nothing"
+    if method.target is None:
+        return method.target_reason
+    if method.strength == 0:
+        return "has strength 0, which is plain training"
+    if method.choice != method.acts_on:
+        return f"acts at taps={method.choice!r}, where its target is not measured"
+    return method.target
 
 
 # ----------------------------------------------------------------- needs
@@ -226,6 +292,11 @@ def _linear_head(network: NetworkLike) -> bool:
     )
 
 
+def _maps_before_head(network: NetworkLike) -> bool:
+    """Whether the last Tap has a map and the logits are linear in its means."""
+    return _linear_head(network) and list(network.taps.values())[-1].spatial
+
+
 class Need(NamedTuple):
     """A condition on network and data, and the reason for skipping a run where it fails."""
 
@@ -246,6 +317,10 @@ NEEDS: dict[str, Need] = {
     "linear_head": Need(
         lambda network, data: _linear_head(network),
         "needs a last Tap that is linear up to the logits",
+    ),
+    "class_maps": Need(
+        lambda network, data: _maps_before_head(network),
+        "needs a last Tap with a map that is linear up to the logits",
     ),
     "concepts": Need(lambda network, data: data.concepts is not None, "needs concept masks"),
     "norm": Need(

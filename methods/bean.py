@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
 from legible.metrics.network import Edge, NetworkLike
 
 
@@ -110,6 +110,7 @@ class Bean(Method):
     needs = frozenset({"dense"})
     acts_on = "dense"
     claims = frozenset({"pruning_area_dense", "effective_weights"})
+    target = Target("assembly_disparity", "lower")
     search = {"strength": (0.3, 1.0, 3.0, 10.0, 30.0), "order": (1, 2)}
 
     def __init__(
@@ -128,6 +129,8 @@ class Bean(Method):
         self.kinds = (nn.Linear, nn.Conv2d) if convolutions else (nn.Linear,)
         if convolutions:
             self.needs = frozenset()  # type: ignore[misc]
+        if order == 2:
+            self.retarget(Target("assembly_disparity_cycles", "lower"))
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         total = step.logits.new_zeros((), dtype=torch.float32)

@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from legible.methods._wiring import Link, effective_weight
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
+from legible.metrics.weight_layers import Link, effective_weight
 
 TINY = 1e-12
+#: Added to the mass of a field in the spatial loss, as in the code.
+MASS = 1e-4
 
 
 def receptive_field(
@@ -52,21 +54,26 @@ def spatial_spread(psi: Float[Tensor, "batch units height width"]) -> Float[Tens
     """Mean over images and units of the distance to the centroid, weighted by psi.
 
     Distances are counted in positions of the map. The centroid and the mean distance are divided
-    by the mass plus 1, as in the code.
+    by the mass plus 1e-4, as in the code. A silent map has spread 0.
     """
     height, width = psi.shape[-2:]
     y = torch.arange(height, device=psi.device, dtype=psi.dtype).view(-1, 1)
     x = torch.arange(width, device=psi.device, dtype=psi.dtype)
-    mass = psi.sum((2, 3)) + 1
+    mass = psi.sum((2, 3)) + MASS
     cy, cx = (((psi * line).sum((2, 3)) / mass)[..., None, None] for line in (y, x))
     distance = ((y - cy).square() + (x - cx).square() + TINY).sqrt()
     return ((psi * distance).sum((2, 3)) / mass).mean()
 
 
-def block_norm(weight: Float[Tensor, "units inputs *kernel"], size: int) -> Float[Tensor, ""]:
-    """Sum of the Frobenius norms of groups of ``size`` filters; the remainder is left out."""
-    groups = weight[: len(weight) // size * size].reshape(-1, size * weight[0].numel())
-    return (groups.square().sum(1) + TINY).sqrt().sum()
+def block_norm(
+    weight: Float[Tensor, "units inputs *kernel"], groups: int, size: int
+) -> Float[Tensor, ""]:
+    """Sum of the Frobenius norms of ``groups`` groups of ``size`` filters each.
+
+    The filters after the last group are left out, as in the code.
+    """
+    members = weight[: groups * size].reshape(groups, -1)
+    return (members.square().sum(1) + TINY).sqrt().sum()
 
 
 @register
@@ -77,14 +84,16 @@ class CGL(Method):
     deviation); d(p, q) = 2 |p - q|_1 / (|p|_1 + |q|_1 + |p - q|_1).
     L = CE + s (L_group + l L_spatial + b L_block): L_group = sum over groups of the mean of d over
     random pairs of the group, three times as many as its units; L_spatial = mean over images and
-    units of the mean distance of psi to its centroid; L_block = sum over groups of ||W_group||_2.
+    units of the mean distance of psi to its centroid, sum psi d / (sum psi + 1e-4);
+    L_block = sum over groups of ||W_group||_2.
     Paper: Varshneya et al., "Learning interpretable concept groups in CNNs", IJCAI 2021.
     Repository: github.com/srb-cv/cgl, commit f07e8c4.
     Differences: psi is of the rectified activation, rescaled so that silence is 0 (the code reads
     convolutions before the ReLU, where silence is below a half, and with BatchNorm uses the last
     layer's statistics for every layer). Before a normalisation a filter's own norm has no effect,
     so the block norm is of the filters' effective weights. Acts on the last map by default; a
-    layer that ends in a residual sum has no block norm. The optional orthogonality is left out.
+    layer that ends in a residual sum has no block norm. Terms of several layers are added (the
+    code averages the first two over layers). The optional orthogonality is left out.
 
     strength: the code's flags are all 0 by default; its example has 0.005 for the block norm.
     groups: number of contiguous groups of equal size, of at least two units; the remaining units
@@ -97,6 +106,7 @@ class CGL(Method):
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_distance", "focus_spread", "focus_dispersion"})
     claims = frozenset({"netdissect_iou", "unique_detectors"})
+    target = Target("contiguous_group_distance", "lower")
     search = {"strength": (0.003, 0.01, 0.03, 0.1, 0.3)}
 
     def __init__(
@@ -115,6 +125,8 @@ class CGL(Method):
             if value < 0:
                 raise ValueError(f"{name} must be at least 0, not {value}")
         self.groups, self.spatial, self.block, self.field = groups, spatial, block, field
+        if groups != 5:
+            self.retarget(None, "has other groups than the 5 of its metric")
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)
@@ -155,7 +167,7 @@ class CGL(Method):
         if tap.incoming is None:
             return 0.0
         weight = effective_weight(Link(tap.incoming, tap.norm, None, name))
-        return block_norm(weight, self.layout(tap.units)[1])
+        return block_norm(weight, *self.layout(tap.units))
 
     def partition(self, network: NetworkLike) -> dict[str, Int[Tensor, "units"]]:
         """The contiguous groups; -1 for the remaining units."""

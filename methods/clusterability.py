@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from legible.methods._wiring import Link, by_unit, effective_weight, links, links_to
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
+from legible.metrics.weight_layers import Link, by_unit, effective_weight, links, links_to
 
 TINY = 1e-12
 #: Largest number of units for the eigenvalue form.
@@ -72,6 +72,7 @@ class Clusterability(Method):
     acts_on = "all"
     trains_on = frozenset({"weight_ncut", "weight_ncut_z"})
     claims = frozenset({"claimed_lesion_specificity_percentile", "weight_ncut"})
+    target = Target("block_share", "higher")
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(
@@ -87,6 +88,10 @@ class Clusterability(Method):
         if k < 2 or m < 1:
             raise ValueError(f"k must be at least 2, not {k}; m at least 1, not {m}")
         self.form, self.k, self.m, self.batchnorm = form, k, m, batchnorm
+        if form == "eigenvalue":
+            self.retarget(Target("weight_ncut", "lower"))
+        elif k != 4:
+            self.retarget(None, "has other blocks than the 4 of its metric")
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)

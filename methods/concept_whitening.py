@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal, cast
 
 import torch
@@ -9,7 +10,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, nearest, register, select_taps
+from legible.methods.base import (
+    Data,
+    Method,
+    Step,
+    TapChoice,
+    Target,
+    nearest,
+    register,
+    select_taps,
+)
 from legible.metrics.network import Concepts, NetworkLike
 
 EPSILON = 1e-5  # added to the diagonal of the covariance
@@ -170,13 +180,11 @@ def presence(concepts: Concepts) -> Bool[Tensor, "images concepts"]:
     return (concepts.packed != 0).flatten(2).any(2)
 
 
-def select_concepts(
-    concepts: Concepts, choice: float | list[str], most: int, generator: torch.Generator
-) -> list[int]:
-    """The indices of the named concepts, or of a random share of the concepts, at most ``most``.
+def select_concepts(concepts: Concepts, choice: float | list[str], most: int) -> list[int]:
+    """The indices of the named concepts, or of a share of the concepts, at most ``most``.
 
-    A random share is drawn from the concepts that some, but not all, images show. Raises
-    ValueError for an unknown name.
+    A share is of the concepts that some, but not all, images show. It is chosen by a hash of the
+    names, so that every seed has the same concepts. Raises ValueError for an unknown name.
     """
     if isinstance(choice, list):
         for name in choice:
@@ -186,10 +194,14 @@ def select_concepts(
             raise ValueError(f"{len(choice)} concepts for {most} units: choose at most {most}")
         return [concepts.names.index(name) for name in choice]
     share = presence(concepts).float().mean(0)
-    usable = ((share > 0) & (share < 1)).nonzero()[:, 0].cpu()
+    usable = ((share > 0) & (share < 1)).nonzero()[:, 0].tolist()
     count = min(max(round(choice * len(usable)), 1), most, len(usable))
-    order = torch.randperm(len(usable), generator=generator, device=generator.device)
-    return sorted(usable[order[:count].cpu()].tolist())
+    return sorted(sorted(usable, key=lambda k: _place(concepts.names[k]))[:count])
+
+
+def _place(name: str) -> str:
+    """A number by which names are put in an order that looks random."""
+    return hashlib.sha256(f"training {name}".encode()).hexdigest()
 
 
 # ----------------------------------------------------------------- the method
@@ -209,15 +221,17 @@ class ConceptWhitening(Method):
     Differences: a stable iteration instead of the code's (``iteration``); positions selected by
     the concept's own axis instead of each component's (``selection``). Concepts are those of the
     data's masks, in whole, unaugmented training images that also show other things; the code has
-    image sets of single, often cropped, concepts. The line search has 40 bisections, not 500.
+    image sets of single, often cropped, concepts. The code divides each row of G by the number of
+    its updates since the last rotation + 0.001, which is 1.001 with one batch a concept; here it
+    is 1. The line search has 40 bisections, not 500.
     Training is from scratch, not 3 epochs from a pretrained network. The original norm remains
     for s < 1; its own parameters get no gradient at s = 1.
 
-    The method sees concept labels and must not be scored on the concepts it was trained on
-    (``used_concepts``).
+    The method sees concept labels. So no row of a suite with it is scored on the concepts that it
+    was trained on (``used_concepts``).
 
-    concepts: a share of the concepts, drawn by the run's seed, or a list of their names. 0 is
-        whitening only, which needs no concepts.
+    concepts: a share of the concepts, the same for every seed, or a list of their names. 0 is
+        whitening only, which needs no concepts. A larger share leaves fewer to score all rows on.
     images: images per concept, drawn again in every epoch.
     every: steps between two rotations, from the first step of an epoch on (the code: 30).
     activation: how a map becomes a concept's activation, "pool_max", "max" or "mean".
@@ -230,14 +244,15 @@ class ConceptWhitening(Method):
     replaces = "norm"
     trains_on = frozenset({"effective_rank"})
     claims = frozenset({"concept_purity"})
-    search = {"concepts": (0.0, 0.25, 0.5)}
+    target = Target("effective_rank", "higher")
+    search = {"every": (10, 3, 30), "activation": ("pool_max", "mean")}
     gradient: Tensor
     concept_images: Tensor
 
     def __init__(
         self,
         strength: float = 1.0,
-        concepts: float | list[str] = 0.5,
+        concepts: float | list[str] = 0.25,
         images: int = 16,
         every: int = 10,
         activation: Literal["pool_max", "max", "mean"] = "pool_max",
@@ -278,9 +293,7 @@ class ConceptWhitening(Method):
         if self.concepts:
             if data.concepts is None:
                 raise ValueError("the data have no concept masks: set concepts=0 (whitening only)")
-            self.concept_indices = select_concepts(
-                data.concepts, self.concepts, tap.units, self.generator
-            )
+            self.concept_indices = select_concepts(data.concepts, self.concepts, tap.units)
             self.concept_names = tuple(data.concepts.names[k] for k in self.concept_indices)
         self.register_buffer("gradient", torch.zeros(tap.units, tap.units, device=device))
         images = torch.zeros(

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
 
 TINY = 1e-6
@@ -54,14 +54,16 @@ class CSG(Method):
     Differences: both paths are summed, as in the paper's objective; the code's gate epochs
     train the gated path alone, with an optimiser and learning rate (100 times larger) of their
     own and fewer frozen layers than its baseline. Here all rows share layers and schedule, and
-    only the gate has its own learning rate. Rows without a positive entry become zero.
+    only the gate has its own learning rate. Rows without a positive entry become zero. The
+    original fine-tunes a ResNet-152 trained on ImageNet; here training is from scratch.
     The gate contains the label, so a filter can become class-specific without detecting anything
     in the image: ``assignment="random"`` is the control for that.
 
     regulariser: lambda.
     density: d, above which the gate is penalised; hard-coded in the code.
-    start, period, first: gate epochs are those (counted from 0) at or after ``start`` whose
-        number modulo ``period`` is at least ``first`` (the code: 10, 3 and 1 or 2, of 150).
+    start: the share of the training after which the gate may open: 10 of 150 epochs in the code.
+    period, first: gate epochs are those whose number, counted from 0, modulo ``period`` is at least
+        ``first`` (the code: 3, and 1 or 2).
     gate_lr: the gate's learning rate (the code's whole gated path has 1e-3).
     assignment: "learned", or "random": each unit belongs to a random class, the classes balanced.
     """
@@ -69,6 +71,7 @@ class CSG(Method):
     acts_on = "last"
     trains_on = frozenset({"accuracy_own_units"})
     claims = frozenset({"class_information"})
+    target = Target("accuracy_own_units", "higher")
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
     gate: Tensor
 
@@ -77,7 +80,7 @@ class CSG(Method):
         strength: float = 1.0,
         regulariser: float = 1e-3,
         density: float = 0.2,
-        start: int = 1,
+        start: float = 10 / 150,
         period: int = 3,
         first: int = 1,
         gate_lr: float = 0.02,
@@ -87,7 +90,9 @@ class CSG(Method):
         super().__init__(strength, taps)
         if not 0 <= first < period:
             raise ValueError(f"first must be in [0, period), not {first} of {period}")
-        for name, value in (("regulariser", regulariser), ("density", density), ("start", start)):
+        if not 0 <= start < 1:
+            raise ValueError(f"start is a share of the training, in [0, 1), not {start}")
+        for name, value in (("regulariser", regulariser), ("density", density)):
             if value < 0:
                 raise ValueError(f"{name} must be at least 0, not {value}")
         self.regulariser, self.density = regulariser, density
@@ -110,12 +115,20 @@ class CSG(Method):
         own = list(self.parameters())
         return [{"params": own, "lr": self.gate_lr, "weight_decay": 0.0}] if own else []
 
-    def is_gate_epoch(self, epoch: int) -> bool:
-        """Whether an epoch, counted from 0, also trains the gated path."""
-        return epoch >= self.start and epoch % self.period >= self.first
+    def is_open(self, epoch: int, progress: float) -> bool:
+        """Whether a step in this epoch, at this share of the training, trains the gated path."""
+        return progress >= self.start and epoch % self.period >= self.first
+
+    def idle(self, epochs: int) -> str:
+        if any(self.is_open(epoch, epoch / epochs) for epoch in range(epochs)):
+            return ""
+        return (
+            f"the gate (start={self.start:.3g}, period={self.period}, first={self.first}) is open "
+            f"in none of {epochs} epochs: lower start or first"
+        )
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
-        if not self.is_gate_epoch(step.epoch):
+        if not self.is_open(step.epoch, step.progress):
             return {}
         activation = step.activations[self.taps[0]]
         logits = step.rerun(apply_gate(activation, self.gate.float(), step.labels))
@@ -125,7 +138,7 @@ class CSG(Method):
         }
 
     def after_step(self, step: Step) -> None:
-        if self.is_gate_epoch(step.epoch) and self.assignment == "learned":
+        if self.is_open(step.epoch, step.progress) and self.assignment == "learned":
             self.gate.copy_(project(self.gate))
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
 from legible.metrics.similarity import correlation
 
 
@@ -45,6 +45,7 @@ class DeCov(Method):
     acts_on = "last"
     trains_on = frozenset({"effective_rank"})
     claims = frozenset({"accuracy"})
+    target = Target("covariance_energy", "lower")
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(
@@ -56,6 +57,8 @@ class DeCov(Method):
     ) -> None:
         super().__init__(strength, taps)
         self.samples, self.scale = samples, scale
+        if scale == "correlation":
+            self.retarget(Target("effective_rank", "higher"))
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         terms = [self.redundancy(step.activations[tap]) for tap in self.taps]

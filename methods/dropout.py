@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from legible.methods.base import Data, Method, TapChoice, register
+from legible.methods.base import Data, Method, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
 
 
@@ -26,6 +26,7 @@ class Dropout(Method):
 
     acts_on = "last"
     claims = frozenset({"accuracy"})
+    target = Target("accuracy_half_units", "higher")
     search = {"p": (0.1, 0.2, 0.3, 0.5, 0.7)}
 
     def __init__(

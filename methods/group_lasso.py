@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.methods._wiring import Link, effective_weight, links_to
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
+from legible.metrics.weight_layers import Link, effective_weight, links_to
 
 #: Added under the root, so that the gradient at a zero group is zero.
 TINY = 1e-16
@@ -64,6 +64,7 @@ class GroupLasso(Method):
 
     acts_on = "all"
     claims = frozenset({"free_sparsity", "pruning_area"})
+    target = Target("group_norms", "lower")
     search = {"strength": (0.0003, 0.001, 0.003, 0.01, 0.03)}
 
     def __init__(

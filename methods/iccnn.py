@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.modules import spectral_partition
 from legible.metrics.network import NetworkLike
 
@@ -86,10 +86,13 @@ class ICCNN(Method):
     spectral clustering. Training is from scratch, not from a trained network, with the
     backbone's padding. Dead units have no direction and no group.
 
-    strength: the code has 0.1 for both terms of the multi-class scripts, else 0.1 (VGG) or 1.
-    groups: 16, or 5 (VGG), of 256 to 2,048 units in the code.
+    strength: the code has 0.1 for both terms of the multi-class scripts, else 0.1 (VGG) or 1
+        (ResNet, DenseNet).
+    groups: in the code 16, or 5 in the VGG and DenseNet scripts for one class, of 256 to 2,208
+        units.
     classes: c, the weight of L_2 relative to L_1.
-    every, until: cluster in every ``every``-th epoch before ``until`` (the code: 2 and 200).
+    every, until: cluster in every ``every``-th epoch before ``until``. The code has 2 and 200, of
+        1,000 to 3,000 epochs; shorter trainings cluster to their end.
     images: number of training images used for clustering.
     mean: "correct", a mean by unit and position, or the code's: "official_scrambled" reads the
         same numbers in the wrong order, so that a unit gets other units' and positions' means.
@@ -99,6 +102,7 @@ class ICCNN(Method):
     needs = frozenset({"spatial"})
     trains_on = frozenset({"claimed_within_between", "claimed_modularity"})
     claims = frozenset({"claimed_within_between", "concept_purity", "within_between"})
+    target = Target("cluster_share", "higher")
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
     steps: Tensor
 
@@ -115,7 +119,9 @@ class ICCNN(Method):
         taps: TapChoice | None = None,
     ) -> None:
         super().__init__(strength, taps)
-        for name, value in (("groups", groups), ("every", every), ("images", images)):
+        for name, value in (
+            ("groups", groups), ("every", every), ("until", until), ("images", images),
+        ):  # fmt: skip
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if classes < 0:

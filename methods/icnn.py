@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
 
 TINY = 1e-9  # smallest mass of a map, as in the code
@@ -194,6 +194,7 @@ class ICNN(Method):
     needs = frozenset({"spatial"})
     trains_on = frozenset({"focus_spread", "focus_dispersion", "focus_distance"})
     claims = frozenset({"location_instability", "part_interpretability"})
+    target = Target("focus_spread", "lower")
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0), "loss": (1e-5, 0.0, 1e-6, 1e-4)}
     density: Tensor
 
@@ -230,21 +231,22 @@ class ICNN(Method):
                 self.register_buffer(f"{layer}_beta{i}", start)
                 peaks = torch.zeros(units, data.classes, device=device)
                 self.register_buffer(f"{layer}_peaks{i}", peaks)
-            self.install(network, tap, partial(self.forward_tap, i=i))
+            relu = self.expose(network, tap, nn.ReLU())
+            self.install(network, tap, partial(self.forward_tap, i=i, relu=relu))
 
     def template(self, activation: Tensor, layer: str, i: int) -> Template:
         """The template of a layer's maps with its current beta."""
         return template(activation.float(), getattr(self, f"{layer}_beta{i}").float(), self.centre)
 
     def upper(self, x: Tensor, mask: Tensor, i: int) -> Tensor:
-        """The maps of the added layer, from the masked maps below it."""
+        """The added layer, before its ReLU, on the masked maps below it."""
         kernel, bias = getattr(self, f"kernel{i}"), getattr(self, f"bias{i}")
         below = apply_mask(x, mask.to(x.dtype))
-        return functional.conv2d(below, kernel.to(x.dtype), bias.to(x.dtype), padding=1).relu()
+        return functional.conv2d(below, kernel.to(x.dtype), bias.to(x.dtype), padding=1)
 
-    def forward_tap(self, x: Tensor, i: int) -> Tensor:
+    def forward_tap(self, x: Tensor, i: int, relu: nn.Module) -> Tensor:
         """The Tap's output: mask, convolution, ReLU, mask."""
-        above = self.upper(x, self.template(x, "lower", i).mask, i)
+        above = relu(self.upper(x, self.template(x, "lower", i).mask, i))
         return apply_mask(above, self.template(above, "upper", i).mask.to(above.dtype)).to(x.dtype)
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
@@ -253,7 +255,7 @@ class ICNN(Method):
             x = step.activations[tap]
             shape = self.template(x, "lower", i)
             lower = lower + self.surrogate(step, x, shape, "lower", i)
-            above = self.upper(x, shape.mask, i)
+            above = self.upper(x, shape.mask, i).relu()
             shape = self.template(above, "upper", i)
             upper = upper + self.surrogate(step, above, shape, "upper", i)
         scale = self.strength * self.loss / (step.epoch + 1) / len(step.labels)

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods._wiring import Link, links_to
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
+from legible.metrics.weight_layers import Link, links_to
 
 #: Added under the root, so that the gradient is finite where the weight is orthogonal.
 TINY = 1e-12
@@ -57,8 +57,9 @@ class Ocnn(Method):
     so that every overlapping shift counts and shift zero is in the middle. The repository's is
     1 (``padding="script"``): it ignores shifts beyond one, and with stride 2 it has no shift zero
     at all, so that a shifted product is compared with the identity. Acts on every convolution but
-    the first (which destabilises, as the authors note) and every dense layer but the head; the
-    repository names the first convolution of each residual block.
+    the first (which destabilises, as the authors note) and every dense layer but the head. The
+    repository lists its layers by name: in ResNet-18 and 34 the first convolution of each residual
+    block, in ResNet-50 all three, and in all of them the 1 x 1 convolutions of the shortcuts.
 
     strength: 0.5 in the repository's command; that costs small networks accuracy.
     padding: "centred" or "script".
@@ -66,6 +67,7 @@ class Ocnn(Method):
 
     acts_on = "all"
     claims = frozenset({"accuracy"})
+    target = Target("convolution_orthogonality", "lower")
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
 
 
@@ -64,6 +64,7 @@ class PICNN(Method):
     acts_on = "last"
     trains_on = frozenset({"accuracy_own_units"})
     claims = frozenset({"accuracy_other_units", "accuracy_own_units", "class_information"})
+    target = Target("accuracy_own_units", "higher")
     search = {"strength": (0.125, 0.25, 0.5, 1.0, 2.0)}
 
     def __init__(

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
 
 #: Added inside the logarithms of the two terms, as in the repository.
@@ -83,6 +83,7 @@ class Pip(Method):
 
     needs = frozenset({"spatial"})
     claims = frozenset({"concept_purity", "part_interpretability"})
+    target = Target("channel_uncertainty", "lower")
     search = {"strength": (0.01, 0.03, 0.1, 0.3, 1.0)}
 
     def __init__(

@@ -10,3 +10,5 @@ class Plain(Method):
     Equation: L = CE(logits, labels).
     Paper: none. Repository: none. Differences: none.
     """
+
+    target_reason = "is what the others are compared with"

@@ -26,6 +26,7 @@ class PlainDeeper(Method):
     """
 
     kind = "null"
+    target_reason = "adds a layer and no loss, so that nothing is meant to move"
     needs = frozenset({"spatial"})
 
     def __init__(self, strength: float = 1.0, taps: TapChoice | None = None) -> None:
@@ -39,10 +40,11 @@ class PlainDeeper(Method):
             kernel = torch.randn(units, units, 3, 3, generator=self.generator, device=device)
             self.register_parameter(f"kernel{i}", nn.Parameter(kernel * math.sqrt(2 / (9 * units))))
             self.register_parameter(f"bias{i}", nn.Parameter(torch.zeros(units, device=device)))
-            self.install(network, tap, partial(self.convolve, i=i))
+            relu = self.expose(network, tap, nn.ReLU())
+            self.install(network, tap, partial(self.convolve, i=i, relu=relu))
 
-    def convolve(self, x: Tensor, i: int) -> Tensor:
+    def convolve(self, x: Tensor, i: int, relu: nn.Module) -> Tensor:
         """The added convolution and a ReLU."""
         kernel, bias = getattr(self, f"kernel{i}"), getattr(self, f"bias{i}")
         out = functional.conv2d(x, kernel.to(x.dtype), bias.to(x.dtype), padding=1)
-        return out.relu().to(x.dtype)
+        return relu(out).to(x.dtype)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from legible.methods._wiring import links
 from legible.methods.base import Data, Method, register
 from legible.metrics.network import NetworkLike
+from legible.metrics.weight_layers import links
 
 
 @register

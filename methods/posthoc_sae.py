@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from legible.methods._dictionary import Dictionary
-from legible.methods.base import TapChoice, register
+from legible.methods.base import Data, TapChoice, register
+from legible.metrics.network import NetworkLike
 
 TINY = 1e-8
 
@@ -49,6 +50,11 @@ class PosthocSae(Dictionary):
         if l1 < 0 or steps < 0 or lr <= 0:
             raise ValueError(f"l1 ({l1}) and steps ({steps}) must be at least 0, lr ({lr}) above 0")
         self.l1, self.steps, self.lr = l1, steps, lr
+        self.relu = nn.ReLU()
+
+    def attach(self, network: NetworkLike, data: Data) -> None:
+        super().attach(network, data)
+        self.expose(network, self.taps[0], self.relu)
 
     def create(self, atoms: int, units: int) -> None:
         self.register_buffer("encoder", torch.eye(atoms, units))
@@ -57,7 +63,7 @@ class PosthocSae(Dictionary):
         self.register_buffer("centre", torch.zeros(units))
 
     def encode(self, x: Tensor) -> Tensor:
-        return ((x - self.centre) @ self.encoder.T + self.threshold).relu()
+        return self.relu((x - self.centre) @ self.encoder.T + self.threshold)
 
     def decode(self, code: Tensor) -> Tensor:
         return code @ self.decoder + self.centre

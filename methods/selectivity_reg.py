@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
 
 TINY = 1e-7  # in the denominator, as in Leavitt and Morcos
 
@@ -52,6 +52,7 @@ class SelectivityReg(Method):
     acts_on = "last"
     trains_on = frozenset({"class_selectivity"})
     claims = frozenset({"class_selectivity"})
+    target = Target("class_selectivity", "higher")
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(
@@ -62,6 +63,8 @@ class SelectivityReg(Method):
     ) -> None:
         super().__init__(strength, taps)
         self.direction = direction
+        if direction == "less":
+            self.retarget(Target("class_selectivity", "lower"))
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         classes = step.logits.shape[1]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from legible.methods.base import Data, Method, register
+from legible.methods.base import Data, Method, Target, register
 from legible.metrics.network import NetworkLike
 
 
@@ -26,6 +26,7 @@ class ShuffledLabels(Method):
     """
 
     kind = "null"
+    target = Target("accuracy", "lower")
     seed: Tensor
 
     def __init__(self, strength: float = 1.0) -> None:

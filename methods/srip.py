@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from legible.methods._wiring import links_to
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
+from legible.metrics.weight_layers import links_to
 
 #: Squarings of M^2 in the power iteration, which give its 4096th power.
 SQUARINGS = 12
@@ -61,9 +61,10 @@ class Srip(Method):
     formula.
     Differences: the spectral norm is exact. The repository takes one power step from a random
     vector, which gives 28.6 instead of 50.6 on a random 16 x 27 weight (``form="one_step"``). It
-    divides the weight of the penalty by 1000 after a tenth of the training, and schedules weight
-    decay too (``schedule="official"`` for the first; the second is the recipe's). Its ImageNet
-    script also takes w^T w for wide layers, which cannot be I; that is left out.
+    divides the weight of the penalty by 1000 after a tenth of the training
+    (``schedule="official"``). Its Wide-ResNet script also contains a schedule of weight decay, but
+    does not call it: weight decay is constant there, as here. Its ImageNet script takes w^T w for
+    wide layers too, which cannot be I; that is left out.
 
     strength: 0.01 in the CIFAR scripts, 1e-6 in the ImageNet one.
     form: "spectral", "soft" (Frobenius) or "one_step".
@@ -73,6 +74,7 @@ class Srip(Method):
 
     acts_on = "all"
     claims = frozenset({"accuracy"})
+    target = Target("matrix_orthogonality", "lower")
     search = {"strength": (0.003, 0.01, 0.03, 0.1, 0.3)}
 
     def __init__(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from legible.methods.base import Data, Method, Step, TapChoice, register
+from legible.methods.base import Data, Method, Step, TapChoice, Target, register
 from legible.metrics.network import NetworkLike
 
 TINY = 1e-8
@@ -157,6 +157,7 @@ class Sync(Method):
     label = "sync (reconstruction)"
     trains_on = frozenset({"focus_dispersion", "within_between", "order_parameter"})
     claims = frozenset({"netdissect_iou", "ari", "concept_entropy_excess"})
+    target = Target("neighbour_synchrony", "higher")
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(
@@ -186,6 +187,12 @@ class Sync(Method):
         self.focus, self.synchronization, self.centre = focus, synchronization, centre
         self.neighbours, self.k, self.epsilon = neighbours, k, epsilon
         self.coupling, self.state, self.decay = coupling, state, decay
+        if synchronization == 0:
+            self.retarget(Target("focus_dispersion", "lower"))
+        elif state == "weight":
+            self.retarget(None, "synchronises incoming weights, which no metric compares")
+        elif neighbours != "local":
+            self.retarget(Target("global_synchrony", "higher"))
 
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from legible.methods._wiring import sheet
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
 from legible.metrics.similarity import correlation, live_units
+from legible.metrics.weight_layers import sheet
 
 #: Variance over pairs below which similarities count as constant.
 TINY = 1e-10
@@ -69,6 +69,7 @@ class Tdann(Method):
 
     needs = frozenset({"spatial"})
     claims = frozenset({"modularity", "within_between"})
+    target = Target("sheet_alignment", "higher")
     search = {"strength": (0.03, 0.1, 0.3, 1.0, 3.0)}
 
     def __init__(

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from legible.methods._wiring import TINY, links_to, sheet
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
+from legible.metrics.weight_layers import TINY, links_to, sheet
 
 
 def resampling(
@@ -74,6 +74,7 @@ class Topoloss(Method):
     """
 
     acts_on = "all"
+    target = Target("sheet_smoothness", "higher")
     search = {"strength": (0.1, 0.3, 1.0, 3.0, 10.0)}
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
 
 
 @register
@@ -25,6 +25,7 @@ class WeightDecay(Method):
     kind = "null"
     acts_on = "all"
     claims = frozenset({"accuracy"})
+    target = Target("weight_power", "lower")
     search = {"strength": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)}
 
     def __init__(self, strength: float = 1e-3, taps: TapChoice | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from legible.methods.base import Method, Step, TapChoice, register
+from legible.methods.base import Method, Step, TapChoice, Target, register
 
 
 @register
@@ -22,6 +22,7 @@ class WeightL1(Method):
     kind = "null"
     acts_on = "all"
     claims = frozenset({"pruning_area_dense"})
+    target = Target("dense_weight_size", "lower")
     search = {"strength": (1e-5, 1e-4, 1e-3)}
 
     def __init__(self, strength: float = 1e-4, taps: TapChoice | None = None) -> None:

@@ -31,8 +31,8 @@ from legible.metrics.network import Concepts
 from legible.metrics.probe import Layer, Probe, remember
 
 __all__ = [
-    "ASPECTS", "METRICS", "NEEDS", "Concepts", "Layer", "Metric", "Probe", "Scope", "Score",
-    "as_values", "metric", "remember", "scope", "unmet",
+    "ASPECTS", "METRICS", "NEEDS", "TREATMENT", "Concepts", "Layer", "Metric", "Probe", "Scope",
+    "Score", "as_values", "metric", "remember", "scope", "unmet",
 ]  # fmt: skip
 
 # ----------------------------------------------------------------- the metric
@@ -89,6 +89,11 @@ ASPECTS = (
     "attribution",
     "efficiency",
 )
+#: The aspect of what methods treat (metrics/treatment.py). A suite scores only those of its metrics
+#: that its methods declare as their target; it has no headline.
+TREATMENT = "treatment"
+#: The aspects whose metrics run the network again, from its images.
+RERUNS = ("attribution", "efficiency")
 
 
 def metric(
@@ -106,7 +111,7 @@ def metric(
     """Registers a function as a metric under its own name.
 
     Args:
-        aspect: one of ASPECTS.
+        aspect: one of ASPECTS, or TREATMENT.
         better: the direction: "higher", "lower", or "neither" for a descriptive metric.
         per: what a value stands for: a unit, module, layer, network, or pair of probes.
         null: the score of a unit without the property. Undefined units count as the null in
@@ -128,7 +133,7 @@ def metric(
             raise ValueError(
                 f"metric '{name}' is defined in {METRICS[name].origin} and in {origin}: rename one"
             )
-        _check_names(name, "aspect", [aspect], ASPECTS)
+        _check_names(name, "aspect", [aspect], (*ASPECTS, TREATMENT))
         _check_names(name, "need", needs, NEEDS)
         _check_names(name, "law", breaks or {}, LAWS)
         METRICS[name] = Metric(
@@ -198,7 +203,7 @@ def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
     """The reason why a metric cannot be computed; "" if it can.
 
     That is: too few images, activations that are not finite, concept masks that do not fit the
-    images, or the first of its needs that is not met.
+    images, a network that cannot be rerun, or the first of its needs that is not met.
     """
     if len(probe.labels) < (2 if item.per == "pair" else 1):
         return f"too few images ({len(probe.labels)})"
@@ -206,6 +211,8 @@ def unmet(item: Metric, layer: Layer | None, probe: Probe) -> str:
         return "no unit of the layer has finite activations"
     if item.needs & {"concepts", "landmarks"} and (reason := _mask_mismatch(probe)):
         return reason
+    if probe.fixed and item.aspect in RERUNS:
+        return probe.fixed
     tap = probe.network.taps.get(layer.name) if layer is not None else None
     concepts = probe.concepts
     met = {

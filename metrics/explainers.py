@@ -204,16 +204,15 @@ def graph_fault(name: str, logits: Logits, images: Images) -> str:
     The modules whose gradient it replaces must run once, not in place, and be the only readers of
     their input (Captum replaces the whole gradient of that input). No activation may run outside of
     them: not as a function (``F.relu``), not as another module, not as a product with a mask that
-    depends on the image, and not inside a custom autograd function. Transforms that a method
-    installed at a Tap are not examined.
+    depends on the image, and not inside a custom autograd function. That holds for transforms that
+    a method installed at a Tap, too.
     """
     replaced = HOOKED[name]
     modules = {n: m for n, m in logits.network.named_modules() if replaced.covers(m)}
     for module_name, module in modules.items():
         if getattr(module, "inplace", False):
             return f"module {module_name} works in place"
-    taps = {f"Tap {n}": tap for n, tap in logits.network.taps.items()}
-    root, output, calls = _record(logits, images, {**modules, **taps})
+    root, output, calls = _record(logits, images, modules)
     count = Counter(call.name for call in calls)
     if reused := [n for n in modules if count[n] > 1]:
         return f"module {reused[0]} runs more than once"
@@ -227,11 +226,10 @@ def graph_fault(name: str, logits: Logits, images: Images) -> str:
     reads = Counter(edge for node in graph for edge in node.next_functions)
     excused: set[Any] = set()
     for call in calls:
-        if call.name in modules and any(reads[edge] > 1 for edge in call.before):
+        if any(reads[edge] > 1 for edge in call.before):
             return f"the input of module {call.name} is also read elsewhere"
         inside = _reach(call.after, _inputs, stop={node for node, _ in call.before})
-        pattern = ".*" if call.name in taps else replaced.covered
-        excused |= {node for node in inside if re.fullmatch(pattern, _operation(node))}
+        excused |= {node for node in inside if re.fullmatch(replaced.covered, _operation(node))}
     path = _reach(root, lambda node: readers[node]) - excused
     for node in sorted(path, key=lambda node: node._sequence_nr()):  # as they ran
         operation = _operation(node)

@@ -80,6 +80,7 @@ class Probe:
     A metric may read nothing else. ``images`` are as the network received them. ``concepts`` are
     the concept masks of the images; None without any. ``measurable`` holds the layers whose maps
     are fine enough for the masks. ``history`` is the record of training, one entry an epoch.
+    ``fixed`` says why the network cannot be rerun with these units; "" if it can.
     """
 
     network: NetworkLike
@@ -92,6 +93,7 @@ class Probe:
     seed: int = 0
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
     history: Sequence[Mapping[str, float | int]] = ()
+    fixed: str = ""
 
     @property
     def classes(self) -> int:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from legible.bench.backbones.base import backbone
 from legible.bench.backbones.taps import Network, Tap, Wired
+from legible.bench.backbones.weights import load_weights, read_weights
 from legible.metrics.network import Edge
 
 
@@ -58,7 +56,7 @@ def resnet18(
     width: int = 64,
     stem: Literal["small", "standard"] = "small",
     stages: int = 4,
-    weights: Path | None = None,
+    weights: str = "",
 ) -> Network:
     """ResNet-18 from torchvision.
 
@@ -77,8 +75,8 @@ def resnet18(
             block.inner.name = f"layer{stage}.{i}.inner"
             trunk += [block, Tap(f"layer{stage}.{i}")]
     trunk += [net.avgpool, nn.Flatten(), net.fc]
-    if weights is not None:
-        _load(net, weights)
+    if weights:
+        load_weights(net, read_weights(weights), weights, except_below="fc")
     return Network(net, trunk, image)
 
 
@@ -109,19 +107,3 @@ def _resized(
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return net
-
-
-def _load(net: ResNet, path: Path) -> None:
-    """Loads weights from a local file. Raises ValueError with the first key that does not fit."""
-    from safetensors.torch import load_file
-
-    read: Callable[..., dict[str, Tensor]] = load_file
-    if path.suffix != ".safetensors":
-        read = lambda p: torch.load(p, weights_only=True, map_location="cpu")  # noqa: E731
-    state = read(path)
-    own = net.state_dict()
-    state = {k: v for k, v in state.items() if not k.startswith("fc.") or v.shape == own[k].shape}
-    misfits = [k for k, v in state.items() if k not in own or own[k].shape != v.shape]
-    if misfits:
-        raise ValueError(f"{path}: '{misfits[0]}' does not fit this ResNet-18")
-    net.load_state_dict(state, strict=False)

@@ -58,17 +58,21 @@ class Tap(nn.Module):
         """Adds a transform of the activation, after those that were installed earlier."""
         (self.before if before else self.transforms).append(transform)
 
-    def leave(self, x: Tensor) -> Tensor:
-        """The output of the Tap for a raw activation ``x``."""
+    def transformed(self, raw: Tensor) -> Tensor:
+        """A raw activation after the transforms that a method installed."""
         for transform in self.transforms:
-            x = transform(x)
-        return x
+            raw = transform(raw)
+        return raw
+
+    def leave(self, raw: Tensor) -> Tensor:
+        """What the next module receives for a raw activation."""
+        return self.transformed(raw)
 
     def forward(self, x: Tensor) -> Tensor:
         for transform in self.before:
             x = transform(x)
         raw = self.point(x)
-        x = self.leave(raw)
+        x = self.transformed(raw)
         if self.record is not None:
             self.record[self.name] = (raw, x)
         return x
@@ -167,6 +171,11 @@ class Wired(nn.Module):
         """The edges from the module's input to the first layers with weights inside."""
         raise TypeError(f"{type(self).__name__} must define entries()")
 
+    def sources(self) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+        """The normalisation and the layer with weights that compute the module's output, each in a
+        tuple; empty after a sum."""
+        return (), ()
+
     def wire(self) -> None:
         """Sets ``outgoing``, ``_norm`` and ``_incoming`` of the Taps inside the module."""
 
@@ -176,11 +185,13 @@ def _outgoing(rest: Sequence[nn.Module]) -> tuple[Edge, ...]:
     bridge: list[nn.Module] = []
     for position, module in enumerate(rest):
         if isinstance(module, Wired):
-            path = nn.Sequential(*bridge)
-            return tuple(edge._replace(bridge=path) for edge in module.entries())
+            return tuple(
+                edge._replace(bridge=nn.Sequential(*bridge, *edge.bridge.children()))
+                for edge in module.entries()
+            )
         if isinstance(module, nn.Linear | nn.Conv2d):
             after = rest[position + 1] if position + 1 < len(rest) else None
-            norm = after if _is_norm(after) else None
+            norm = after if is_norm(after) else None
             return (Edge(module, nn.Sequential(*bridge), norm),)
         if not isinstance(module, Tap):
             bridge.append(module)
@@ -194,11 +205,12 @@ def _sources(before: Sequence[nn.Module]) -> tuple[tuple[nn.Module, ...], tuple[
         if isinstance(module, nn.Linear | nn.Conv2d):
             return norm, (module,)
         if isinstance(module, Wired):
-            break
-        if _is_norm(module):
+            return (norm, ()) if norm else module.sources()
+        if is_norm(module):
             norm = (module,)
     return norm, ()
 
 
-def _is_norm(module: nn.Module | None) -> bool:
+def is_norm(module: nn.Module | None) -> bool:
+    """Whether a module is a normalisation that metrics fold into weights."""
     return isinstance(module, nn.modules.batchnorm._BatchNorm) or getattr(module, "is_norm", False)

@@ -21,7 +21,7 @@ from legible.bench.leaderboard.null_networks import (
 from legible.bench.leaderboard.render.markdown import grid
 from legible.bench.statistics.intervals import Interval
 from legible.bench.text import number
-from legible.metrics.base import ASPECTS, METRICS, NEEDS, Metric, scope
+from legible.metrics.base import ASPECTS, METRICS, NEEDS, TREATMENT, Metric, scope
 from legible.metrics.laws import LAWS
 
 HEAD = """# Metrics
@@ -75,7 +75,7 @@ def all_cards(board: Board | None = None) -> str:
     laws = "\n".join(f"- *{name}*: {text}" for name, text in LAWS.items())
     seeds = board.table.loc[board.table["seed"] >= 0, "seed"].nunique() if board else "no"
     parts = [HEAD.format(laws=laws, seeds=seeds)]
-    for aspect in ASPECTS:
+    for aspect in (*ASPECTS, TREATMENT):
         metrics = [m for m in METRICS.values() if m.aspect == aspect]
         if metrics:
             parts.append(f"## {aspect.capitalize()}\n")

@@ -35,6 +35,9 @@ from legible.bench.check.laws import LAWS, Case, Law, LawOutcome, spoken
 from legible.bench.check.method_subject import MethodSubject
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
+from legible.bench.plugins.apart import apart
+from legible.bench.plugins.faults import PluginFault
+from legible.bench.plugins.limits import Limits
 
 __all__ = ["Case", "LawOutcome", "check", "checks", "failed", "render"]
 
@@ -46,6 +49,8 @@ SUBJECTS: dict[str, Callable[..., Any]] = {
     "datasets": dataset_laws.DatasetSubject,
     "backbones": backbone_laws.BackboneSubject,
 }
+#: What checking a plugin may take, and what a single law may take.
+ALL_LAWS, ONE_LAW = Limits(seconds=1800.0), Limits(seconds=600.0)
 _LONGEST_NAME = max(len(name) for laws in LAWS.values() for name in laws)
 
 
@@ -53,7 +58,8 @@ def check(target: str | Path, **params: Any) -> list[LawOutcome]:
     """Checks all laws for everything that a plugin file registers, or for one registered name.
 
     ``params`` replace a method's defaults. A file that cannot be imported or registers nothing
-    gives one failed outcome. Raises UserError for a name or file that does not exist.
+    gives one failed outcome. Plugins are checked in a process of their own; a law in which it ends
+    fails. Raises UserError for a name or file that does not exist.
     """
     try:
         cases = checks(target, **params)
@@ -61,7 +67,22 @@ def check(target: str | Path, **params: Any) -> list[LawOutcome]:
         if Path(target).suffix != ".py" or not Path(target).is_file():
             raise
         return [LawOutcome(Path(target).name, "registers", "fail", str(error))]
-    return [case.outcome() for case in cases]
+    if not any(registry.plugin_of(case.kind, case.subject.label.split()[-1]) for case in cases):
+        return [case.outcome() for case in cases]
+    try:
+        return apart(lambda: [case.outcome() for case in cases], ALL_LAWS)
+    except (PluginFault, ValueError):  # one of them ends the process
+        return [_alone(case) for case in cases]
+
+
+def _alone(case: Case) -> LawOutcome:
+    """The outcome of a law that is checked in a process of its own."""
+    try:
+        outcome = apart(case.outcome, ONE_LAW)
+    except (PluginFault, ValueError) as fault:
+        outcome = LawOutcome(case.subject.label, case.name, "fail", str(fault))
+    case.subject.outcomes[case.name] = outcome  # laws that depend on it are not checked
+    return outcome
 
 
 def checks(target: str | Path, **params: Any) -> list[Case]:

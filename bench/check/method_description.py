@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from legible.bench.check.laws import Violation, law
+from legible.bench.check.laws import NotApplicable, Violation, law
 from legible.bench.check.method_subject import MethodSubject
 from legible.bench.errors import UserError, nearest
 from legible.bench.plugins import registry
@@ -55,6 +55,28 @@ def declarations_are_valid(subject: MethodSubject) -> None:
         for value in values:
             if reason := _refusal(subject, {name: value}):
                 raise Violation(f"search: {name} = {value!r} is refused: {reason}")
+
+
+@law("methods", "declarations_are_valid")
+def treatment_is_declared(subject: MethodSubject) -> str:
+    """The method names a target, a metric that should move, or the reason why it has none."""
+    method = subject.make()
+    if method.parent or not method.trains:
+        raise NotApplicable("trains nothing")
+    if method.target is None:
+        if not method.target_reason.strip():
+            raise Violation(
+                "declare what it treats: target = Target('METRIC', 'lower') (from legible import "
+                "Target), or target_reason = 'why nothing can be compared'"
+            )
+        return f"no target: {method.target_reason}"
+    name, better = method.target
+    metrics = registry.KINDS["metrics"]
+    if name not in metrics:
+        raise Violation(f"target: no metric '{name}'{nearest(name, metrics)}")
+    if better not in ("higher", "lower"):
+        raise Violation(f"target: better is '{better}': use 'higher' or 'lower'")
+    return f"{name}, {better}"
 
 
 @law("methods")

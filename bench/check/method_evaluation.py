@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -15,14 +16,17 @@ from torch import Tensor, nn
 from legible.bench.backbones.taps import Network
 from legible.bench.check.global_state import generator_states, used_generator
 from legible.bench.check.laws import NotApplicable, Violation, law
-from legible.bench.check.method_subject import MethodSubject, TrainingResult
+from legible.bench.check.method_subject import MethodSubject, TrainingResult, plain_result
 from legible.bench.check.observations import largest_difference, logits
 from legible.bench.check.toy import toy_data
 from legible.bench.data.base import Split
 from legible.bench.errors import one_line
 from legible.bench.execution.store import Run
+from legible.bench.plugins import registry
+from legible.bench.scoring.probe import probe_network
+from legible.bench.scoring.score import score_metric
 from legible.bench.training.checkpoint import restore, snapshot
-from legible.methods.base import Method
+from legible.methods.base import Method, treatment
 
 
 class LabelsRead(Exception):
@@ -210,6 +214,28 @@ def _modules(result: TrainingResult) -> Iterator[tuple[str, nn.Module]]:
     for owner, root in (("the network", result.network), ("the method", result.method)):
         for name, module in root.named_modules():
             yield f"{owner}'s '{name}'" if name else owner, module
+
+
+@law("methods", "trains", "treatment_is_declared")
+def target_is_defined(subject: MethodSubject) -> str:
+    """The target has a value on plain's network and on the method's own."""
+    target = treatment(subject.make())
+    if isinstance(target, str):
+        raise NotApplicable(f"no target: it {target}")
+    item = registry.get("metrics", target.metric)
+    values: list[float] = []
+    for result in (plain_result(net=subject.net), subject.result):
+        probe = probe_network(result.network, result.method, result.data.test, ["all"])
+        scores = score_metric(item, probe)
+        defined = [score for score in scores if math.isfinite(score.value)]
+        if not defined:
+            owner = "plain's" if not values else "the method's"
+            raise Violation(
+                f"target: '{item.name}' has no value on {owner} network "
+                f"({scores[-1].reason or 'undefined'}): choose a metric that both have"
+            )
+        values.append(defined[-1].value)
+    return f"{item.name}, {target.better}: {values[0]:.3g} on plain, {values[1]:.3g} here"
 
 
 @law("methods", "trains")

@@ -122,23 +122,12 @@ def verify(
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
 ) -> None:
-    """Rerun one seed of a submission with the code on this machine, and compare the values.
-
-    Files given with --plugin are loaded in a process of their own. Read them first: they run with
-    your rights.
-    """
+    """Rerun one seed of a submission with the code on this machine, and compare the values."""
     from legible.bench.api import prepare
     from legible.bench.scores import exchange
-    from legible.bench.scores.rerun import Place, rerun_apart
-    from legible.bench.suites.schema import find_suite
 
-    here = prepare(suite, device=device, runs=runs, data_root=data_root, results=results)
-    place = Place(
-        find_suite(suite), plugin or [], here.workspace.device, runs, data_root, results
+    here = prepare(
+        suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results
     )
-    agrees = exchange.verify(
-        here.workspace, here.suite, here.specs, file, results,
-        lambda submitted: rerun_apart(place, submitted),
-    )  # fmt: skip
-    if not agrees:
+    if not exchange.verify(here.workspace, here.suite, here.specs, file, results):
         raise typer.Exit(1)

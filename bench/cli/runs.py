@@ -38,6 +38,17 @@ def run(
     results: Results = Path("results"),
     dry_run: DryRun = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again the runs that failed")] = False,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Stop a run that takes longer: 90min, 2h; default: 1d"),
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Stop a run that takes more memory: 16GiB; default: nine tenths of the machine's",
+        ),
+    ] = None,
     slurm: Annotated[
         str | None,
         typer.Option(metavar="KEY=VALUE,...", help="Submit the runs to Slurm"),
@@ -51,7 +62,7 @@ def run(
     here = prepare(
         suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
         seeds=numbers("seeds", seeds), methods=some("methods", methods),
-        datasets=some("datasets", datasets),
+        datasets=some("datasets", datasets), time_limit=time_limit, memory_limit=memory_limit,
     )  # fmt: skip
     if dry_run:
         schedule.show_plan(here.workspace, here.specs, retry)
@@ -61,7 +72,7 @@ def run(
         schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
 
 
-@app.command(epilog="Example: legible tune contest && legible run contest")
+@app.command(epilog="Example: legible tune standard && legible run standard")
 def tune(
     suite: SuiteName,
     jobs: Jobs = 0,
@@ -74,11 +85,12 @@ def tune(
     results: Results = Path("results"),
     dry_run: DryRun = False,
 ) -> None:
-    """Choose each method's setting: the same number of trials for all, on validation data alone."""
+    """Choose each method's setting, or plain's recipe, on validation data alone."""
     from legible.bench.execution import schedule
     from legible.bench.execution.namesakes import claim_results
     from legible.bench.execution.workspace import open_workspace
     from legible.bench.suites.schema import find_suite, read_suite, with_plugins
+    from legible.bench.tuning.recipe_trials import plan_first_trials, run_recipe_trials
     from legible.bench.tuning.trials import plan_trials
     from legible.bench.tuning.tune import run_trials
 
@@ -90,7 +102,13 @@ def tune(
     claim_results(runs, folder, path, suite_file.title, suite_file.block_names)
     whole = with_plugins(suite_file, plugin or [])
     only = (some("methods", methods), some("datasets", datasets))
-    if dry_run:
+    if whole.tune_recipe is not None:
+        if dry_run:
+            first = plan_first_trials(whole, only[1])
+            schedule.show_plan(workspace, [trial.spec for trial in first])
+        else:
+            print(run_recipe_trials(workspace, whole, results, jobs, files, only[1]))
+    elif dry_run:
         schedule.show_plan(workspace, [trial.spec for trial in plan_trials(whole, *only)])
     else:
         print(run_trials(workspace, whole, results, jobs, files, *only))

@@ -17,6 +17,7 @@ from legible.bench.execution.environment import read_environment
 from legible.bench.execution.store import Corrupt, digest, read_sealed, write_sealed
 from legible.bench.execution.workspace import Workspace, with_method
 from legible.bench.plugins import registry
+from legible.bench.plugins.faults import PluginFault
 from legible.bench.source_keys import content_key
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.training.loop import Loop, make_optimizer
@@ -197,7 +198,11 @@ def stored_cost(
     if not measure_missing:
         return Cost()
     say(f"measuring the cost of {spec.method} on {spec.dataset_label}, {spec.backbone_label}")
-    cost = measure(workspace, spec, with_method(spec, "plain"))
+    try:
+        cost = workspace.apart(spec, lambda: measure(workspace, spec, with_method(spec, "plain")))
+    except (PluginFault, ValueError) as fault:
+        say(f"no cost of {spec.method}: {fault}")
+        return Cost()
     write_sealed(path, key, asdict(cost))
     return cost
 

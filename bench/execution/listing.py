@@ -86,24 +86,18 @@ def write_publication_files(
     write_together(folder, changes)
 
 
-def read_listed(folder: Path, name: str, again: str) -> bytes:
-    """The content of a file of results, verified against its checksum if there is one.
-
-    Raises UserError for a file that cannot be read or has changed; ``again`` is the command that
-    makes it again.
-    """
-    path = folder / name
+def refuse_edited(path: Path) -> None:
+    """Raises UserError if a file of results is not as it was written. A file whose checksum is not
+    listed is not judged."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error
-    expected = read_listing(folder).files.get(name)
+    expected = read_listing(path.parent).files.get(path.name)
     if expected and expected != _checksum(data):
         raise UserError(
-            f"{path}: damaged or edited: its checksum differs from that in {LISTING}; "
-            f"run `{again}` again"
+            f"{path} is damaged or was edited: its checksum differs from that in {LISTING}"
         )
-    return data
 
 
 def _checksums(files: Mapping[str, bytes]) -> dict[str, str]:

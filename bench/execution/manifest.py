@@ -15,11 +15,11 @@ class Manifest(BaseModel):
     """The record of one run.
 
     ``final`` is False for a failure that the next call tries again; the others are tried again by
-    `legible run --retry`. ``spec`` is the run spec as
-    JSON. The run's name is a hash of ``identity``. ``sources`` maps module names to hashes of their
-    code; only `legible why` reads it. ``history`` holds one entry for each epoch, ``seconds`` the
-    duration of each epoch. ``weights`` is the checksum of the file of weights, and ``copies``
-    holds those of the copies of plugins' sources, by file name.
+    `legible run --retry`. A run that is done and has a ``reason`` is trained but could not be
+    scored. ``spec`` is the run spec as JSON. The run's name is a hash of ``identity``. ``sources``
+    maps module names to hashes of their code; only `legible why` reads it. ``history`` holds one
+    entry for each epoch, ``seconds`` the duration of each epoch. ``weights`` is the checksum of the
+    file of weights, and ``copies`` holds those of the copies of plugins' sources, by file name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

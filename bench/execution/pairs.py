@@ -46,7 +46,7 @@ def unscored(workspace: Workspace, spec: RunSpec, run: Run | None = None) -> lis
     run = run or workspace.run_of(spec)
     possible = scorable(workspace, spec)
     scores = run.scores(probe_key(workspace, spec))
-    return stale_metrics(scores, possible.metrics, possible.partner)
+    return stale_metrics(scores, possible.metrics, possible.partner, spec.images)
 
 
 def partner_of(spec: RunSpec) -> RunSpec | None:

@@ -2,22 +2,26 @@
 
 A run can end its process: the system kills it, or a plugin leaves. The pool then names the run,
 starts another worker for the others, and tries the run once more at the end, with no other run
-beside it. If its worker dies again, the run is recorded as failed.
+beside it. If its worker dies again, the run is recorded as failed; so is, at once, a run that
+exceeds its limits of time or memory.
+
+A worker that did a run in which a plugin took part does no other run, because the plugin may have
+changed settings, functions or data of its process.
 """
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -31,8 +35,19 @@ from legible.bench.execution import stop
 from legible.bench.execution.progress import Event, Report
 from legible.bench.execution.store import Store
 from legible.bench.execution.worker import fail_run, take_run
-from legible.bench.execution.workspace import Workspace
+from legible.bench.execution.workspace import Workspace, all_parts, uses_plugins
 from legible.bench.plugins import registry
+from legible.bench.plugins.apart import can_fork, mark_worker, signals_blocked
+from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.process_tree import (
+    become_root,
+    cause_of,
+    die_with_starter,
+    end_own_tree,
+    end_tree,
+    memory,
+    tree,
+)
 from legible.bench.source_keys import SNAPSHOTS
 from legible.bench.suites.run_spec import RunSpec
 
@@ -42,8 +57,6 @@ PAUSE = 0.5
 LEAVE, LEAVE_ON_SIGTERM = 3.0, stop.GRACE + 5.0
 #: The number of workers that may die while they start.
 FALSE_STARTS = 2
-#: Linux's prctl option: the signal that a process gets when its parent dies.
-PR_SET_PDEATHSIG = 1
 
 
 class Start(NamedTuple):
@@ -54,6 +67,7 @@ class Start(NamedTuple):
     root: Path
     plugins: list[Path]
     sources: dict[Path, bytes]  # of the plugins, as they were loaded
+    limits: Limits = Limits()  # of each run
 
 
 class WorkerAnswer(NamedTuple):
@@ -71,31 +85,18 @@ def run_parallel(
     plugins: Sequence[Path],
     report: Report,
 ) -> None:
-    """Does runs in ``jobs`` processes. Ctrl-C ends them; the next call continues from their last
-    checkpoints.
+    """Does runs in ``jobs`` processes, copies of this one where that is possible. Ctrl-C ends them;
+    the next call continues from their last checkpoints.
 
     Raises UserError if a process cannot start or cannot write, and Stopped on SIGTERM.
     """
     start = Start(
-        workspace.store.root, workspace.device, workspace.root, list(plugins), dict(SNAPSHOTS)
-    )
-    Pool(workspace, lambda: _spawn(start), jobs, report).work(specs)
-
-
-def run_aside(workspace: Workspace, specs: Sequence[RunSpec], report: Report) -> None:
-    """Does runs one after the other in a process that is forked from this one, which survives what
-    they do. Raises what `run_parallel` raises."""
-    Pool(workspace, lambda: _fork(workspace), 1, report).work(specs)
-
-
-def can_fork(workspace: Workspace) -> bool:
-    """Whether a forked process can do the runs: not on a machine with a GPU, and not on macOS."""
-    return (
-        workspace.device == "cpu"
-        and sys.platform.startswith("linux")
-        and not torch.cuda.is_available()  # autograd's threads would not be copied
-        and not multiprocessing.current_process().daemon
-    )
+        workspace.store.root, workspace.device, workspace.root, list(plugins), dict(SNAPSHOTS),
+        workspace.limits,
+    )  # fmt: skip
+    forks = can_fork() and not multiprocessing.current_process().daemon
+    new_worker = (lambda: _fork(workspace)) if forks else (lambda: _spawn(start))
+    Pool(workspace, new_worker, jobs, report).work(specs)
 
 
 # ----------------------------------------------------------------- the side that hands out runs
@@ -109,6 +110,15 @@ class Worker:
     pipe: Connection
     spec: RunSpec | None = None
     ready: bool = False  # it has opened the workspace
+    since: float = 0.0  # when it took up the run
+    members: dict[int, str] = field(default_factory=dict)  # processes that it started
+
+    def end(self) -> None:
+        """Kills the process and all that it started."""
+        if self.process.pid is not None:
+            end_tree(self.process.pid, self.members)
+        self.process.join()
+        self.pipe.close()
 
 
 class Pool:
@@ -160,7 +170,7 @@ class Pool:
             if idle is None:
                 idle = self.new_worker()
                 self.workers.append(idle)
-            idle.spec = spec
+            idle.spec, idle.since = spec, time.monotonic()
             with suppress(OSError):  # it died; `_listen` sees to it
                 idle.pipe.send(spec)
 
@@ -172,32 +182,53 @@ class Pool:
             try:
                 while (worker.pipe in ready or dead) and worker.pipe.poll():
                     self._take_in(worker, worker.pipe.recv())
-            except (EOFError, OSError):
+            except (EOFError, OSError, pickle.UnpicklingError):
                 dead = True
             if dead:
                 self._bury(worker)
+            elif worker.spec is not None and worker.ready:
+                self._watch(worker, worker.spec)
         if not ready and self.held and not any(worker.spec for worker in self.workers):
             time.sleep(0.1)
+
+    def _watch(self, worker: Worker, spec: RunSpec) -> None:
+        """Ends a worker whose run exceeds its limits."""
+        limits = self.workspace.limits
+        worker.members |= tree(worker.process.pid or 0)
+        seconds = time.monotonic() - worker.since
+        if reason := limits.broken(seconds, memory(worker.members, limits.memory)):
+            self.workers.remove(worker)
+            worker.end()
+            self._fail(spec, f"it {reason}; `legible run --retry` tries it again")
+
+    def _fail(self, spec: RunSpec, reason: str) -> None:
+        fail_run(self.workspace, spec, reason)
+        self.report(Event("failed", spec.name, reason))
 
     def _take_in(self, worker: Worker, message: Event | WorkerAnswer) -> None:
         if isinstance(message, Event):
             self.report(message)
         elif message.kind == "error":
-            raise UserError(message.text)
+            if worker.spec is None or not worker.ready or not uses_plugins(all_parts(worker.spec)):
+                raise UserError(message.text)
+            self.workers.remove(worker)  # it may be the plugin's doing: another umask, folder, ...
+            worker.end()
+            self._fail(worker.spec, message.text)
         elif message.kind == "ready":
-            worker.ready = True
-        else:
-            if message.kind == "held" and worker.spec is not None:
-                self.held.append((time.monotonic() + PAUSE, worker.spec))
-            worker.spec = None
+            worker.ready, worker.since = True, time.monotonic()
+        elif worker.spec is not None:
+            spec, worker.spec = worker.spec, None
+            if message.kind == "held":
+                self.held.append((time.monotonic() + PAUSE, spec))
+            elif uses_plugins(all_parts(spec)):
+                self.workers.remove(worker)
+                worker.end()
 
     def _bury(self, worker: Worker) -> None:
         """Sees to the run of a worker that died."""
-        if not ended(worker.process, LEAVE):  # it closed its pipe and goes on
-            worker.process.kill()
-            worker.process.join()
+        ended(worker.process, LEAVE)  # it may have closed its pipe and go on
         self.workers.remove(worker)
-        worker.pipe.close()
+        worker.end()
         death, spec = cause_of(worker.process.exitcode), worker.spec
         if not worker.ready:
             self.false_starts += 1
@@ -214,8 +245,7 @@ class Pool:
             self.report(Event("note", spec.name, f"its worker {death}; tried once more at the end"))
             return
         reason = f"its worker {death}, twice; `legible run --retry` tries it again"
-        fail_run(self.workspace, spec, reason)
-        self.report(Event("failed", spec.name, reason))
+        self._fail(spec, reason)
 
     def _end(self, patience: float) -> None:
         """Ends all workers: at once if they are idle, and otherwise at a checkpoint."""
@@ -227,9 +257,7 @@ class Pool:
                 ended(worker.process, deadline - time.monotonic())
         finally:
             for worker in self.workers:
-                worker.process.kill()
-                worker.process.join()
-                worker.pipe.close()
+                worker.end()
 
 
 def ended(process: BaseProcess, seconds: float) -> bool:
@@ -241,18 +269,6 @@ def ended(process: BaseProcess, seconds: float) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def cause_of(exit_code: int | None) -> str:
-    """How a process died, as the end of a sentence."""
-    if exit_code is None or exit_code >= 0:
-        return f"left with exit code {exit_code}"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:
-        name = "signal"
-    memory = "; out of memory?" if -exit_code == signal.SIGKILL else ""
-    return f"was killed by {name} (signal {-exit_code}{memory})"
 
 
 # ----------------------------------------------------------------- starting a process
@@ -273,7 +289,7 @@ def _fork(workspace: Workspace) -> Worker:
     thread = threading.Thread(
         target=lambda: workers.append(_begin("fork", _serve_forked, workspace))
     )
-    with _signals_blocked():
+    with signals_blocked():
         thread.start()
         thread.join()
     return workers[0]
@@ -287,28 +303,17 @@ def _begin(method: str, target: Callable[..., None], what: Any) -> Worker:
         if stream is not None:
             stream.flush()
     resource_tracker.ensure_running()  # it would unblock signals while the process starts
-    with _signals_blocked():
+    with signals_blocked():
         process.start()
     theirs.close()
     return Worker(process, ours)
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Inside, a process starts that gets no signal before it is ready for it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # ----------------------------------------------------------------- the side that does runs
 
 
 def _open_and_serve(start: Start, pipe: Connection) -> None:
-    if sys.platform.startswith("linux"):  # the parent's main thread lives as long as the parent
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_starter()  # the parent's main thread, which lives as long as the parent
     _serve(lambda: open_in_process(start), pipe)
 
 
@@ -320,6 +325,8 @@ def _serve_forked(workspace: Workspace, pipe: Connection) -> None:
 
 def _serve(open_workspace: Callable[[], Workspace], pipe: Connection) -> None:
     """Does the runs that come through the pipe, until it is closed or the parent is gone."""
+    mark_worker()
+    become_root()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent process
     own = os.getpid()
@@ -346,13 +353,15 @@ def _serve(open_workspace: Callable[[], Workspace], pipe: Connection) -> None:
 
 
 def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
+    parent, number = multiprocessing.parent_process(), os.getppid()
+    # a process that a plugin left may keep the sentinel open, so the number counts as well
     if parent is not None:
-        connection.wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGKILL)
+        while os.getppid() == number and not connection.wait([parent.sentinel], timeout=1.0):
+            pass
+        end_own_tree()
 
 
 def open_in_process(start: Start) -> Workspace:
     """The same workspace in a new process, with all plugins registered."""
     registry.load(plugins=start.plugins, sources=start.sources)
-    return Workspace(Store(start.runs), start.device, start.root)
+    return Workspace(Store(start.runs), start.device, start.root, start.limits)

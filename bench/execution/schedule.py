@@ -17,12 +17,13 @@ from rich.table import Table
 from legible.bench.errors import UserError
 from legible.bench.execution import pool, stop
 from legible.bench.execution.pairs import between_seeds, unscored
-from legible.bench.execution.progress import CONSOLE, Monitor
+from legible.bench.execution.progress import CONSOLE, Monitor, Report
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.worker import forget_failure, work_through
-from legible.bench.execution.workspace import Obstacle, Workspace
+from legible.bench.execution.workspace import Workspace, all_parts, uses_plugins
 from legible.bench.plugins import registry
-from legible.bench.suites.run_spec import RunSpec, canonical
+from legible.bench.plugins.apart import can_fork
+from legible.bench.suites.run_spec import RunSpec
 from legible.bench.text import one_line
 
 Status = Literal["done", "failed", "skipped", "missing", "to score", "to run"]
@@ -44,19 +45,13 @@ class PlannedRun:
 
 def plan_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> list[PlannedRun]:
     """Each run spec with its status."""
-    obstacles: dict[tuple[object, ...], Obstacle | None] = {}
-    planned = []
-    for spec in specs:
-        key = (spec.block, spec.method, canonical(spec.given))
-        if key not in obstacles:
-            obstacles[key] = workspace.obstacle(spec)
-        obstacle = obstacles[key]
-        planned.append(
-            PlannedRun(spec, obstacle.status, obstacle.reason)
-            if obstacle
-            else _plan_run(workspace, spec)
-        )
-    return planned
+    obstacles = [(spec, workspace.obstacle(spec)) for spec in specs]
+    return [
+        PlannedRun(spec, obstacle.status, obstacle.reason)
+        if obstacle
+        else _plan_run(workspace, spec)
+        for spec, obstacle in obstacles
+    ]
 
 
 def _plan_run(workspace: Workspace, spec: RunSpec) -> PlannedRun:
@@ -71,9 +66,13 @@ def _plan_run(workspace: Workspace, spec: RunSpec) -> PlannedRun:
         return PlannedRun(spec, "to run", f"unreadable: {error}")
     try:
         run.verify_copies()
-        return PlannedRun(spec, "to score" if unscored(workspace, spec, run) else "done")
+        if not unscored(workspace, spec, run):
+            return PlannedRun(spec, "done")
     except Corrupt as error:
         return PlannedRun(spec, "to score", f"unreadable: {error}")
+    if manifest is not None and manifest.reason and manifest.final:
+        return PlannedRun(spec, "failed", manifest.reason)
+    return PlannedRun(spec, "to score")
 
 
 def show_plan(workspace: Workspace, specs: Sequence[RunSpec], retry: bool = False) -> None:
@@ -170,35 +169,47 @@ def _attempt(
             reason = f" ({item.reason})" if item.reason else ""
             CONSOLE.print(f"failed: {item.spec.name}: did not finish{reason}")
             names.append(item.spec.name)
+    for file in registry.changed_files():
+        CONSOLE.print(
+            f"note: {file} has changed since it was loaded; these runs belong to the loaded code"
+        )
     return list(dict.fromkeys(names))
 
 
 def forget_failures(workspace: Workspace, specs: Sequence[RunSpec]) -> None:
     """Forgets that runs failed, so that they are tried again."""
     for item in plan_runs(workspace, specs):
-        if item.status == "failed":
+        if item.status == "failed" and workspace.obstacle(item.spec) is None:
             forget_failure(workspace, item.spec)
 
 
 def work_off(
     workspace: Workspace, specs: Sequence[RunSpec], jobs: int, plugins: Sequence[Path]
 ) -> list[str]:
-    """Does runs in worker processes, with progress; returns the names of those that failed.
-
-    With one job the process is a fork of this one; where forks are not possible, it is a new one if
-    there are plugin files, and otherwise this process itself.
-    """
+    """Like `do_runs`, with progress; returns the names of the runs that failed."""
     monitor = Monitor(specs)
     with monitor.bar:
-        if len(specs) > 1 and jobs > 1:
-            pool.run_parallel(workspace, specs, min(jobs, len(specs)), plugins, monitor)
-        elif pool.can_fork(workspace):
-            pool.run_aside(workspace, specs, monitor)
-        elif plugins:
-            pool.run_parallel(workspace, specs, 1, plugins, monitor)
-        else:
-            work_through(workspace, specs, monitor)
+        do_runs(workspace, specs, jobs, plugins, monitor)
     return monitor.failures
+
+
+def do_runs(
+    workspace: Workspace,
+    specs: Sequence[RunSpec],
+    jobs: int,
+    plugins: Sequence[Path],
+    report: Report,
+) -> None:
+    """Does runs in worker processes.
+
+    A run in which a plugin takes part has a process of its own. Where forks are not possible, one
+    job without plugins is done in this process.
+    """
+    several = len(specs) > 1 and jobs > 1
+    if several or can_fork() or any(uses_plugins(all_parts(spec)) for spec in specs):
+        pool.run_parallel(workspace, specs, min(jobs, max(len(specs), 1)), plugins, report)
+    else:
+        work_through(workspace, specs, report)
 
 
 def lacks_pair(workspace: Workspace, spec: RunSpec) -> bool:

@@ -66,8 +66,9 @@ def submit_array(
         raise UserError(f"--slurm: {error}") from error
     files = [p.resolve() for p in plugins]
     start = Start(
-        workspace.store.root.resolve(), workspace.device, workspace.root, files, dict(SNAPSHOTS)
-    )
+        workspace.store.root.resolve(), workspace.device, workspace.root, files, dict(SNAPSHOTS),
+        workspace.limits,
+    )  # fmt: skip
     jobs = executor.map_array(_remote, [start] * len(specs), list(specs))
     return [job.job_id for job in jobs]
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import multiprocessing
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from legible.bench.backbones.taps import Network
-from legible.bench.errors import one_line
+from legible.bench.errors import shortened
 from legible.bench.execution import stop
 from legible.bench.execution.environment import read_environment
 from legible.bench.execution.manifest import Manifest, now
@@ -32,23 +34,39 @@ from legible.bench.execution.store import (
 )
 from legible.bench.execution.workspace import (
     Workspace,
+    all_parts,
     parent_of,
     parts_of,
     probe_key,
     source_hashes,
+    uses_plugins,
 )
 from legible.bench.files import write_bytes
 from legible.bench.plugins import registry
+from legible.bench.plugins.apart import can_fork, forked
+from legible.bench.plugins.faults import PluginFault, fault_text
+from legible.bench.plugins.process_state import restored_settings
 from legible.bench.plugins.provenance import Part, keep_sources, plugin_records
 from legible.bench.scoring.probe import probe_network
-from legible.bench.scoring.score import errors, score_all, score_metric
+from legible.bench.scoring.score import (
+    MetricScores,
+    errors,
+    failed_scores,
+    score_all,
+    score_metric,
+)
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.training.checkpoint import State, snapshot
 from legible.bench.training.fit import fit_network
 from legible.bench.training.loop import Diverged, accuracy
 from legible.methods.base import Method
+from legible.metrics.base import Probe, Score
 
 CHECKPOINT = 3.0  # seconds between two checkpoints, at least
+LONGEST_TRACE = 100_000  # characters of error.txt
+METRIC_SHARE = 0.1  # of a run's limits; what the metric of a plugin may take
+
+T = TypeVar("T")
 
 
 def work_through(workspace: Workspace, specs: Sequence[RunSpec], report: Report) -> None:
@@ -95,16 +113,30 @@ def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
         in_worker = multiprocessing.parent_process() is not None
         if isinstance(error, KeyboardInterrupt) and not in_worker:
             raise
+        reason = fault_text(error)
         file = run.folder / "error.txt"
         with one_line_errors("write", file):
-            write_bytes(file, traceback.format_exc().encode(errors="backslashreplace"))
-        reason = one_line(error)
-        ended = run.readable_manifest()
-        if ended is None or ended.status != "done":
-            record(workspace, spec, run, "failed", reason, final=False)
+            write_bytes(file, _trace().encode(errors="backslashreplace"))
+        record_failure(workspace, spec, run, reason, final=False)
         report(Event("failed", spec.name, f"{reason} (see {file})"))
         return
     report(Event("done", spec.name, summary(workspace, run, spec)))
+
+
+def _trace() -> str:
+    """The present error with its traceback; without the middle if it is long."""
+    return shortened(traceback.format_exc(), LONGEST_TRACE)
+
+
+def record_failure(
+    workspace: Workspace, spec: RunSpec, run: Run, reason: str, final: bool = True
+) -> None:
+    """Records why a run failed; why it could not be scored, if its network is trained."""
+    manifest = run.readable_manifest()
+    if manifest is None or manifest.status != "done":
+        record(workspace, spec, run, "failed", reason, final)
+    elif not run.scores(probe_key(workspace, spec)):
+        run.finish(manifest.model_copy(update={"reason": reason, "final": final}))
 
 
 def is_trained(workspace: Workspace, run: Run, spec: RunSpec, report: Report) -> bool:
@@ -122,12 +154,11 @@ def is_trained(workspace: Workspace, run: Run, spec: RunSpec, report: Report) ->
 
 def fail_run(workspace: Workspace, spec: RunSpec, reason: str) -> None:
     """Records the failure of a run whose worker died; only `--retry` tries it again. Its checkpoint
-    stays. Does nothing if the run is done or another worker holds it."""
+    stays. Does nothing if the run is scored or another worker holds it."""
     run = workspace.run_of(spec)
     with workspace.store.lock(run) as mine:
-        manifest = run.readable_manifest()
-        if mine and (manifest is None or manifest.status != "done"):
-            record(workspace, spec, run, "failed", reason)
+        if mine:
+            record_failure(workspace, spec, run, reason)
 
 
 def forget_failure(workspace: Workspace, spec: RunSpec) -> None:
@@ -138,6 +169,8 @@ def forget_failure(workspace: Workspace, spec: RunSpec) -> None:
         manifest = run.readable_manifest()
         if mine and manifest is not None and manifest.status == "failed":
             run.delete(MANIFEST)
+        elif mine and manifest is not None and manifest.reason:
+            run.finish(manifest.model_copy(update={"reason": "", "final": True}))
 
 
 def train_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> None:
@@ -155,11 +188,30 @@ def train_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
         record(workspace, spec, run, "failed", str(error))
         run.delete(TRAINING)
         return
-    weights = run.save_weights(snapshot(network, method))
+    tensors = snapshot(network, method)
+    if uses_plugins(parts_of(spec)):
+        try:
+            workspace.refuse_changed_data(spec)
+        except PluginFault:
+            run.delete(TRAINING)  # it was trained on the changed data
+            raise
+    if reason := not_finite(tensors):
+        record(workspace, spec, run, "failed", reason)
+        return
+    weights = run.save_weights(tensors)
     validation = accuracy(network, method, data.validation)
     record(
         workspace, spec, run, "done", state=state, validation_accuracy=validation, weights=weights
     )
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Which of a network's weights are infinite or NaN, as a reason; empty if none are."""
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part == "network" and not bool(tensor.isfinite().all()):
+            return f"the trained network's '{rest}' is not finite"
+    return ""
 
 
 def parent_weights(workspace: Workspace, spec: RunSpec, report: Report) -> Mapping[str, Tensor]:
@@ -206,8 +258,11 @@ def watched_metrics(
     images = workspace.dataset(spec).validation
     rows = torch.arange(min(spec.probe, len(images)), device=images.labels.device)
     probe = probe_network(network, method, images.subset(rows), spec.layers, seed=spec.seed)
-    items = [registry.get("metrics", name) for name in spec.recipe.watch]
-    scores = [score for item in items for score in score_metric(item, probe)]
+    scores: list[Score] = []
+    for name in spec.recipe.watch:
+        item = registry.get("metrics", name)
+        with suppress(PluginFault):
+            scores += _of_metric(workspace, name, functools.partial(score_metric, item, probe))
     return {f"watch.{s.metric}@{s.layer}": s.value for s in scores if math.isfinite(s.value)}
 
 
@@ -253,12 +308,15 @@ def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
     start = time.perf_counter()
     earlier, possible = run.scores(key), scorable(workspace, spec)
     probe = workspace.probe(spec)
-    new = score_all(probe, possible.metrics, earlier, others(workspace, spec), possible.partner)
-    scores = {**earlier, **new}
-    run.save_scores(key, scores)
-    parts = [*parts_of(spec), *(("metrics", name) for name in spec.metrics)]
+    scores = dict(earlier)
+    for names in _groups(possible.metrics):  # plugins come last, after the others are saved
+        new = _score_group(workspace, spec, probe, names, earlier, possible.partner)
+        scores |= new
+        run.save_scores(key, scores)
+    parts = all_parts(spec)
     seconds = time.perf_counter() - start
-    copy_sources(run, parts, score_seconds=seconds, plugins=plugin_records(parts))
+    copy_sources(run, parts, score_seconds=seconds, plugins=plugin_records(parts), reason="",
+                 final=True)  # fmt: skip
     for name, reason in errors(scores).items():
         report(Event("note", spec.name, f"metric {name}: {reason}"))
 
@@ -279,6 +337,42 @@ def copy_sources(run: Run, parts: Sequence[Part], **updates: Any) -> None:
     with one_line_errors("write", run.folder / PLUGINS):
         copies = keep_sources(parts, run.folder / PLUGINS)
     run.finish(run.require_manifest().model_copy(update={**updates, "copies": copies}))
+def _groups(metrics: Sequence[str]) -> list[list[str]]:
+    """Built-in metrics together, then each metric of a plugin by itself."""
+    plugins = [name for name in metrics if registry.plugin_of("metrics", name) is not None]
+    built_in = [name for name in metrics if name not in plugins]
+    return [group for group in (built_in, *([name] for name in plugins)) if group]
+
+
+def _score_group(
+    workspace: Workspace,
+    spec: RunSpec,
+    probe: Probe,
+    names: Sequence[str],
+    earlier: Mapping[str, MetricScores],
+    partner: str,
+) -> dict[str, MetricScores]:
+    """The scores of a group of metrics."""
+    if registry.plugin_of("metrics", names[0]) is not None and not can_fork():
+        probe = workspace.fresh_probe(spec)  # not what another plugin left
+
+    def score() -> dict[str, MetricScores]:
+        return score_all(probe, names, earlier, others(workspace, spec), partner, spec.images)
+
+    try:
+        return _of_metric(workspace, names[0], score)
+    except PluginFault as fault:
+        return {name: failed_scores(name, str(fault)) for name in names}
+
+
+def _of_metric(workspace: Workspace, name: str, call: Callable[[], T]) -> T:
+    """What ``call`` returns; if a metric is a plugin, from a process of its own."""
+    if registry.plugin_of("metrics", name) is None:
+        return call()
+    if can_fork():
+        return forked(call, workspace.limits.share(METRIC_SHARE))
+    with restored_settings():
+        return call()
 
 
 def summary(workspace: Workspace, run: Run, spec: RunSpec) -> str:

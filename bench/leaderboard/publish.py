@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from legible.bench.leaderboard.formats import DEFAULT_FORMATS, publication_files
 from legible.bench.leaderboard.null_networks import metric_remarks, published_cards
 from legible.bench.leaderboard.render.as_csv import attributions_csv, cost_csv
 from legible.bench.plugins import registry
+from legible.bench.plugins.faults import PluginFault
 from legible.bench.scores.collect import algorithm_table, score_table
 from legible.bench.scores.exchange import expected, with_submissions
 from legible.bench.suites.run_spec import BASELINE, Block, RowKey, RunSpec
@@ -47,7 +49,8 @@ def write_publication(
     README's path.
 
     ``cost`` measures costs that are not known yet. ``command`` is the text that the README shows
-    under "Reproduce with". ``formats`` names further files (see `formats.FORMATS`). Raises UserError.
+    under "Reproduce with". ``formats`` names further files (see `FORMATS`). Raises
+    UserError.
     """
     folder = results / suite.name
     if not (folder / "submissions").is_dir() and not any(ended(workspace, s) for s in specs):
@@ -56,7 +59,7 @@ def write_publication(
         )
     costs = cost_table(workspace, specs, cost, say)
     board = make_board(workspace, suite, specs, costs, command, folder)
-    pictures = pictures_of_runs(workspace, specs) if with_pictures else []
+    pictures = pictures_of_runs(workspace, specs, say) if with_pictures else []
     files = publication_files(board, pictures, formats)
     if len(board.algorithms):
         files["attributions.csv"] = attributions_csv(board.algorithms).encode()
@@ -114,8 +117,13 @@ def _histories(
             yield spec.block, spec.row, workspace.run_of(spec).require_manifest().history
 
 
-def pictures_of_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> list[Picture]:
-    """The pictures of the first finished seed of each row and block, with plain as the baseline."""
+def pictures_of_runs(
+    workspace: Workspace, specs: Sequence[RunSpec], say: Callable[[str], None] = print
+) -> list[Picture]:
+    """The pictures of the first finished seed of each row and block, with plain as the baseline.
+
+    Where a plugin fails, this is said, and there are no pictures of its row.
+    """
     first: dict[tuple[Block, RowKey], RunSpec] = {}
     for spec in specs:
         if (spec.block, spec.row) not in first and finished(workspace, spec):
@@ -123,18 +131,31 @@ def pictures_of_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> list[Pic
     pictures: list[Picture] = []
     baselines: dict[Block, PictureData] = {}
     for (block, row), spec in first.items():
-        data = workspace.dataset(spec)
-        probe = workspace.probe(spec)
-        images = data.test.images[: len(probe.images)].float() / 255
-        picture_data = gather_picture_data(probe, images, data.class_names, attributions=True)
+        draw = functools.partial(_draw_run, workspace, spec, baselines.get(block))
+        try:
+            drawn, picture_data = workspace.apart(spec, draw)
+        except (PluginFault, ValueError) as fault:
+            say(f"no pictures of {spec.name}: {fault}")
+            continue
         if row == BASELINE:
             baselines[block] = picture_data
-        pictures += draw_pictures(
-            picture_data, block, row, registry.get("methods", row.method).label,
-            workspace.run_of(spec).require_manifest().history, baselines.get(block),
-            data.attribution,
-        )  # fmt: skip
+        pictures += drawn
     return pictures
+
+
+def _draw_run(
+    workspace: Workspace, spec: RunSpec, baseline: PictureData | None
+) -> tuple[list[Picture], PictureData]:
+    """The pictures of one run, and what they show."""
+    data = workspace.dataset(spec)
+    probe = workspace.probe(spec)
+    images = data.test.images[: len(probe.images)].float() / 255
+    picture_data = gather_picture_data(probe, images, data.class_names, attributions=True)
+    pictures = draw_pictures(
+        picture_data, spec.block, spec.row, registry.get("methods", spec.method).label,
+        workspace.run_of(spec).require_manifest().history, baseline, data.attribution,
+    )  # fmt: skip
+    return pictures, picture_data
 
 
 def finished(workspace: Workspace, spec: RunSpec) -> bool:
@@ -156,7 +177,7 @@ def _datasets(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[str, Datas
     for label, spec in {spec.dataset_label: spec for spec in specs}.items():
         try:
             datasets[label] = workspace.dataset(spec)
-        except DataMissing:
+        except (DataMissing, UserError):  # the rows say why
             continue
     return datasets
 
@@ -166,7 +187,7 @@ def layer_order(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[tuple[st
     order: dict[tuple[str, str], list[str]] = {}
     for spec in specs:
         if spec.block not in order and not workspace.obstacle(spec):
-            order[spec.block] = list(workspace.build(spec)[0].taps)
+            order[spec.block] = workspace.taps(spec)
     return order
 
 

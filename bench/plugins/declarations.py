@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from typing import Any
 
 from legible.bench.errors import nearest
 from legible.methods.base import NEEDS
+from legible.metrics.base import scope
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,59}")
 LONGEST_LABEL = 60
@@ -30,8 +32,22 @@ def refuse_declaration(kind: str, name: str, item: Any) -> None:
         )
     if kind == "methods":
         _refuse_method(name, item)
-    if kind == "metrics" and (problem := label_problem(item.title)):
+    if kind == "metrics":
+        _refuse_metric(name, item)
+
+
+def _refuse_metric(name: str, item: Any) -> None:
+    if problem := label_problem(item.title):
         raise ValueError(f"metric '{name}': title {problem}")
+    signature = inspect.signature(item.function)
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        raise ValueError(
+            f"metric '{name}': its arguments are {signature}, but a metric is called with two, "
+            "like (layer, probe)"
+        ) from None
+    scope(item.function)  # raises ValueError for an unknown first argument
 
 
 def _refuse_method(name: str, cls: Any) -> None:

@@ -15,14 +15,23 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError, create_model
 
 from legible.bench.backbones.base import BACKBONES
+from legible.bench.backbones.model_names import model_builder
 from legible.bench.data.base import DATASETS
 from legible.bench.errors import UserError, nearest, one_line
+from legible.bench.plugins import apart
 from legible.bench.plugins.declarations import refuse_declaration
+from legible.bench.plugins.faults import PluginFault
+from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.process_state import (
+    guarded_functions,
+    refuse_patches,
+    restored_settings,
+)
 from legible.bench.source_keys import (
     SNAPSHOTS,
     files_reached_by,
@@ -47,6 +56,8 @@ _FOLDERS = {
     "datasets": "legible.bench.data",
     "backbones": "legible.bench.backbones",
 }
+T = TypeVar("T")
+
 #: What could not be imported, with the reason: listed, and no hindrance to the rest.
 FAILED: dict[str, str] = {}
 
@@ -61,6 +72,10 @@ class Origin:
 
 #: By module: an entry point's top package, or the name a plugin file was imported under.
 PLUGINS: dict[str, Origin] = {}
+#: What importing a plugin may take.
+IMPORT = Limits(seconds=600.0)
+#: What a constructor of a plugin may take.
+BRIEF = Limits(seconds=600.0)
 #: Files of loaded plugins by module name, the plugin's helpers included, as they were loaded.
 LOADED: dict[str, dict[Path, bytes]] = {}
 
@@ -100,7 +115,7 @@ def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     path = path.expanduser().resolve()
     if path.suffix != ".py" or not (path.is_file() or path in SNAPSHOTS):
         raise UserError(f"no plugin file {path}: give the path of a .py file")
-    name = module_name(path) if packages_of(path) else f"legible_plugin.{path.stem}"
+    name = _module_of(path)
     earlier = LOADED.get(name, {})
     if as_on_disk:
         for file in earlier:
@@ -109,10 +124,21 @@ def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     SNAPSHOTS.update(files)
     if earlier != files:
         forget({*files, *earlier})
+        _rehearse(name, path)
         _import(name, path)
         LOADED[name] = files
         PLUGINS[name] = Origin(str(path))
     return [(k, n) for k, items in KINDS.items() for n in items if source(k, n) == path]
+
+
+def _module_of(path: Path) -> str:
+    """The name under which a plugin file is imported."""
+    return module_name(path) if packages_of(path) else f"legible_plugin.{path.stem}"
+
+
+def plugin_files() -> list[Path]:
+    """The plugin files that are loaded."""
+    return [Path(origin.source) for origin in PLUGINS.values() if not origin.version]
 
 
 def changed_files() -> list[Path]:
@@ -137,8 +163,13 @@ def forget(files: set[Path]) -> None:
     ]
     made_from = files | set(packages)
     for name, module in list(sys.modules.items()):
-        if (file := getattr(module, "__file__", None)) and Path(file).resolve() in made_from:
+        if (file := getattr(module, "__file__", None)) and _resolved(file) in made_from:
             del sys.modules[name]
+
+
+@functools.cache
+def _resolved(file: str) -> Path:
+    return Path(file).resolve()
 
 
 class _SnapshotLoader(SourceFileLoader):
@@ -161,6 +192,15 @@ class _SnapshotFinder:
         return spec
 
 
+def _rehearse(name: str, path: Path) -> None:
+    """Imports a plugin in a process of its own, which may die of it. Raises UserError."""
+    if apart.can_fork() and not apart.is_worker():
+        try:
+            apart.forked(lambda: _import(name, path), IMPORT)
+        except PluginFault as fault:
+            raise UserError(f"plugin {path}: {fault}") from fault
+
+
 def _import(name: str, path: Path) -> None:
     loader = _SnapshotLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
@@ -169,19 +209,24 @@ def _import(name: str, path: Path) -> None:
     for kind, items in KINDS.items():
         for item in [item for item in items if source(kind, item) == path]:
             del items[item]  # an earlier version of the file may have registered other names
+    others = {kind: dict(items) for kind, items in KINDS.items()}
     if (root := str(import_root(path))) not in sys.path:
         sys.path.append(root)  # last, so that it hides nothing
+    functions = guarded_functions()
     finder: Any = _SnapshotFinder
     importlib.invalidate_caches()  # files that were written a moment ago are seen
     sys.meta_path.insert(0, finder)
     try:
-        if packages_of(path):
-            importlib.import_module(packages_of(path)[0])
-            _refuse_other_package(path)
-            importlib.import_module(name.rpartition(".")[0])
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        loader.exec_module(sys.modules[name])
+        with restored_settings():
+            if packages_of(path):
+                importlib.import_module(packages_of(path)[0])
+                _refuse_other_package(path)
+                importlib.import_module(name.rpartition(".")[0])
+            sys.modules[name] = importlib.util.module_from_spec(spec)
+            loader.exec_module(sys.modules[name])
         _refuse_mixed_helpers(path)
+        refuse_patches(functions)
+        _refuse_replaced(others)
         for kind, items in KINDS.items():
             for item in items:
                 if item not in items_before[kind]:
@@ -194,6 +239,17 @@ def _import(name: str, path: Path) -> None:
         raise UserError(f"plugin {path}: {_import_problem(error)}") from error
     finally:
         sys.meta_path.remove(finder)
+
+
+def _refuse_replaced(others: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ValueError if something that another file registered is gone or another thing."""
+    for kind, items in others.items():
+        for name, item in items.items():
+            if KINDS[kind].get(name) is not item:
+                raise ValueError(
+                    f"it replaces or removes the {kind.removesuffix('s')} '{name}': choose another "
+                    "name"
+                )
 
 
 def _refuse_other_package(path: Path) -> None:
@@ -225,14 +281,20 @@ def _import_problem(error: BaseException) -> str:
 
 
 def _load_point(kind: str, point: EntryPoint) -> None:
-    items_before = set(KINDS[kind])
-    point.load()
-    for name in set(KINDS[kind]) - items_before:
-        try:
+    before = {kind: dict(items) for kind, items in KINDS.items()}
+    functions = guarded_functions()
+    try:
+        with restored_settings():
+            point.load()
+        refuse_patches(functions)
+        _refuse_replaced(before)
+        for name in set(KINDS[kind]) - set(before[kind]):
             refuse_declaration(kind, name, KINDS[kind][name])
-        except ValueError:
-            del KINDS[kind][name]
-            raise
+    except BaseException:
+        for each, items in KINDS.items():
+            items.clear()
+            items.update(before[each])
+        raise
 
 
 def plugin_of(kind: str, name: str) -> Origin | None:
@@ -263,6 +325,8 @@ def get(kind: str, name: str) -> Any:
     items = KINDS[kind]
     if name in items:
         return items[name]
+    if kind == "backbones" and ":" in name:
+        return _model_backbone(name)
     singular = kind.removesuffix("s")
     for module, reason in FAILED.items():
         if module.rpartition(".")[2] == name:
@@ -270,6 +334,26 @@ def get(kind: str, name: str) -> Any:
     raise UserError(
         f"no {singular} '{name}'{nearest(name, items) or ' (see: legible list ' + kind + ')'}"
     )
+
+
+def _model_backbone(name: str) -> Callable[..., Any]:
+    """Registers and returns the backbone of a model's name (see backbones/model_names.py)."""
+    place, _, function = name.rpartition(":")
+    if not place.endswith(".py"):
+        build = model_builder(name)
+    else:
+        path = Path(place).expanduser().resolve()
+        load_plugin(path)
+        module = sys.modules[_module_of(path)]
+        functions = {key: item for key, item in vars(module).items()
+                     if inspect.isroutine(item) or inspect.isclass(item)}  # fmt: skip
+        if function not in functions:
+            raise UserError(f"{place} has no function '{function}'{nearest(function, functions)}")
+        build = model_builder(name, functions[function])
+        build.__module__ = module.__name__
+        build.origin = str(path)  # type: ignore[attr-defined]
+    BACKBONES[name] = build
+    return build
 
 
 def parameters(
@@ -376,6 +460,15 @@ def defaults(target: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
     """The default of every parameter that has one."""
     signature = list(inspect.signature(target).parameters.values())[skip:]
     return {p.name: p.default for p in signature if p.default is not p.empty}
+
+
+def ask_method(name: str, params: Mapping[str, Any], question: Callable[[Any], T]) -> T:
+    """What a question about a method with some parameters gives; for a plugin, from a process of
+    its own. Raises UserError where the method refuses its parameters, and PluginFault where a
+    plugin does more than refuse."""
+    if plugin_of("methods", name) is None:
+        return question(make_method(name, params))
+    return apart.apart(lambda: question(make_method(name, params)), BRIEF)
 
 
 def make_method(name: str, params: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
-from legible.bench.execution.listing import read_listed, write_listed
+from legible.bench.execution.listing import refuse_edited, write_listed
 from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.workspace import Workspace
 from legible.bench.scores.collect import score_table
@@ -80,7 +80,7 @@ def read_published(folder: Path) -> pd.DataFrame:
     path = folder / "scores.csv"
     if not path.is_file():
         raise UserError(f"nothing to adopt: no {path}")
-    read_listed(folder, path.name, f"legible publish {folder.name}")
+    refuse_edited(path)
     try:
         return read_scores(path)
     except ValueError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -14,6 +16,7 @@ import torch
 from legible.bench.execution.store import Corrupt, Run
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.plugins import registry
+from legible.bench.plugins.faults import PluginFault
 from legible.bench.scores.score_table import ScoreRow, to_table
 from legible.bench.scoring.oracle import common, oracle_layer
 from legible.bench.scoring.probe import resolve
@@ -79,7 +82,7 @@ def run_rows(workspace: Workspace, spec: RunSpec) -> list[ScoreRow]:
     return [
         score_row(spec, run.name, score)
         for name, entry in scores.items()
-        if name in METRICS and METRICS[name].aspect in spec.aspects
+        if name in METRICS and (METRICS[name].aspect in spec.aspects or name in spec.targets)
         for score in entry.layers
     ]
 
@@ -91,7 +94,7 @@ def _gap(run: Run, scored: bool) -> Gap | None:
         return Gap("missing", f"unreadable: {error}")
     if manifest is None:
         return Gap("missing", "not run yet")
-    if manifest.status == "failed":
+    if manifest.status == "failed" or (manifest.reason and not scored):
         return Gap("failed", manifest.reason or "no reason recorded")
     return None if scored else Gap("missing", UNSCORED)
 
@@ -148,15 +151,29 @@ def oracle_rows(workspace: Workspace, specs: Sequence[RunSpec]) -> list[ScoreRow
     """
     rows = []
     for spec in {spec.block: spec for spec in reversed(specs)}.values():
-        probe = None if workspace.obstacle(spec) else _oracle_probe(workspace, spec)
-        if probe is not None:
-            rows += [
-                score_row(spec, "", score).model_copy(update=ORACLE)
-                for item in METRICS.values()
-                if item.aspect in ("focus", "semantics") and scope(item.function) == "layer"
-                for score in score_metric(item, probe)
-            ]
+        if not workspace.obstacle(spec):
+            with suppress(PluginFault, ValueError):
+                rows += workspace.apart(spec, functools.partial(_oracle_rows, workspace, spec))
     return rows
+
+
+def _oracle_rows(workspace: Workspace, spec: RunSpec) -> list[ScoreRow]:
+    """The oracle's rows on the block of a run spec."""
+    probe = _oracle_probe(workspace, spec)
+    if probe is None:
+        return []
+    return [
+        score_row(spec, "", score).model_copy(update=ORACLE)
+        for item in METRICS.values()
+        if item.aspect in ("focus", "semantics") and scope(item.function) == "layer"
+        if registry.plugin_of("metrics", item.name) is None
+        for score in score_metric(item, _judged(probe, spec.images.get(item.aspect)))
+    ]
+
+
+def _judged(probe: Probe, count: int | None) -> Probe:
+    """The probe on the images that an aspect is judged on."""
+    return probe if count is None else probe.subset(slice(count))
 
 
 ORACLE = {
@@ -166,8 +183,8 @@ ORACLE = {
 
 def _oracle_probe(workspace: Workspace, spec: RunSpec) -> Probe | None:
     """The probe of an oracle on the images that a run is judged on; None without concepts."""
-    network, _, data = workspace.build(spec)
-    probe_images = scoring_images(data, "test", spec.stage, spec.probe)
+    network, data = workspace.bare_network(spec), workspace.data_of(spec)
+    probe_images = scoring_images(data, "test", spec.stage, spec.probe, workspace.reserved(spec))
     concepts = probe_images.concepts
     if concepts is None or not len(masks := common(concepts)):
         return None

@@ -11,11 +11,13 @@ import pandas as pd
 
 from legible.bench.data.base import DataMissing
 from legible.bench.errors import UserError, reason_of
+from legible.bench.execution.progress import Event
+from legible.bench.execution.schedule import do_runs
 from legible.bench.execution.store import PLUGINS, Corrupt, read_sealed, sealed_bytes
 from legible.bench.execution.workspace import Workspace
 from legible.bench.files import write_bytes, write_together
+from legible.bench.plugins import registry
 from legible.bench.scores.collect import score_table
-from legible.bench.scores.rerun import SubmittedRuns, runs_to_repeat
 from legible.bench.scores.score_table import to_table
 from legible.bench.scores.submission import (
     Expected,
@@ -43,7 +45,7 @@ def expected(workspace: Workspace, suite: Suite, specs: Sequence[RunSpec]) -> Ex
     """What a submission must agree with to stand beside the runs of this workspace."""
     data = {}
     for spec in {spec.dataset_label: spec for spec in specs}.values():
-        with contextlib.suppress(DataMissing):
+        with contextlib.suppress(DataMissing, UserError):  # no submission can be about it
             data[spec.dataset_label] = workspace.fingerprint(spec)
     return Expected(
         suite=suite.name, suite_version=suite.version, data=data,
@@ -65,6 +67,8 @@ def export(
     runs = {}
     sources = {}
     for spec in specs:
+        if workspace.obstacle(spec):
+            continue
         run = workspace.run_of(spec)
         if run.name in set(table["run"]):
             try:
@@ -218,23 +222,21 @@ def verify(
     specs: Sequence[RunSpec],
     file: Path,
     results: Path,
-    rerun: Callable[[SubmittedRuns], pd.DataFrame],
     say: Callable[[str], None] = print,
 ) -> bool:
     """Reruns the first seed of a submission and compares; returns whether all values agree.
 
-    ``rerun`` gives the scores of the rerun. Only methods that the user names run, never the
-    submission's own code. The verdict is stored beside the merged submissions, and `publish` shows
-    it.
+    Only methods that are registered here run, never the submission's own code. The verdict is
+    stored beside the merged submissions, and `publish` shows it.
     """
     folder = results / suite.name / "submissions"
     try:
         submission = read(file)
         check(submission, expected(workspace, suite, specs))
         read_verdicts(folder / VERDICTS)  # a damaged file is said before the rerun
-        runs = runs_to_repeat(submission)
-        lines = disagreements(submission, rerun(runs))
-        outcome = verdict(lines, runs.seed)
+        seed, rerun = _rerun(workspace, specs, submission, say)
+        lines = disagreements(submission, rerun)
+        outcome = verdict(lines, seed)
 
         def changes() -> dict[str, bytes | None]:
             verdicts = {**read_verdicts(folder / VERDICTS), submission.sha256: outcome}
@@ -249,3 +251,28 @@ def verify(
     for line in [*lines, outcome]:
         say(line)
     return not lines
+
+
+def _rerun(
+    workspace: Workspace,
+    specs: Sequence[RunSpec],
+    submission: Submission,
+    say: Callable[[str], None],
+) -> tuple[int, pd.DataFrame]:
+    """The first submitted seed, and the scores of its rerun."""
+    table = submission.table()
+    seed = int(table["seed"].min())
+    rows = set(zip(table["dataset"], table["backbone"], table["method"], strict=True))
+    to_rerun = [spec for spec in specs if spec.seed == seed and (*spec.block, spec.method) in rows]
+    unknown = sorted({method for *_, method in rows} - set(registry.METHODS))
+    if unknown:
+        names = ", ".join(unknown)
+        say(f"not rerun because the method is not registered: pass its file with --plugin: {names}")
+
+    def report(event: Event) -> None:
+        if event.kind in ("done", "failed", "note"):
+            say(f"{event.kind}: {event.run} {event.text}")
+
+    do_runs(workspace, to_rerun, 1, registry.plugin_files(), report)
+    rerun = score_table(workspace, to_rerun)
+    return seed, rerun[rerun["method"] != "oracle"]

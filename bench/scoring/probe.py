@@ -53,6 +53,7 @@ def probe_network(
         concepts=concepts,
         measurable=measurable_layers(network, concepts, names),
         seed=seed,
+        fixed=method.fixed,
     )
 
 

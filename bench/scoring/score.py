@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import traceback
@@ -12,10 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
+from legible.bench.errors import one_line, shortened
 from legible.bench.seeds import stream
 from legible.bench.source_keys import content_key
 from legible.metrics.base import METRICS, Layer, Metric, Probe, Score, as_values, scope, unmet
+
+LONGEST_TRACE = 10_000  # characters of a metric's traceback
+MOST_VALUES = 100_000  # of one metric at one layer
+LARGEST = 1e100  # a larger value cannot be averaged and compared
 
 # ----------------------------------------------------------------- what is kept of a metric
 
@@ -67,18 +74,21 @@ def _score_from_json(metric: str, line: Mapping[str, Any]) -> Score:
 # ----------------------------------------------------------------- keys
 
 
-def metric_keys(names: Iterable[str], partner: str = "") -> dict[str, str]:
+def metric_keys(
+    names: Iterable[str], partner: str = "", images: Mapping[str, int] | None = None
+) -> dict[str, str]:
     """The key of each metric: a hash of all code that it depends on.
 
     For a metric that compares two seeds, the key also covers ``partner``, the name of the other
-    seed's run.
+    seed's run. For a metric of an aspect in ``images`` it also covers the number of images.
     """
     items = [METRICS[name] for name in names]
     code = {origin: content_key(origin) for origin in {item.origin for item in items}}
 
     def key(item: Metric) -> str:
         other = partner if scope(item.function) == "seeds" else ""
-        return short_hash((code[item.origin], item.name, other))
+        few = [images[item.aspect]] if images and item.aspect in images else []
+        return short_hash((code[item.origin], item.name, other, *few))
 
     return {item.name: key(item) for item in items}
 
@@ -89,10 +99,14 @@ def short_hash(value: Any) -> str:
 
 
 def stale_metrics(
-    scores: Mapping[str, MetricScores], names: Sequence[str], partner: str = ""
+    scores: Mapping[str, MetricScores],
+    names: Sequence[str],
+    partner: str = "",
+    images: Mapping[str, int] | None = None,
 ) -> list[str]:
-    """Metrics without a score, or with one made by other code or with another partner."""
-    keys = metric_keys(names, partner)
+    """Metrics without a score, or with one made by other code, with another partner or on another
+    number of images."""
+    keys = metric_keys(names, partner, images)
     return [name for name, key in keys.items() if name not in scores or scores[name].key != key]
 
 
@@ -172,6 +186,7 @@ def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> S
         values = as_values(compute())
     null = item.null(layer, probe) if callable(item.null) else item.null  # type: ignore[arg-type]
     seconds = time.perf_counter() - start
+    _refuse_values(item, layer, values)
     low, high = item.limits
     defined = values[~np.isnan(values)]
     if len(defined) and not (defined.min() >= low - 1e-6 and defined.max() <= high + 1e-6):
@@ -183,34 +198,73 @@ def _measure(item: Metric, layer: Layer | None, probe: Probe, compute: Any) -> S
     return Score(item.name, name, values, null, reason, seconds)
 
 
+def _refuse_values(item: Metric, layer: Layer | None, values: Float[np.ndarray, "values"]) -> None:
+    """Raises ValueError for a wrong number of values, and for values that have no mean."""
+    if len(values) > MOST_VALUES:
+        raise ValueError(
+            f"metric '{item.name}' gave {len(values)} values: return at most {MOST_VALUES}"
+        )
+    if item.per == "unit" and layer is not None and len(values) != layer.units:
+        raise ValueError(
+            f"metric '{item.name}' gave {len(values)} values for {layer.units} units: return one "
+            "for each"
+        )
+    finite = values[np.isfinite(values)]
+    if len(finite) and np.abs(finite).max() > LARGEST:
+        raise ValueError(
+            f"metric '{item.name}' gave {finite[np.abs(finite).argmax()]}: return values from "
+            f"-{LARGEST:g} to {LARGEST:g}"
+        )
+
+
 def score_all(
     probe: Probe,
     names: Iterable[str] = (),
     earlier: Mapping[str, MetricScores] | None = None,
     others: Others | None = None,
     partner: str = "",
+    images: Mapping[str, int] | None = None,
 ) -> dict[str, MetricScores]:
     """Scores of metrics (default: all registered ones), by name.
 
     A metric whose key is the same in ``earlier`` is not computed again. ``others`` gives the other
-    probes that comparisons need; ``partner`` is the name of the other seed's run. A metric that
+    probes that comparisons need; ``partner`` is the name of the other seed's run. ``images`` holds
+    the aspects that are scored on the first so many images of each probe alone. A metric that
     raises an error gets an empty key and the error as its reason: tables show it, the other
     metrics are not affected, and the next run tries it again.
     """
     earlier = earlier or {}
     scores: dict[str, MetricScores] = {}
-    for name, key in metric_keys(sorted(names or METRICS), partner).items():
+    shorter = functools.cache(lambda count: _first_images(probe, others, count))
+    for name, key in metric_keys(sorted(names or METRICS), partner, images).items():
         if name in earlier and earlier[name].key == key:
             scores[name] = earlier[name]
             continue
+        count = (images or {}).get(METRICS[name].aspect, len(probe.labels))
+        probes = (probe, others) if count >= len(probe.labels) else shorter(count)
         try:
-            scores[name] = MetricScores(key, tuple(score_metric(METRICS[name], probe, others)))
+            scores[name] = MetricScores(key, tuple(score_metric(METRICS[name], *probes)))
         except Exception as error:
-            reason = f"error: {type(error).__name__}: {' '.join(str(error).split())}"
-            scores[name] = MetricScores(
-                "", (_undefined(METRICS[name], "", reason),), traceback.format_exc()
-            )
+            trace = shortened(traceback.format_exc(), LONGEST_TRACE)
+            scores[name] = failed_scores(name, one_line(error), trace)
     return scores
+
+
+def _first_images(probe: Probe, others: Others | None, count: int) -> tuple[Probe, Others]:
+    """A probe and those it is compared with, on the first ``count`` images of each."""
+
+    def first(of: Probe | str) -> Probe | str:
+        return of if isinstance(of, str) else of.subset(slice(count))
+
+    def shorter(make: Callable[[], Probe | str]) -> Callable[[], Probe | str]:
+        return functools.cache(lambda: first(make()))
+
+    return probe.subset(slice(count)), {kind: shorter(m) for kind, m in (others or {}).items()}
+
+
+def failed_scores(name: str, reason: str, trace: str = "") -> MetricScores:
+    """The scores of a metric that raised an error, or did worse."""
+    return MetricScores("", (_undefined(METRICS[name], "", f"error: {reason}"),), trace)
 
 
 def errors(scores: Mapping[str, MetricScores]) -> dict[str, str]:

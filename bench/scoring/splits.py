@@ -2,7 +2,7 @@
 
 Tuning scores settings on validation images with one half of the concepts; the best settings are
 then scored on test images with the other half. Without tuning, runs are scored on test images with
-all concepts.
+all concepts. Concepts that a method of the block was trained on are left out for every row.
 """
 
 from __future__ import annotations
@@ -24,17 +24,23 @@ Stage = Literal["", "tuning", "final"]
 
 
 @functools.lru_cache(maxsize=4)  # so that runs scored on the same images share their concepts
-def scoring_images(data: Dataset, split: str, stage: Stage, most: int) -> Split:
-    """The first ``most`` images of a split, with the concepts of a stage.
+def scoring_images(
+    data: Dataset, split: str, stage: Stage, most: int, reserved: frozenset[str] = frozenset()
+) -> Split:
+    """The first ``most`` images of a split, with the concepts of a stage that are not reserved.
 
-    While tuning, "test" gives validation images.
+    While tuning, "test" gives validation images. ``reserved`` names concepts that a method was
+    trained on.
     """
     images = getattr(data, "validation" if (split, stage) == ("test", "tuning") else split)
     rows = torch.arange(min(most, len(images)), device=images.labels.device)
     images = images.subset(rows)
-    if not stage or images.concepts is None:
+    concepts = images.concepts
+    if concepts is None or not (stage or reserved):
         return images
-    return replace(images, concepts=half(images.concepts, stage == "tuning"))
+    concepts = half(concepts, stage == "tuning") if stage else concepts
+    rest = [k for k, name in enumerate(concepts.names) if name not in reserved]
+    return replace(images, concepts=concepts.select(rest))
 
 
 def half(concepts: Concepts, tuning: bool) -> Concepts:

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import special
 
+from legible.bench.statistics.multiplicity import holm as holm
+
 LEVEL = 0.95
 
 Numbers = Float[np.ndarray, "*items"]
@@ -108,16 +110,6 @@ def t_p(mean: Numbers, error: Numbers, freedom: Numbers) -> Numbers:
     flat = error <= 1e-12 * np.abs(mean)
     p = 2 * special.stdtr(freedom, -np.abs(mean) / np.where(flat, 1, error))
     return np.where(flat, np.where(mean == 0, 1.0, np.nan), p)
-
-
-def holm(p: Float[np.ndarray, "*tests"]) -> Float[np.ndarray, "*tests"]:
-    """Holm's adjusted p values over all tests of the array; NaN is a missing test, and stays."""
-    flat = p.ravel()
-    order = np.argsort(flat)[: np.isfinite(flat).sum()]
-    steps = flat[order] * np.arange(len(order), 0, -1)
-    adjusted = np.full(flat.shape, np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
-    return adjusted.reshape(p.shape)
 
 
 def moments(

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from legible.bench.statistics.bootstrap import bootstrap_means
-from legible.bench.statistics.intervals import LEVEL, holm, moments, pooled
+from legible.bench.statistics.intervals import LEVEL, moments, pooled
+from legible.bench.statistics.multiplicity import holm
 
 
 class Ranking(NamedTuple):

@@ -6,15 +6,31 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from legible.bench.errors import UserError, nearest, one_line, shortened
 from legible.bench.plugins import registry
+from legible.bench.plugins.apart import apart
+from legible.bench.plugins.faults import PluginFault
 from legible.bench.suites.network_size import refuse_giant
-from legible.bench.suites.schema import SEEDS, MethodEntry, Suite, SuiteBlock, block_recipe, is_seed
+from legible.bench.suites.schema import (
+    SEEDS,
+    MethodEntry,
+    Suite,
+    SuiteBlock,
+    baseline_seeds,
+    block_margins,
+    block_recipe,
+    is_seed,
+)
 from legible.bench.training.recipe import Recipe
-from legible.metrics.base import ASPECTS
+from legible.methods.base import treatment
+from legible.metrics.base import ASPECTS, scope
+
+Item = TypeVar("Item")
 
 
 class Block(NamedTuple):
@@ -44,6 +60,10 @@ class RunSpec:
     one is compared with. ``stage`` says which images and concepts judge the run (see
     `scoring.splits`). ``measures`` names the metrics to score (empty: all of ``aspects``).
     ``declared`` holds the parameters that the suite names, for a method whose setting was tuned.
+    ``targets`` names the metrics that the suite's methods treat, scored for every row.
+    ``concept_users`` holds the block's methods that are trained on concepts, with their parameters
+    as JSON: no row of the block is scored on these concepts.
+    ``images`` holds, for some aspects, a smaller number of images than ``probe``.
     """
 
     dataset: str
@@ -63,15 +83,22 @@ class RunSpec:
     stage: Literal["", "tuning", "final"] = ""
     measures: tuple[str, ...] = ()
     declared: dict[str, Any] | None = None
+    targets: tuple[str, ...] = ()
+    concept_users: tuple[tuple[str, str], ...] = ()
+    images: dict[str, int] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics to score: those of its aspects. Without validation during training
-        the metrics that need it are left out."""
+        """Names of the metrics to score: those of its aspects, and the targets of the suite's
+        methods. Without validation during training the metrics that need it are left out."""
         if self.measures:
             return sorted(self.measures)
         absent = set() if self.recipe.validate_every else {"validations"}
-        items = [m for m in registry.METRICS.values() if m.aspect in self.aspects]
+        items = [
+            m
+            for m in registry.METRICS.values()
+            if m.aspect in self.aspects or m.name in self.targets
+        ]
         return sorted(m.name for m in items if not m.needs & absent)
 
     @property
@@ -100,8 +127,10 @@ class RunSpec:
 
     @property
     def backbone_label(self) -> str:
-        """The backbone with its parameters, as `label` writes it."""
-        return label("backbones", self.backbone, self.net)
+        """The backbone with its parameters, as `label` writes it; of weights, the file's name."""
+        weights = self.net.get("weights")
+        file_name = {"weights": PurePath(weights).name} if weights else {}
+        return label("backbones", self.backbone, self.net | file_name)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, from which `from_json` makes the same run spec again."""
@@ -124,13 +153,15 @@ class RunSpec:
             "params": registry.parameters(method, fields["given"]),
             "recipe": Recipe(**fields["recipe"]),
             **{name: tuple(fields[name]) for name in ("layers", "aspects", "measures")},
+            "targets": tuple(fields.get("targets", ())),
+            "concept_users": tuple(map(tuple, fields.get("concept_users", ()))),
         }
         return cls(**fields)
 
 
 def label(kind: str, name: str, params: Mapping[str, Any]) -> str:
     """The name of a dataset or backbone with its non-default parameters: ``kanji(size=28)``."""
-    target = registry.KINDS[kind].get(name)
+    target = registry.get(kind, name) if ":" in name else registry.KINDS[kind].get(name)
     skip = {"datasets": 1, "backbones": 2}[kind]
     return _name_with(name, non_default(target, params, skip) if target else params)
 
@@ -162,22 +193,29 @@ def expand(
 ) -> list[RunSpec]:
     """All run specs of a suite, by block, then by seed, then by method as the suite lists them.
 
-    ``seeds``, ``methods`` and ``datasets`` select some of them. Raises UserError for any unknown
-    name or parameter.
+    Plain alone runs on its further seeds (`schema.baseline_seeds`), which come last in a block.
+    ``seeds``, ``methods`` and ``datasets`` select some of the run specs. Raises UserError for any
+    unknown name or parameter.
     """
-    check_headline(suite)
+    check_names(suite)
     for seed in seeds or ():
         if not is_seed(seed):
             raise UserError(f"seed {seed!r}: a seed is a whole number from 0 to {SEEDS - 1}")
     _select(suite.methods, "method", methods, lambda e: e.name)
     blocks = _select(suite.blocks, "dataset", datasets, lambda b: b.dataset)
-    specs = [
-        spec
-        for block in blocks
-        for spec in _expand_block(suite, block, suite.seeds if seeds is None else seeds, methods)
-    ]
+    specs = [spec for block in blocks for spec in _expand_block(suite, block, seeds, methods)]
     refuse_alike(specs)
+    refuse_idle(specs)
     return specs
+
+
+def refuse_idle(specs: Sequence[RunSpec]) -> None:
+    """Raises UserError for a method that would never act in the training that its block has."""
+    for spec in {(s.method, canonical(s.given), s.recipe.epochs): s for s in specs}.values():
+        epochs = spec.recipe.epochs
+        reason = _answer(spec.method, spec.params, lambda method: str(method.idle(epochs)), "")
+        if reason:
+            raise UserError(f"method '{spec.method}': {reason}")
 
 
 def refuse_alike(specs: Sequence[RunSpec]) -> None:
@@ -221,7 +259,7 @@ def _label_problem(text: str) -> str:
 
 
 def _expand_block(
-    suite: Suite, block: SuiteBlock, seeds: Sequence[int], methods: Sequence[str] | None
+    suite: Suite, block: SuiteBlock, seeds: Sequence[int] | None, methods: Sequence[str] | None
 ) -> list[RunSpec]:
     entries = block_methods(suite, block, methods)
     load = registry.get("datasets", block.dataset)
@@ -233,20 +271,96 @@ def _expand_block(
         "dataset": block.dataset, "data": _parameters(load, block.data, skip=1),
         "backbone": block.backbone, "net": _parameters(build, block.net, skip=2),
         "recipe": recipe, "layers": tuple(suite.layers), "probe": suite.probe,
-        "aspects": tuple(suite.aspects), "shots": block.shots,
+        "aspects": tuple(block.aspects or suite.aspects), "shots": block.shots,
+        "images": dict(suite.images), "targets": suite_targets(suite),
+        "concept_users": concept_users(suite, block),
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
-        refuse_giant(block.backbone, build, shared["net"])
-    methods_and_params = [(entry.name, _method_params(entry)) for entry in entries]
+        _refuse_giant(block.backbone, build, shared["net"])
+    rows = [(entry.name, _method_params(entry), seeds_of(suite, entry)) for entry in entries]
     return [
-        RunSpec(
-            method=name, params=params, given=non_default(registry.get("methods", name), params),
-            seed=seed, partner=_next_seed(seed, suite.seeds if seed in suite.seeds else seeds),
-            **shared,
-        )
-        for seed in seeds
-        for name, params in methods_and_params
-    ]  # fmt: skip
+        _one_run(suite, name, params, seed, own if seeds is None else seeds, shared)
+        for seed in (baseline_seeds(suite) if seeds is None else seeds)
+        for name, params, own in rows
+        if seeds is not None or seed in own
+    ]
+
+
+def _one_run(
+    suite: Suite,
+    name: str,
+    params: dict[str, Any],
+    seed: int,
+    seeds: Sequence[int],
+    shared: Mapping[str, Any],
+) -> RunSpec:
+    """A run spec of a row, compared with the next of the row's seeds. Plain's further seeds are
+    compared with none."""
+    given = non_default(registry.get("methods", name), params)
+    row = RowKey(name, canonical(given))
+    own = [other for other in _seeds_of_row(suite, row) if other in suite.seeds]
+    alone = seed not in own and seed in baseline_seeds(suite)
+    spec = RunSpec(
+        method=name, params=params, given=given, seed=seed,
+        partner=None if alone else _next_seed(seed, own if seed in own else seeds), **shared,
+    )  # fmt: skip
+    return _without_pairs(spec) if alone else spec
+
+
+def seeds_of(suite: Suite, entry: MethodEntry) -> list[int]:
+    """The seeds of a row of a suite: plain has more of them than the others, and some rows may
+    have fewer."""
+    return _seeds_of_row(suite, row_key(entry))
+
+
+def _seeds_of_row(suite: Suite, row: RowKey) -> list[int]:
+    seeds = baseline_seeds(suite) if row == BASELINE else suite.seeds
+    return seeds[: suite.row_seeds.get(row_label(row), len(seeds))]
+
+
+def _without_pairs(spec: RunSpec) -> RunSpec:
+    """The run spec without metrics that compare seeds."""
+    names = [n for n in spec.metrics if scope(registry.get("metrics", n).function) != "seeds"]
+    return replace(spec, measures=tuple(names))
+
+
+def suite_targets(suite: Suite) -> tuple[str, ...]:
+    """The metrics that some method of a suite treats, by name; scored for every row."""
+    metrics = [_answer(e.name, e.params, _target_metric, "") for e in suite.methods]
+    return tuple(sorted({metric for metric in metrics if metric}))
+
+
+def _target_metric(method: Any) -> str:
+    target = treatment(method)
+    return "" if isinstance(target, str) else target.metric
+
+
+def _answer(
+    name: str, params: Mapping[str, Any], question: Callable[[Any], Item], default: Item
+) -> Item:
+    """What a method answers; the default for a plugin that fails, whose runs fail by themselves."""
+    try:
+        return registry.ask_method(name, params, question)
+    except PluginFault:
+        return default
+
+
+def concept_users(suite: Suite, block: SuiteBlock) -> tuple[tuple[str, str], ...]:
+    """The methods of a block that are trained on concepts, with their parameters as JSON."""
+    return tuple(
+        (entry.name, canonical(entry.params))
+        for entry in block_methods(suite, block)
+        if _answer(entry.name, entry.params, lambda method: "concepts" in method.needs, False)
+    )
+
+
+def _refuse_giant(name: str, build: Any, params: Mapping[str, Any]) -> None:
+    """Like `refuse_giant`; a plugin's backbone is built in a process of its own."""
+    if registry.plugin_of("backbones", name) is None:
+        refuse_giant(name, build, params)
+        return
+    with suppress(PluginFault):  # its runs fail with this reason, the others are done
+        apart(lambda: refuse_giant(name, build, params), registry.BRIEF)
 
 
 def _parameters(target: Any, params: Mapping[str, Any], skip: int = 0) -> dict[str, Any]:
@@ -265,7 +379,9 @@ def _method_params(entry: MethodEntry) -> dict[str, Any]:
     cls = registry.get("methods", entry.name)
     params = _parameters(cls, entry.params)
     try:
-        registry.make_method(entry.name, entry.params)
+        registry.ask_method(entry.name, entry.params, lambda method: None)
+    except PluginFault:
+        pass  # its runs fail with this reason, the others are done
     except UserError:
         raise
     except Exception as error:  # a plugin may refuse in its own way
@@ -288,18 +404,77 @@ def _next_seed(seed: int, seeds: Sequence[int]) -> int | None:
     return following if following != seed else None
 
 
-def check_headline(suite: Suite) -> None:
-    """Raises UserError if the suite names an unknown aspect or headline metric."""
-    for aspect in suite.aspects:
-        if aspect not in ASPECTS:
-            raise UserError(f"aspects: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")
-    for aspect, name in suite.headline.items():
-        if aspect not in ASPECTS:
-            raise UserError(f"headline: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")
+def check_names(suite: Suite) -> None:
+    """Raises UserError if the suite names an aspect, metric or row that does not exist, or a block
+    an aspect that the suite does not have."""
+    for where, names in (("aspects", suite.aspects), ("headline", suite.headline)):
+        for aspect in names:
+            if aspect not in ASPECTS:
+                raise UserError(f"{where}: no aspect '{aspect}'{nearest(aspect, ASPECTS)}")
+    for block in suite.blocks:
+        _check_aspects(suite, f"block {block.dataset} on {block.backbone}", block.aspects)
+    _check_aspects(suite, "images", list(suite.images))
+    margins = [name for block in suite.blocks for name in block_margins(suite, block)]
+    for name in [*suite.headline.values(), *margins]:
         registry.get("metrics", name)
+    if suite.contrasts or suite.row_seeds:
+        rows = row_labels(suite)
+        for text in suite.row_seeds:
+            _row_of(text, rows, "row_seeds")
+        contrast_rows(suite)
 
 
-Item = TypeVar("Item")
+def _check_aspects(suite: Suite, where: str, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in suite.aspects:
+            raise UserError(f"{where}: '{name}' is not among the suite's aspects"
+                            f"{nearest(name, suite.aspects)}")  # fmt: skip
+
+
+# ----------------------------------------------------------------- rows and contrasts
+
+
+def row_key(entry: MethodEntry) -> RowKey:
+    """The row of a method of a suite. Raises UserError if the method refuses its parameters."""
+    params = non_default(registry.get("methods", entry.name), _method_params(entry))
+    return RowKey(entry.name, canonical(params))
+
+
+def row_label(row: RowKey) -> str:
+    """A row as text: the method with its non-default parameters, ``sync(neighbours=random)``."""
+    return _name_with(row.method, json.loads(row.params))
+
+
+def row_labels(suite: Suite) -> dict[str, RowKey]:
+    """The suite's rows by label."""
+    rows = [row_key(entry) for entry in suite.methods]
+    return {row_label(row): row for row in rows}
+
+
+def _row_of(text: str, rows: Mapping[str, RowKey], where: str) -> RowKey:
+    """The row with a label. Raises UserError, with the nearest label, if there is none."""
+    if text not in rows:
+        close = nearest(text, rows) or f" (it has: {', '.join(rows)})"
+        raise UserError(f"{where}: the suite has no row '{text}'{close}")
+    return rows[text]
+
+
+def contrast_rows(suite: Suite) -> list[tuple[RowKey, RowKey]]:
+    """The suite's contrasts: pairs of rows, of which the first is compared with the second.
+
+    Raises UserError for a label that no row has, for a row compared with itself, and for a pair
+    that is listed twice.
+    """
+    rows = row_labels(suite)
+    pairs: list[tuple[RowKey, RowKey]] = []
+    for first, second in suite.contrasts:
+        pair = (_row_of(first, rows, "contrasts"), _row_of(second, rows, "contrasts"))
+        if first == second:
+            raise UserError(f"contrasts: '{first}' is compared with itself: name another row")
+        if pair in pairs or pair[::-1] in pairs:
+            raise UserError(f"contrasts: '{first}' and '{second}' are listed twice: remove one")
+        pairs.append(pair)
+    return pairs
 
 
 def _select(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from legible.bench.errors import UserError, nearest, reason_of, shortened
@@ -84,11 +86,21 @@ Seeds = Annotated[
 ]  # fmt: skip  # -1 stands for comparisons across seeds
 
 
+class MarginEntry(BaseModel):
+    """The largest difference in a metric that makes no difference in practice, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    value: float = Field(gt=0)
+    reason: Line
+
+
 class SuiteBlock(BaseModel):
     """One dataset on one backbone. ``recipe`` overrides values of the suite's recipe.
 
     ``shots`` above 0 leaves only that many training images of each class, drawn anew for each seed.
-    ``methods`` names the methods of the suite that run on this block (empty: all).
+    ``methods`` names the methods of the suite that run on this block, ``aspects`` the aspects that
+    are scored on it (empty: all of the suite). ``margins`` replace those of the suite.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -100,6 +112,8 @@ class SuiteBlock(BaseModel):
     recipe: dict[str, Any] = {}
     shots: int = Field(0, ge=0, le=10**9)
     methods: list[str] = []
+    aspects: list[str] = []
+    margins: dict[str, MarginEntry] = {}
 
 
 class MethodEntry(BaseModel):
@@ -115,7 +129,12 @@ class MethodEntry(BaseModel):
 
 
 class Tune(BaseModel):
-    """The [tune] table: how the setting of each method is chosen (see tuning/trials.py)."""
+    """The [tune] table: how the setting of each method is chosen (see tuning/trials.py).
+
+    ``dataset`` names the one block on which settings are chosen for all blocks (default: each block
+    for itself). ``extensions`` is how many further values of the strength a method may get whose
+    best setting lies at the edge of those tried.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -125,10 +144,53 @@ class Tune(BaseModel):
     seeds: Seeds
     tolerance: float = Field(0.01, ge=0, le=1)
     epochs: int | None = Field(None, ge=1, le=RECIPE_LIMITS["epochs"])
+    dataset: str | None = None
+    extensions: int = Field(0, ge=0, le=20)
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if values != sorted(set(values)):
+        raise ValueError("the values must rise")
+    return values
+
+
+Grid = Annotated[
+    list[Annotated[float, Field(gt=0)]],
+    Field(min_length=2, max_length=20), AfterValidator(_ascending),
+]  # fmt: skip
+
+
+class TuneRecipe(BaseModel):
+    """The [tune_recipe] table: how the recipe of plain is chosen (see tuning/recipe_search.py).
+
+    The search starts with the epochs of the suite's recipe and ends where twice the epochs gain
+    less than ``tolerance`` of validation accuracy; no training has more than ``longest`` epochs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    lr: Grid
+    weight_decay: Grid
+    seeds: Seeds
+    tolerance: float = Field(0.01, gt=0, le=1)
+    longest: int = Field(ge=1, le=RECIPE_LIMITS["epochs"])
+
+
+#: With fewer seeds no verdict is given: every sign is "?".
+SEEDS_FOR_VERDICTS = 8
+#: Seeds of plain for each seed of the other rows, because every comparison uses plain.
+PLAIN_FACTOR = 3
 
 
 class Suite(BaseModel):
-    """The content of a suite file."""
+    """The content of a suite file.
+
+    ``plain_seeds`` is the number of seeds of plain, and ``row_seeds`` that of rows with fewer seeds
+    than the others, by label as `run_spec.row_label` writes it. ``images`` holds, for some aspects,
+    a smaller number of images than ``probe``. ``contrasts`` are pairs of labels of rows that are
+    compared with each other. ``margins`` holds the largest difference without practical meaning of
+    each metric.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -137,15 +199,21 @@ class Suite(BaseModel):
     description: str = ""
     version: int = Field(1, ge=0, le=10**6)
     seeds: Seeds = [0, 1, 2]
+    plain_seeds: int | None = Field(None, ge=1, le=3000)
+    row_seeds: dict[str, Annotated[int, Field(ge=1)]] = {}
     layers: list[Line] = Field(["last_spatial", "last"], min_length=1)
     probe: int = Field(1000, ge=2, le=10**9)
+    images: dict[str, Annotated[int, Field(ge=2)]] = {}
     recipe: Annotated[Recipe, BeforeValidator(_recipe)] = Recipe()
     blocks: list[SuiteBlock] = Field(min_length=1)
     methods: list[MethodEntry] = Field(min_length=1)
     headline: dict[str, str] = {}
     aspects: list[str] = Field(list(ASPECTS), min_length=1)
+    contrasts: list[Annotated[list[Line], Field(min_length=2, max_length=2)]] = []
+    margins: dict[str, MarginEntry] = {}
     plugins: list[Annotated[Path, Field(strict=False)]] = []
     tune: Tune | None = None
+    tune_recipe: TuneRecipe | None = None
 
     @property
     def block_names(self) -> list[str]:
@@ -158,6 +226,43 @@ class Suite(BaseModel):
         if isinstance(value, list):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Suite:
+        if self.plain_seeds is not None and self.plain_seeds < len(self.seeds):
+            raise ValueError(f"plain_seeds = {self.plain_seeds} is less than the number of seeds, "
+                             f"{len(self.seeds)}")  # fmt: skip
+        if (last := baseline_seeds(self)[-1]) >= SEEDS:
+            raise ValueError(f"the last seed of plain would be {last}: use smaller seeds")
+        for label, count in self.row_seeds.items():
+            if count > len(self.seeds):
+                raise ValueError(
+                    f"row_seeds: '{label}' = {count} is more than the number of seeds, "
+                    f"{len(self.seeds)}"
+                )
+        for aspect, count in self.images.items():
+            if count > self.probe:
+                raise ValueError(f"images: {aspect} = {count} is more than probe = {self.probe}")
+        return self
+
+
+def baseline_seeds(suite: Suite) -> list[int]:
+    """The seeds of plain: the suite's, then the whole numbers after the largest of them.
+
+    There are ``plain_seeds`` of them; by default three times as many as the suite has seeds, and
+    where these are too few for verdicts, as many as the suite has. Tuning seeds are left out.
+    """
+    seeds = suite.seeds
+    factor = PLAIN_FACTOR if len(seeds) >= SEEDS_FOR_VERDICTS else 1
+    further = (suite.plain_seeds or factor * len(seeds)) - len(seeds)
+    tuned = set(suite.tune.seeds) if suite.tune else set()
+    free = (seed for seed in itertools.count(max(seeds) + 1) if seed not in tuned)
+    return [*seeds, *itertools.islice(free, max(0, further))]
+
+
+def block_margins(suite: Suite, block: SuiteBlock) -> dict[str, MarginEntry]:
+    """The margin of each metric on a block: the suite's, with the block's changes."""
+    return {**suite.margins, **block.margins}
 
 
 # ----------------------------------------------------------------- reading a suite file
@@ -283,7 +388,12 @@ def _first_problem(error: ValidationError) -> str:
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     where = shortened(".".join(str(part) for part in first["loc"]), 100)
     if first["type"] == "extra_forbidden":
-        fields = {**Recipe.model_fields, **SuiteBlock.model_fields, **Tune.model_fields}
+        fields = {
+            **Recipe.model_fields,
+            **SuiteBlock.model_fields,
+            **Tune.model_fields,
+            **TuneRecipe.model_fields,
+        }
         return f"unknown key '{where}'{nearest(str(first['loc'][-1]), fields)}"
     if first["type"] == "missing":
         return f"'{where}' is missing"

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from legible.bench.errors import UserError, reason_of
+from legible.bench.execution.listing import refuse_edited
 from legible.bench.suites.run_spec import BASELINE
 
 FILE = "ledger.csv"
@@ -122,6 +124,12 @@ def _mean(values: Sequence[float | None]) -> float:
     return math.nan if None in values else math.fsum(v or 0.0 for v in values) / len(values)
 
 
+def _standard_error(pairs: Sequence[tuple[float | None, float | None]]) -> float:
+    """Of the mean difference between paired values; NaN below two complete pairs."""
+    gaps = [first - second for first, second in pairs if first is not None and second is not None]
+    return statistics.stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.nan
+
+
 def choose(
     candidates: Sequence[Outcome], reference: float, better: str, tolerance: float, trials: int = 0
 ) -> Choice:
@@ -181,6 +189,26 @@ class Ledger:
             problem = next((t.problem for t in trials if t.problem), "undefined")
             raise UserError(f"plain has no {self.metric} on {where} ({problem})")
         return plain
+
+    def error(self, block: tuple[str, str]) -> float:
+        """The standard error of a difference in accuracy to plain, paired by tuning seed: the
+        median over all settings of a block. NaN with a single tuning seed."""
+        plain = {t.seed: t.accuracy for t in self.groups.get((*block, *BASELINE), [])}
+        errors = [
+            _standard_error([(t.accuracy, plain.get(t.seed)) for t in trials])
+            for trials in self._settings(block)
+        ]
+        defined = [error for error in errors if math.isfinite(error)]
+        return statistics.median(defined) if defined else math.nan
+
+    def _settings(self, block: tuple[str, str]) -> list[list[Trial]]:
+        """The trials of each searched setting of a block."""
+        settings: dict[tuple[str, ...], list[Trial]] = {}
+        for key, trials in self.groups.items():
+            if key[:2] == tuple(block) and key not in self.fixed:
+                for trial in trials:
+                    settings.setdefault((*key, trial.setting), []).append(trial)
+        return list(settings.values())
 
     @cached_property
     def choices(self) -> dict[tuple[str, str, str, str], Choice]:
@@ -260,6 +288,7 @@ def read(path: Path) -> list[Trial]:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if list(lines.fieldnames or []) != list(Trial.model_fields):
         raise UserError(f"{path}: the columns are not {', '.join(Trial.model_fields)}")
+    refuse_edited(path)
     return [_parse(path, number, row) for number, row in enumerate(rows, 2)]
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, nearest
 from legible.bench.execution.store import digest
 from legible.bench.plugins import registry
-from legible.bench.suites.run_spec import RunSpec, block_methods, canonical, expand, non_default
+from legible.bench.plugins.faults import PluginFault
+from legible.bench.suites.run_spec import (
+    RunSpec,
+    block_methods,
+    canonical,
+    expand,
+    non_default,
+    refuse_idle,
+)
 from legible.bench.suites.schema import Suite, Tune
 from legible.bench.tuning.ledger import Trial
+from legible.bench.tuning.recipe_search import beside
 
 SEVERAL_TAPS = ("spatial", "dense", "all")  # layers that may stand for several Taps
 
@@ -66,7 +76,7 @@ def setup(spec: RunSpec) -> str:
         {
             "data": [spec.dataset, spec.data, spec.shots], "net": [spec.backbone, spec.net],
             "recipe": spec.recipe.model_dump(), "layers": spec.layers, "probe": spec.probe,
-            "measures": spec.measures,
+            "measures": spec.measures, "images": spec.images,
         }
     )  # fmt: skip
 
@@ -90,22 +100,30 @@ def tune_table(suite: Suite) -> Tune:
         raise UserError(f"[tune] seed {both[0]} is also one that the suite tests with")
     if not any(entry.name == "plain" and not entry.params for entry in suite.methods):
         raise UserError("[tune] needs 'plain' among the suite's methods: it is the reference")
+    names = [block.dataset for block in suite.blocks]
+    if tune.dataset is not None and names.count(tune.dataset) != 1:
+        raise UserError(
+            f"[tune] dataset '{tune.dataset}' must be that of one block of the suite"
+            f"{nearest(tune.dataset, set(names) - {tune.dataset})}"
+        )
     return tune
 
 
 def choices(cls: Any, params: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     """The settings to try; the parameters in ``params`` are fixed.
 
-    First come the values of the strength alone (without a strength, of the first searched
-    parameter), evenly thinned if there are more than ``count``. Then come combinations of all
-    searched parameters, in a random order that depends on the method's name alone. A method with
-    nothing to search has one setting. Raises UserError if there are fewer than ``count``.
+    First come values of the strength alone (without a strength, of the first searched parameter):
+    ``count`` of them, or if other parameters are searched too, half of that, rounded up. They are
+    thinned evenly if there are more. Then come combinations of all searched parameters, in a random
+    order that depends on the method's name alone. A method with nothing to search has one setting.
+    Raises UserError if there are fewer than ``count``.
     """
     space = {name: list(values) for name, values in cls.search.items() if name not in params}
     if not space:
         return [dict(params)]
     dose = dose_of(cls, params)
-    grid = [{dose: value} for value in spread(space[dose], count)]
+    alone = count if len(space) == 1 else (count + 1) // 2
+    grid = [{dose: value} for value in spread(space[dose], alone)]
     rest = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     random.Random(cls.name).shuffle(rest)
     settings = list(itertools.islice(_distinct(cls, params, [*grid, *rest]), count))
@@ -115,6 +133,31 @@ def choices(cls: Any, params: Mapping[str, Any], count: int) -> list[dict[str, A
             f"{count} trials: widen its `search`, or lower [tune] trials"
         )
     return settings
+
+
+def beyond_edge(
+    cls: Any, params: Mapping[str, Any], best: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """The setting after the best one, beyond the smallest or largest strength that was tried.
+
+    ``params`` are fixed by the suite. The ratio of the two outermost values is continued. None if
+    the best setting is not at an edge, and if the method takes no value beyond it.
+    """
+    dose = dose_of(cls, params)
+    values = [setting[dose] for setting in tried if dose in setting]
+    if not dose or not all(_is_positive(value) for value in values) or len(set(values)) < 2:
+        return None
+    value = best.get(dose)
+    if value not in (min(values), max(values)):
+        return None
+    further = beside(value, values)[0 if value == min(values) else 1]
+    setting = {**best, dose: round(further) if isinstance(value, int) else further}
+    new = list(_distinct(cls, {}, [*tried, setting]))[len(tried) :]
+    return new[0] if new else None
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def dose_of(cls: Any, params: Mapping[str, Any]) -> str:
@@ -137,7 +180,9 @@ def _distinct(
     keys: set[str] = set()
     for extra in extras:
         try:
-            registry.make_method(cls.name, {**params, **extra})
+            registry.try_method(cls.name, {**params, **extra})
+        except PluginFault:
+            pass  # the trial fails with this reason
         except UserError:
             continue  # parameters that do not go together
         key = canonical(registry.parameters(cls, {**params, **extra}))
@@ -149,9 +194,17 @@ def _distinct(
 def plan_trials(
     suite: Suite, methods: Sequence[str] | None = None, datasets: Sequence[str] | None = None
 ) -> list[PlannedTrial]:
-    """All trials in the order of the ledger: by block, method, setting and tuning seed."""
+    """The trials that do not depend on results, in the order of the ledger: by block, method,
+    setting and tuning seed."""
     tune = tune_table(suite)
-    base = suite.model_copy(update={"layers": [tune.layer], "seeds": tune.seeds})
+    update: dict[str, Any] = {
+        "layers": [tune.layer], "seeds": tune.seeds, "plain_seeds": len(tune.seeds),
+    }  # fmt: skip
+    if tune.dataset is not None:
+        if datasets is not None and tune.dataset not in datasets:
+            raise UserError(f"the suite chooses settings on '{tune.dataset}' alone")
+        datasets = [tune.dataset]
+    base = suite.model_copy(update=update)
     specs = expand(base, None, methods, datasets)
     blocks = [b for b in suite.blocks if datasets is None or b.dataset in datasets]
     entries = [e for b in blocks for _ in tune.seeds for e in block_methods(suite, b, methods)]
@@ -164,9 +217,36 @@ def plan_trials(
             PlannedTrial(_trial_spec(spec, cls, setting, tune), number, canonical(setting), fixed)
             for number, setting in enumerate(settings)
         ]
-    order = list(dict.fromkeys(p.key for p in out))  # blocks, and in them methods
-    seeds = tune.seeds
-    return sorted(out, key=lambda p: (order.index(p.key), p.number, seeds.index(p.spec.seed)))
+    refuse_idle([p.spec for p in out])
+    return in_order(out, tune.seeds)
+
+
+def in_order(planned: Sequence[PlannedTrial], seeds: Sequence[int]) -> list[PlannedTrial]:
+    """Trials by block and method in the order of their first ones, then by setting and seed."""
+    order = list(dict.fromkeys(p.key for p in planned))
+    return sorted(planned, key=lambda p: (order.index(p.key), p.number, seeds.index(p.spec.seed)))
+
+
+def further_trials(group: Sequence[PlannedTrial], setting: str, tune: Tune) -> list[PlannedTrial]:
+    """The trials of one more setting, one for each tuning seed.
+
+    ``group`` holds the trials of one method on one block, ``setting`` is the best of theirs.
+    """
+    first = [planned for planned in group if planned.number == 0]
+    tried = list(dict.fromkeys(planned.setting for planned in group))
+    spec = first[0].spec
+    cls = registry.get("methods", spec.method)
+    declared = spec.declared or {}
+    new = beyond_edge(cls, declared, json.loads(setting), [json.loads(text) for text in tried])
+    if new is None:
+        return []
+    return [
+        PlannedTrial(
+            _trial_spec(replace(p.spec, given=declared), cls, new, tune), len(tried),
+            canonical(new), False,
+        )
+        for p in first
+    ]  # fmt: skip
 
 
 def _trial_spec(spec: RunSpec, cls: Any, setting: Mapping[str, Any], tune: Tune) -> RunSpec:

@@ -9,25 +9,33 @@ half of the concepts.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.table import Table
 
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
-from legible.bench.execution.listing import read_listed, write_listed
+from legible.bench.execution.listing import write_listed
 from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.plugins import registry
-from legible.bench.suites.run_spec import RunSpec, non_default
-from legible.bench.suites.schema import Suite, Tune
+from legible.bench.suites.run_spec import BASELINE, Block, RunSpec, non_default
+from legible.bench.suites.schema import Suite
 from legible.bench.text import one_line, settings
 from legible.bench.tuning import ledger as ledgers
 from legible.bench.tuning.ledger import Choice, Ledger, Trial, nine_digits
-from legible.bench.tuning.trials import PlannedTrial, Result, plan_trials, tune_table
+from legible.bench.tuning.trials import (
+    PlannedTrial,
+    Result,
+    further_trials,
+    in_order,
+    plan_trials,
+    tune_table,
+)
 from legible.metrics.base import METRICS
 
 
@@ -45,16 +53,12 @@ def run_trials(
     With ``methods`` or ``datasets`` the ledger's lines of the others stay as they are; plain is
     always tried, because it is the reference.
     """
-    planned = plan_trials(suite, None if methods is None else [*methods, "plain"], datasets)
+    base = plan_trials(suite, None if methods is None else [*methods, "plain"], datasets)
     path = results / suite.name / ledgers.FILE
-    partial = methods is not None or datasets is not None
-    earlier = _read_trials(suite, path) if partial and path.exists() else []
-    schedule.attempt(workspace, [p.spec for p in planned], jobs, plugins)
-    new = finished_trials(workspace, planned, tune_table(suite))
-    by_place = {trial.place: trial for trial in [*earlier, *new]}
-    whole = plan_trials(suite)
-    places = [p.trial(tune_table(suite).metric).place for p in whole]
-    trials = [by_place[place] for place in places if place in by_place]
+    trials = _make(workspace, suite, base, jobs, plugins)
+    if methods is not None or datasets is not None:
+        trials = _with_earlier(suite, path, base, trials)
+    whole = with_extensions(suite, plan_trials(suite), trials)
     trials = _ledger(suite, whole, trials).with_choices()
     try:
         write_listed(path.parent, {path.name: ledgers.to_text(trials).encode()})
@@ -64,8 +68,73 @@ def run_trials(
     return path
 
 
+def _make(
+    workspace: Workspace,
+    suite: Suite,
+    base: Sequence[PlannedTrial],
+    jobs: int,
+    plugins: Sequence[Path],
+) -> list[Trial]:
+    """The ledger's lines of all trials, those beyond the edges included."""
+    trials: list[Trial] = []
+    while len(planned := with_extensions(suite, base, trials)) > len(trials):
+        schedule.attempt(workspace, [p.spec for p in planned], jobs, plugins)
+        trials = finished_trials(workspace, planned, tune_table(suite).metric)
+    return trials
+
+
+def _with_earlier(
+    suite: Suite, path: Path, base: Sequence[PlannedTrial], trials: Sequence[Trial]
+) -> list[Trial]:
+    """The trials, and those of an earlier ledger for the methods and blocks that were left out, if
+    they still fit the suite; in the order of the ledger."""
+    new = {p.key for p in base}
+    earlier = ledgers.read(path) if path.exists() else []
+    kept = [*trials, *(t for t in earlier if (*t.block, *t.row) not in new)]
+    by_place = {trial.place: trial for trial in kept}
+    metric = tune_table(suite).metric
+    whole = with_extensions(suite, plan_trials(suite), kept)
+    places = [planned.trial(metric).place for planned in whole]
+    return [by_place[place] for place in places if place in by_place]
+
+
+def with_extensions(
+    suite: Suite, base: Sequence[PlannedTrial], trials: Sequence[Trial]
+) -> list[PlannedTrial]:
+    """The planned trials and those that follow from results: as long as the best setting of a
+    method lies at the edge of the strengths tried, one more lies beyond it, `Tune.extensions` at
+    most."""
+    tune = tune_table(suite)
+    groups: dict[tuple[str, str, str, str], list[PlannedTrial]] = {}
+    for planned in base:
+        groups.setdefault(planned.key, []).append(planned)
+    for group in groups.values():
+        if not group[0].fixed:
+            for _ in range(tune.extensions):
+                group += _one_more(suite, base, group, trials)
+    return in_order([planned for group in groups.values() for planned in group], tune.seeds)
+
+
+def _one_more(
+    suite: Suite,
+    base: Sequence[PlannedTrial],
+    group: Sequence[PlannedTrial],
+    trials: Sequence[Trial],
+) -> list[PlannedTrial]:
+    """The trials beyond the edge for one method on one block; none while results are missing."""
+    tune = tune_table(suite)
+    reference = (*group[0].key[:2], *BASELINE)
+    wanted = {p.trial(tune.metric).place for p in group}
+    plain = {p.trial(tune.metric).place for p in base if p.key == reference}
+    made = [trial for trial in trials if trial.place in wanted | plain]
+    if not plain or len(made) < len(wanted | plain):
+        return []
+    choice = _ledger(suite, base, made).choices[group[0].key]
+    return further_trials(group, choice.outcome.setting, tune)
+
+
 def finished_trials(
-    workspace: Workspace, planned: Sequence[PlannedTrial], tune: Tune
+    workspace: Workspace, planned: Sequence[PlannedTrial], metric: str
 ) -> list[Trial]:
     """The ledger's lines of finished trials, before anything is chosen.
 
@@ -77,11 +146,11 @@ def finished_trials(
         if run.status in ("skipped", "failed"):
             result = Result(problem=one_line(f"{run.status}: {run.reason}", 300))
         elif run.status in ("done", "to score"):
-            result = _result(workspace, run.spec, tune.metric)
+            result = _result(workspace, run.spec, metric)
         else:
             reason = run.reason or "not finished: run `legible tune` again"
             raise UserError(f"no ledger yet: {run.spec.name}: {reason}")
-        out.append(item.trial(tune.metric, result))
+        out.append(item.trial(metric, result))
     return out
 
 
@@ -114,6 +183,16 @@ def show(ledger: Ledger) -> None:
             if key[:2] == block:
                 table.add_row(*_table_row(key, choice))
         CONSOLE.print(table)
+        CONSOLE.print(tolerance_note(ledger, Block(*block)))
+
+
+def tolerance_note(ledger: Ledger, block: Block) -> str:
+    """The tolerance beside its standard error: it should be the larger of the two."""
+    error = ledger.error(block)
+    if math.isnan(error):
+        return f"tolerance {ledger.tolerance:g}; its standard error needs two tuning seeds"
+    advice = "" if error < ledger.tolerance else ": too large, give [tune] more seeds"
+    return f"tolerance {ledger.tolerance:g}, standard error of a difference {error:.4f}{advice}"
 
 
 def _table_row(key: tuple[str, str, str, str], choice: Choice) -> list[str]:
@@ -136,8 +215,11 @@ def read(suite: Suite, results: Path) -> Ledger:
     again = f"run `legible tune {suite.name}`"
     if not path.exists():
         raise UserError(f"suite '{suite.name}' needs tuning, but there is no {path}: {again} first")
-    trials = _read_trials(suite, path)
-    planned = plan_trials(suite)
+    try:
+        trials = ledgers.read(path)
+    except UserError as error:
+        raise UserError(f"{error}; {again}") from None
+    planned = with_extensions(suite, plan_trials(suite), trials)
     metric = tune_table(suite).metric
     ledger = _ledger(suite, planned, trials)
     places: dict[tuple[str, str, str, str], list[Any]] = {}
@@ -156,21 +238,11 @@ def read(suite: Suite, results: Path) -> Ledger:
     return ledger
 
 
-def _read_trials(suite: Suite, path: Path) -> list[Trial]:
-    """The trials of a ledger file. Raises UserError if it is damaged."""
-    command = f"legible tune {suite.name}"
-    try:
-        trials = ledgers.read(path)
-    except UserError as error:
-        raise UserError(f"{error}; run `{command}`") from None
-    read_listed(path.parent, path.name, command)
-    return trials
-
-
 def tuned_specs(suite: Suite, specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
     """The run specs with the chosen settings, to be judged on data that did not choose them.
 
-    A suite that tunes nothing keeps its run specs. Raises UserError if a choice is missing.
+    A suite that tunes nothing keeps its run specs. A plugin's method that the ledger does not hold
+    keeps its default setting. Raises UserError if another choice is missing.
     """
     if suite.tune is None:
         return list(specs)
@@ -181,14 +253,26 @@ def tuned_specs(suite: Suite, specs: Sequence[RunSpec], results: Path) -> list[R
 
 
 def _with_choice(suite: Suite, spec: RunSpec, ledger: Ledger) -> RunSpec:
-    choice = ledger.choices.get((*spec.block, *spec.row))
+    block = _choosing_block(suite, spec, ledger)
+    stage: Literal["", "final"] = "final" if block == spec.block else ""
+    choice = ledger.choices.get((*block, *spec.row))
+    if choice is None and registry.plugin_of("methods", spec.method) is not None:
+        return replace(spec, declared=spec.given, stage=stage)
     if choice is None:
         raise UserError(
-            f"no setting of '{spec.method}' on {spec.dataset_label}, {spec.backbone_label} is "
-            f"chosen yet: run `legible tune {suite.name}` first"
+            f"no setting of '{spec.method}' on {', '.join(block)} is chosen yet: run `legible tune "
+            f"{suite.name}` first"
         )
     cls = registry.get("methods", spec.method)
     params = registry.parameters(cls, json.loads(choice.outcome.setting))
     return replace(
-        spec, params=params, given=non_default(cls, params), declared=spec.given, stage="final"
+        spec, params=params, given=non_default(cls, params), declared=spec.given, stage=stage
     )
+
+
+def _choosing_block(suite: Suite, spec: RunSpec, ledger: Ledger) -> Block:
+    """The block on which the settings of a run spec were chosen: its own, or the one that chooses
+    for all."""
+    if tune_table(suite).dataset is None:
+        return spec.block
+    return next((Block(*key[:2]) for key in ledger.groups), spec.block)

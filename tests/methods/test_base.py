@@ -8,7 +8,7 @@ from legible.bench.backbones.mlp import mlp
 from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.taps import Network
 from legible.bench.backbones.vgg import vgg
-from legible.methods.base import NEEDS, Method, nearest, select_taps, unmet
+from legible.methods.base import NEEDS, Method, Target, nearest, select_taps, treatment, unmet
 
 
 class Small(Method):
@@ -104,3 +104,34 @@ def test_rerun_continues_from_the_last_tap(step_on, toy):
 def test_strength_is_at_least_zero(strength):
     with pytest.raises(ValueError, match="strength must be at least 0"):
         Small(strength)
+
+
+class Treats(Method):
+    target = Target("accuracy", "lower")
+
+
+def test_what_a_method_treats_or_why_nothing_can_be_compared():
+    assert treatment(Treats()) == ("accuracy", "lower")
+    assert treatment(Treats(strength=0.0)) == "has strength 0, which is plain training"
+    assert "acts at taps='all'" in treatment(Treats(taps="all"))
+    assert treatment(Treats(taps="last_spatial")) == ("accuracy", "lower")
+
+    class Untrained(Treats):
+        trains = False
+
+    class Edits(Treats):
+        parent = "plain"
+
+    class Silent(Method):
+        target_reason = "has no metric"
+
+    assert treatment(Untrained()) == treatment(Edits()) == "trains nothing"
+    assert treatment(Silent()) == "has no metric"
+
+
+def test_an_exposed_module_is_part_of_the_tap_and_of_no_state():
+    network = lenet5((1, 28, 28), 10)
+    before = list(network.state_dict())
+    modules = [Method().expose(network, "conv2", torch.nn.ReLU()) for _ in range(2)]
+    assert all(any(m is module for m in network.modules()) for module in modules)
+    assert list(network.state_dict()) == before

@@ -9,8 +9,8 @@ from legible.bench.backbones.lenet5 import lenet5
 from legible.bench.backbones.mlp import mlp
 from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.vgg import vgg
-from legible.methods._wiring import links
 from legible.methods.bimt import Bimt, grid, relocate
+from legible.metrics.weight_layers import links
 
 
 def attached(network, toy, **params):

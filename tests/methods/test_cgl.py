@@ -40,7 +40,7 @@ def slow_spatial(psi):
     total = 0.0
     for n in range(len(psi)):
         for k in range(psi.shape[1]):
-            p, mass = psi[n, k], psi[n, k].sum() + 1
+            p, mass = psi[n, k], psi[n, k].sum() + 1e-4
             cells = [(y, x) for y in range(p.shape[0]) for x in range(p.shape[1])]
             cy = sum(p[y, x] * y for y, x in cells) / mass
             cx = sum(p[y, x] * x for y, x in cells) / mass
@@ -79,16 +79,37 @@ def test_by_hand():
     same, apart, silent = ([[[0, 1]]], [[[0, 2]]], [[[3, 3]]])
     values = [group_distance(psi, torch.tensor(p)).item() for p in (same, apart, silent)]
     assert values == [0.0, 1.0, 0.0]
-    # one cell of mass 1 at (1, 1): centroid (1/2, 1/2), distance sqrt(1/2), over mass + 1
-    expected = math.sqrt(0.5) / 2
-    torch.testing.assert_close(spatial_spread(psi[:, 2:3]).item(), expected, rtol=1e-5, atol=0)
+    # one cell of mass 1 at (1, 1): the centroid is at 1 / 1.0001 in both directions
+    expected = math.sqrt(2) * (1 - 1 / 1.0001) / 1.0001
+    spread = spatial_spread(psi[:, 2:3].double()).item()
+    torch.testing.assert_close(spread, expected, rtol=1e-3, atol=0)
     assert spatial_spread(psi[:, 3:4]) == 0
+
+
+def test_the_spread_does_not_depend_on_the_place():
+    """Blobs of the same form top left and bottom right: a larger epsilon draws the centroid to the
+    first position, so that the second would score higher."""
+    psi = torch.zeros(1, 2, 9, 9)
+    blob = torch.tensor([[0.2, 0.6, 0.2], [0.6, 1.0, 0.6], [0.2, 0.6, 0.2]])
+    psi[0, 0, :3, :3] = psi[0, 1, 6:, 6:] = blob
+    first, last = (spatial_spread(psi[:, k : k + 1]).item() for k in (0, 1))
+    ring = (0.6 * 4 + 0.2 * 4 * math.sqrt(2)) / blob.sum().item()  # by hand, around the middle
+    torch.testing.assert_close([first, last], [ring, ring], rtol=1e-3, atol=0)
 
 
 def test_block_norm_sums_the_groups_frobenius_norms():
     weight = torch.randn(7, 3, 2, 2, generator=torch.Generator().manual_seed(1)).double()
     expected = sum(weight[i : i + 3].square().sum().sqrt() for i in (0, 3))
-    torch.testing.assert_close(block_norm(weight, 3), expected)
+    torch.testing.assert_close(block_norm(weight, 2, 3), expected)
+
+
+def test_filters_after_the_last_group_have_no_block():
+    """12 filters in 5 groups: 5 blocks of 2, although 6 would fit."""
+    weight = torch.zeros(12, 1, 1, 1)
+    weight[:, 0, 0, 0] = torch.arange(1.0, 13.0)
+    blocks = [math.hypot(i, i + 1) for i in (1, 3, 5, 7, 9)]
+    norm = block_norm(weight, *CGL(groups=5).layout(12)).item()
+    assert norm == pytest.approx(sum(blocks))
 
 
 def test_dead_and_constant_units_give_finite_gradients():

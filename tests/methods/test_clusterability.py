@@ -7,13 +7,13 @@ from legible.bench.backbones.lenet5 import lenet5
 from legible.bench.backbones.mlp import mlp
 from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.vgg import vgg
-from legible.methods._wiring import links
 from legible.methods.clusterability import (
     Clusterability,
     blocks,
     share_within,
     smallest_eigenvalues,
 )
+from legible.metrics.weight_layers import links
 
 
 def test_blocks_are_contiguous_and_equal():

@@ -278,17 +278,25 @@ def test_the_codes_selection_differs_and_is_not_the_activations_gradient():
 # ------------------------------------------------------------------ the method
 
 
-def test_concepts_are_named_or_drawn_from_those_that_vary(shapes):
+def test_concepts_are_named_or_a_share_of_those_that_vary(shapes):
     concepts = shapes.train.concepts
     assert torch.equal(presence(concepts), concepts.masks().flatten(2).any(2))
-    generator = torch.Generator().manual_seed(0)
-    drawn = select_concepts(concepts, 0.5, 16, generator)
-    assert len(drawn) == 2 and 4 not in drawn, "'frame' is in every image"
-    assert select_concepts(concepts, 1.0, 16, generator) == [0, 1, 2, 3]
-    assert len(select_concepts(concepts, 1.0, 3, generator)) == 3
-    assert select_concepts(concepts, ["se", "nw"], 16, generator) == [3, 0]
+    half = select_concepts(concepts, 0.5, 16)
+    assert len(half) == 2 and 4 not in half, "'frame' is in every image"
+    assert select_concepts(concepts, 1.0, 16) == [0, 1, 2, 3]
+    assert len(select_concepts(concepts, 1.0, 3)) == 3
+    assert select_concepts(concepts, ["se", "nw"], 16) == [3, 0]
     with pytest.raises(ValueError, match="did you mean 'frame'"):
-        select_concepts(concepts, ["fram"], 16, generator)
+        select_concepts(concepts, ["fram"], 16)
+
+
+def test_the_share_of_concepts_does_not_depend_on_their_order(shapes):
+    concepts = shapes.train.concepts
+    turned = concepts.select([4, 3, 2, 1, 0])
+    names = [{c.names[k] for k in select_concepts(c, 0.5, 16)} for c in (concepts, turned)]
+    assert names[0] == names[1]
+    smaller = {concepts.names[k] for k in select_concepts(concepts, 0.25, 16)}
+    assert smaller < names[0], "a larger share holds the smaller one"
 
 
 def test_axes_learn_the_concepts_and_used_concepts_names_them(shapes):

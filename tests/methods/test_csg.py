@@ -45,17 +45,29 @@ def test_rows_are_divided_by_their_maximum_and_clipped():
     ("schedule", "epochs"),
     [
         ({}, [1, 2, 4, 5, 7, 8]),
-        ({"start": 4, "first": 2}, [5, 8]),
-        ({"start": 0, "period": 1, "first": 0}, list(range(10))),
+        ({"start": 0.4, "first": 2}, [5, 8]),
+        ({"start": 0.0, "period": 1, "first": 0}, list(range(10))),
+        ({"start": 0.95}, []),
     ],
 )
 def test_gate_epochs(schedule, epochs):
-    assert [e for e in range(10) if CSG(**schedule).is_gate_epoch(e)] == epochs
+    method = CSG(**schedule)
+    assert [e for e in range(10) if method.is_open(e, e / 10)] == epochs
+    assert (method.idle(10) == "") == (len(epochs) > 0)
 
 
 def test_official_schedule():
     """47 of 151 epochs with the values of the repository's run script."""
-    assert sum(CSG(start=10, period=3, first=2).is_gate_epoch(e) for e in range(151)) == 47
+    method = CSG(start=10 / 151, period=3, first=2)
+    assert sum(method.is_open(e, e / 151) for e in range(151)) == 47
+
+
+def test_the_gate_opens_at_a_share_of_any_training_or_the_method_says_that_it_never_does():
+    for epochs in (2, 4, 12, 150):
+        assert CSG().idle(epochs) == ""
+        assert not CSG().is_open(1, 0.06) and CSG().is_open(1, 0.07)
+    assert "in none of 1 epochs: lower start or first" in CSG().idle(1)
+    assert "in none of 2 epochs" in CSG(first=2).idle(2)
 
 
 def slow_gated_loss(maps, gate, labels, head):
@@ -120,5 +132,7 @@ def test_laws(check_laws, assignment):
 def test_parameters_are_checked(fit):
     with pytest.raises(ValueError, match="first"):
         CSG(first=3)
+    with pytest.raises(ValueError, match="share of the training"):
+        CSG(start=10)
     with pytest.raises(ValueError, match="last Tap"):
         fit("csg", {"taps": ["conv1"]}, epochs=0)

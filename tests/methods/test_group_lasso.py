@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from legible.bench.backbones.vgg import vgg
-from legible.methods._wiring import links
 from legible.methods.group_lasso import GroupLasso, column_norms, row_norms
+from legible.metrics.weight_layers import links
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from legible.bench.backbones.resnet18 import resnet18
-from legible.methods._wiring import links
 from legible.methods.plain_pruned import PlainPruned
+from legible.metrics.weight_layers import links
 
 
 def weights(network):

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from legible.bench.backbones.taps import Network, Tap
+from legible.methods.base import Method
 from legible.metrics import explainers
 from legible.metrics.explainers import (
     ALGORITHMS,
@@ -227,11 +228,33 @@ def test_an_input_that_is_also_read_elsewhere_fails(name, images):
     assert fault(name, networks[1], images) == ""
 
 
-def test_transforms_at_a_tap_are_not_examined(images):
-    """They belong to the method (a dictionary, an added layer), not to the backbone."""
-    network = small([nn.ReLU(), nn.ReLU()])
-    network.taps["second"].install(lambda x: (x - 0.1).relu())
-    assert all(graph_fault(name, Logits(network), images) == "" for name in HOOKED)
+def test_transforms_at_a_tap_are_examined(images):
+    """A ReLU that a method exposes as a module of the Tap is seen, a functional one is a fault."""
+    functional_network, exposed = (small([nn.ReLU(), nn.ReLU()]) for _ in range(2))
+    functional_network.taps["second"].install(lambda x: (x - 0.1).relu())
+    tap = exposed.taps["second"]
+    relu = Method().expose(exposed, "second", nn.ReLU())
+    tap.install(lambda x: relu(x - 0.1))
+    assert relu in list(exposed.modules())
+    for name in HOOKED:
+        assert "Relu runs outside of" in graph_fault(name, Logits(functional_network), images)
+        assert graph_fault(name, Logits(exposed), images) == ""
+
+
+def test_guided_backpropagation_reaches_the_relu_of_a_transform(images):
+    """A ReLU in the backbone or exposed in a transform gives the same maps, a function others."""
+    inside, exposed, hidden = (small([nn.ReLU(), nn.ReLU()]) for _ in range(3))
+    last = nn.ReLU()
+    inside.taps["second"].point = nn.Sequential()  # a module of the network, before any transform
+    inside.taps["second"].point.add_module("relu", last)
+    inside.taps["second"].point.forward = lambda x: x + last(0.5 - x)
+    relu = Method().expose(exposed, "second", nn.ReLU())
+    exposed.taps["second"].install(lambda x: x + relu(0.5 - x))
+    hidden.taps["second"].install(lambda x: x + (0.5 - x).relu())
+    models = [Model(Logits(n), n.taps["first"]) for n in (inside, exposed, hidden)]
+    first, same, other = (explain("guided_gradcam", m, images, LABELS) for m in models)
+    torch.testing.assert_close(first, same)
+    assert (first - other).abs().max() > 0.01 * first.abs().max()
 
 
 def test_operations_that_do_not_read_the_image_are_no_fault(images):

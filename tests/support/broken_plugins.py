@@ -15,7 +15,7 @@ import typing
 import numpy as np
 import torch
 from torch import nn
-from legible import Method, register
+from legible import Method, Target, register
 
 @register
 class Broken(Method):
@@ -26,6 +26,7 @@ class Broken(Method):
     """
 
     acts_on = "last"
+    target_reason = "has no metric"
 '''
 
 #: A valid penalty.

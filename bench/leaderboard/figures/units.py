@@ -6,11 +6,13 @@ from pathlib import Path
 
 from legible.bench.errors import UserError, nearest
 from legible.bench.execution.changes import stored_run
+from legible.bench.execution.store import Run
 from legible.bench.execution.workspace import Workspace
 from legible.bench.files import write_bytes
 from legible.bench.leaderboard.figures.network_pictures import draw_units
 from legible.bench.leaderboard.figures.picture_data import best_matches, unit_examples
 from legible.bench.leaderboard.figures.style import save
+from legible.bench.suites.run_spec import RunSpec
 from legible.bench.text import file_name_part
 from legible.metrics.base import Layer, Probe
 
@@ -27,6 +29,17 @@ def draw_run(
             f"{run.name} was trained with older code; `legible why {run.name}` shows the changes, "
             "`legible run` makes it again"
         )
+    return workspace.apart(spec, lambda: _draw(workspace, run, spec, units, layer, out))
+
+
+def _draw(
+    workspace: Workspace,
+    run: Run,
+    spec: RunSpec,
+    units: list[int] | None,
+    layer: str | None,
+    out: Path | None,
+) -> Path:
     probe = workspace.probe(spec)
     drawn = layer_named(probe, layer)
     absent = [unit for unit in units or [] if not 0 <= unit < drawn.units]

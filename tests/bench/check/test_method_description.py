@@ -29,6 +29,11 @@ BROKEN: BrokenMethods = {
         "unknown_parent": L1 + "parent = 'plane'",
         "unknown_metric": L1 + "trains_on = frozenset({'order_parametre'})",
     },
+    "treatment_is_declared": {
+        "no_target": L1 + "target_reason = ''",
+        "unknown_target": L1 + "target = Target('order_parametre', 'higher')",
+        "no_direction": L1 + "target = Target('order_parameter', 'more')",
+    },
     "parameters_are_checked": {
         "negative_strength": """
             def __init__(self, strength: float = 1.0):

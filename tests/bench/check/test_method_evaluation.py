@@ -49,6 +49,9 @@ def partition(self, network):
     return {}
         """,
     },
+    "target_is_defined": {
+        "claims_nothing": L1 + "target = Target('claimed_modularity', 'higher')",
+    },
     "loading_gives_the_same_outputs": {
         "plain_tensor": L1 + ATTACH + """
     self.scale = 1.0

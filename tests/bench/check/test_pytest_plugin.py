@@ -23,6 +23,8 @@ class Small(Method):
     Paper: none. Repository: none. Differences: none.
     """
 
+    target_reason = "has no metric"
+
     def penalty(self, step: Step) -> dict[str, torch.Tensor]:
         return {"l1": self.strength * step.activations[self.taps[0]].abs().mean()}
 '''

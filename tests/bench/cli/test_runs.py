@@ -132,7 +132,7 @@ class TestAdopt:
         table["run"] = table["run"].str.replace(r"[0-9a-f]{12}$", "0123456789ab", regex=True)
         table.to_csv(file, index=False)
         code, _, err = legible("adopt", "tiny.toml")
-        assert code == 2 and "damaged or edited" in err and len(err.splitlines()) == 1
+        assert code == 2 and "damaged or was edited" in err and len(err.splitlines()) == 1
         Path("results/tiny/publication.json").unlink()
         code, out, _ = legible("adopt", "tiny.toml", "--methods", "plain,bean")
         assert code == 1 and "stale: bean on toy" in out and "adopted: plain" in out
@@ -148,11 +148,11 @@ class TestTune:
         ("arguments", "message"),
         [
             (["tune", "quick"], "suite 'quick' has no [tune] table"),
-            (["tune", "contst"], "did you mean 'contest'?"),
-            (["tune", "contest", "--methods", "snyc"], "did you mean 'sync'?"),
-            (["run", "contest", "--dry-run"], "run `legible tune contest` first"),
-            (["publish", "contest"], "run `legible tune contest` first"),
-            (["tune", "contest", "--jobs", "-1"], "--jobs must be 0"),
+            (["tune", "standart"], "did you mean 'standard'?"),
+            (["tune", "standard", "--methods", "snyc"], "did you mean 'sync'?"),
+            (["run", "standard", "--dry-run"], "run `legible tune standard` first"),
+            (["publish", "standard"], "run `legible tune standard` first"),
+            (["tune", "standard", "--jobs", "-1"], "--jobs must be 0"),
         ],
     )
     def test_a_wrong_command_is_one_line(self, empty, legible, arguments, message):

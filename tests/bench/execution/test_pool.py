@@ -15,7 +15,7 @@ import torch
 from tiny_suites import TOY_PLUGIN, specs_of, toy_suite, work, write_suite
 
 from legible.bench.errors import UserError
-from legible.bench.execution.pool import Start, cause_of, open_in_process, run_parallel
+from legible.bench.execution.pool import Start, open_in_process, run_parallel
 from legible.bench.execution.schedule import attempt, plan_runs
 from legible.bench.execution.store import Store
 from legible.bench.execution.workspace import Workspace
@@ -144,12 +144,6 @@ def test_a_process_that_a_plugin_forks_is_no_worker(workspace, tmp_path, kept_re
     specs = specs_of(tmp_path, toy_suite('"ends", "plain"'))
     assert attempt(workspace, specs, 1, [file]) == []
     assert all(workspace.run_of(spec).done() for spec in specs)
-
-
-def test_causes_of_death_are_said():
-    assert cause_of(0) == "left with exit code 0"
-    assert cause_of(-signal.SIGSEGV) == "was killed by SIGSEGV (signal 11)"
-    assert cause_of(-64).endswith("(signal 64)")
 
 
 # ----------------------------------------------------------------- a whole command

@@ -10,6 +10,7 @@ from tiny_suites import specs_of, toy_suite, work
 
 from legible.bench.errors import UserError
 from legible.bench.execution import worker
+from legible.bench.execution.pairs import unscored
 from legible.bench.execution.store import Run
 from legible.bench.execution.workspace import probe_key
 from legible.bench.scores.collect import score_table
@@ -54,6 +55,21 @@ def test_scores_of_older_metric_code_are_made_again_without_training(workspace, 
     run.save_scores(key, {**scores, "accuracy": older})
     assert [e.kind for e in work(workspace, [spec])] == ["done"]
     assert run.scores(key)["accuracy"].key == scores["accuracy"].key
+
+
+def test_another_number_of_images_scores_its_aspect_again_alone(workspace, tmp_path):
+    (spec,) = specs_of(tmp_path, toy_suite(aspects='"task", "focus"', top="images = {task = 10}"))
+    assert spec.images == {"task": 10} and spec.probe == 40
+    work(workspace, [spec])
+    more = dataclasses.replace(spec, images={"task": 20})
+    run, key = workspace.run_of(spec), probe_key(workspace, spec)
+    assert (workspace.run_of(more).name, probe_key(workspace, more)) == (run.name, key)
+    assert {METRICS[name].aspect for name in unscored(workspace, more)} == {"task"}
+    before = run.scores(key)["accuracy"].layers[0].value
+    work(workspace, [more])
+    assert not unscored(workspace, more)
+    tenths, twentieths = before * 10, run.scores(key)["accuracy"].layers[0].value * 20
+    assert tenths == pytest.approx(round(tenths)) and twentieths == pytest.approx(round(twentieths))
 
 
 def test_an_edit_of_a_trained_network_trains_that_network_first(workspace, tmp_path):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from importlib.metadata import version
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_suites import specs_of, toy_suite, work
+from torchvision.models import squeezenet1_0
 
 from legible.bench.errors import UserError
 from legible.bench.execution import workspace as workspaces
@@ -20,6 +23,7 @@ from legible.bench.execution.workspace import (
     resolve_device,
     source_hashes,
 )
+from legible.bench.suites.run_spec import RunSpec
 
 
 @pytest.fixture
@@ -116,6 +120,30 @@ def test_a_finished_run_is_loaded_and_probed(workspace, spec):
     assert torch.equal(training.labels, data.train.labels[:40])
 
 
+def test_no_row_is_scored_on_concepts_that_a_method_beside_it_was_trained_on(workspace, tmp_path):
+    user = '{name = "concept_whitening", concepts = ["square1"]}'
+    plain, whitened = specs_of(tmp_path, toy_suite(f'"plain", {user}', aspects='"semantics"'))
+    assert plain.concept_users == (("concept_whitening", '{"concepts": ["square1"]}'),)
+    assert workspace.reserved(plain) == workspace.reserved(whitened) == {"square1"}
+    work(workspace, [plain, whitened])
+    for spec in (plain, whitened):
+        assert workspace.probe(spec).concepts.names == ("square0", "square2")
+        assert RunSpec.from_json(spec.to_json()) == spec
+    alone = changed(plain, concept_users=())
+    assert workspace.reserved(alone) == frozenset()
+    assert len(workspace.probe(alone).concepts) == 3
+    assert probe_key(workspace, alone) != probe_key(workspace, plain)
+    assert workspace.run_of(alone).name == workspace.run_of(plain).name
+
+
+def test_a_method_that_cannot_run_here_or_uses_no_concepts_reserves_none(workspace, tmp_path):
+    whitening = toy_suite('"plain", {name = "concept_whitening", concepts = 0.0}')
+    assert specs_of(tmp_path, whitening)[0].concept_users == ()
+    text = toy_suite('"plain", "concept_whitening"').replace('"vgg"', '"mlp"')
+    (spec, _) = specs_of(tmp_path, text[: text.index("net = ")])
+    assert spec.concept_users and workspace.reserved(spec) == frozenset()
+
+
 def test_devices_are_checked(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="no device 'gpu': use auto, cpu or cuda"):
         open_workspace("gpu", [], tmp_path, None)
@@ -123,3 +151,22 @@ def test_devices_are_checked(monkeypatch, tmp_path):
     assert resolve_device("auto") == resolve_device("cpu") == "cpu"
     with pytest.raises(UserError, match="no usable GPU"):
         resolve_device("cuda")
+
+
+def test_weights_count_by_their_values_not_by_their_file(spec, tmp_path):
+    """Another file with the same tensors is the same run; other tensors are another run."""
+    state = squeezenet1_0(num_classes=10).state_dict()
+    save_file(state, tmp_path / "a.safetensors")
+    torch.save({"state_dict": state}, tmp_path / "b.pth")
+    save_file(state | {"classifier.1.bias": torch.ones(10)}, tmp_path / "c.safetensors")
+    workspace = open_workspace("cpu", (), tmp_path / "runs", tmp_path)
+    identities = []
+    for file in ("a.safetensors", "b.pth", "c.safetensors"):
+        spec = dataclasses.replace(
+            spec, backbone="torchvision:squeezenet1_0",
+            net={"taps": [], "weights": str(tmp_path / file), "head": "new"},
+        )  # fmt: skip
+        assert str(tmp_path) not in spec.name and file in spec.name
+        identities.append(workspace.identity(spec)["backbone"])
+    assert identities[0] == identities[1] != identities[2]
+    assert identities[0]["library"] == version("torchvision")

@@ -23,8 +23,8 @@ def test_a_repeated_option_and_a_path_with_a_space():
 
 
 def test_a_tuned_suite_is_tuned_first_without_seeds():
-    command = reproduce_command("contest", {"--seeds": "0,1", "--runs": "r"}, tuned=True)
+    command = reproduce_command("standard", {"--seeds": "0,1", "--runs": "r"}, tuned=True)
     assert command == (
-        "legible tune contest --runs r && legible run contest --seeds 0,1 --runs r && "
-        "legible publish contest --seeds 0,1 --runs r"
+        "legible tune standard --runs r && legible run standard --seeds 0,1 --runs r && "
+        "legible publish standard --seeds 0,1 --runs r"
     )

@@ -378,3 +378,31 @@ def test_two_methods_in_one_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"registers two methods, Mine and Other: write one"):
         registry.load_plugin(write(tmp_path / "mine.py", text))
     assert "mine" not in METHODS
+
+
+class TestAModelAsABackbone:
+    TEXT = (
+        "from torch import nn\n\n\ndef build(classes):\n"
+        "    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())\n"
+        "    return nn.Sequential(*body, nn.Linear(400, classes))\n"
+    )
+
+    def test_can_be_a_function_of_a_file(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "my_net.py", self.TEXT)
+        build = registry.get("backbones", f"{path}:build")
+        assert build((3, 12, 12), 5).taps["1"].shape == (4, 10, 10)
+        assert registry.source("backbones", f"{path}:build") == path
+        assert registry.plugin_of("backbones", f"{path}:build") == registry.Origin(str(path))
+        values = registry.parameters(build, {"taps": ["1"]}, skip=2)
+        assert values == {"taps": ["1"], "weights": "", "head": "new"}
+
+    def test_of_an_unknown_function_is_refused_with_the_nearest(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "my_net.py", self.TEXT)
+        with pytest.raises(UserError, match="has no function 'biuld'; did you mean 'build'"):
+            registry.get("backbones", f"{path}:biuld")
+
+    def test_can_be_torchvision_s(self) -> None:
+        assert registry.get("backbones", "torchvision:resnet18").__name__ == "torchvision:resnet18"
+        with pytest.raises(UserError, match="head = 'old'"):
+            registry.parameters(registry.get("backbones", "torchvision:resnet18"),
+                                {"head": "old"}, skip=2)  # fmt: skip

@@ -48,6 +48,16 @@ def test_only_the_aspects_that_are_asked_for_become_rows(workspace, scored, tmp_
     assert {row.aspect for row in run_rows(workspace, task)} == {"task"}
 
 
+def test_what_the_suite_s_methods_treat_becomes_rows_too(workspace, tmp_path):
+    plain = specs_of(tmp_path, toy_suite('"plain", "activation_l1", "icnn"'))[0]
+    work(workspace, [plain])
+    metrics = {row.metric: row.aspect for row in run_rows(workspace, plain)}
+    assert metrics["activation_size"] == "treatment" and metrics["focus_spread"] == "focus"
+    assert set(metrics) == {
+        "accuracy", "expected_calibration_error", "activation_size", "focus_spread",
+    }  # fmt: skip
+
+
 class TestRunsWithoutScores:
     @pytest.mark.parametrize(
         ("text", "status", "reason"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 
 import pytest
 from tiny_suites import toy_suite, work, write_suite
@@ -22,7 +21,6 @@ from legible.bench.scores.exchange import (
     verify,
     with_submissions,
 )
-from legible.bench.scores.rerun import rerun_here
 from legible.bench.scores.score_table import to_table
 from legible.bench.scores.submission import read
 from legible.bench.suites.run_spec import expand
@@ -196,8 +194,7 @@ class TestVerify:
     def test_a_rerun_that_agrees_is_shown_with_the_rows(self, lab, file, tmp_path):
         lines = []
         elsewhere = (Workspace(Store(tmp_path / "elsewhere")), *lab.place[1:])
-        again = partial(rerun_here, elsewhere[0], lab.specs)
-        assert verify(*elsewhere, file, tmp_path / "results", again, lines.append)
+        assert verify(*elsewhere, file, tmp_path / "results", lines.append)
         assert lines[-1] == "a rerun of seed 0 agrees"
         accept(*lab.place, [file], tmp_path / "results")
         folder = tmp_path / "results" / "tiny"
@@ -211,8 +208,7 @@ class TestVerify:
             cls, "penalty", lambda self, step: {"x": 99 * step.logits.square().sum()}
         )
         lines = []
-        again = partial(rerun_here, elsewhere[0], lab.specs)
-        assert not verify(*elsewhere, file, tmp_path / "results", again, lines.append)
+        assert not verify(*elsewhere, file, tmp_path / "results", lines.append)
         assert lines[-1].startswith("FLAGGED: a rerun of seed 0 disagrees in")
         assert any("/bean/" in line and "submitted" in line for line in lines)
         path = tmp_path / "results" / "tiny" / "submissions" / VERDICTS
@@ -222,8 +218,7 @@ class TestVerify:
         monkeypatch.delitem(registry.METHODS, "bean")
         lines = []
         plain = [spec for spec in lab.specs if spec.method == "plain"]
-        again = partial(rerun_here, lab.workspace, plain, say=lines.append)
-        verify(lab.workspace, lab.suite, plain, file, tmp_path / "results", again)
+        verify(lab.workspace, lab.suite, plain, file, tmp_path / "results", lines.append)
         text = "not rerun because the method is not registered: pass its file with --plugin: bean"
         assert text in lines
 
@@ -231,13 +226,11 @@ class TestVerify:
         folder = tmp_path / "results" / "tiny" / "submissions"
         folder.mkdir(parents=True)
         (folder / VERDICTS).write_text("{")
-        again = partial(rerun_here, lab.workspace, lab.specs)
         with pytest.raises(UserError, match=f"{VERDICTS}: .*; delete it and verify again"):
-            verify(*lab.place, file, tmp_path / "results", again)
+            verify(*lab.place, file, tmp_path / "results")
 
     def test_a_verdict_with_a_flipped_bit_is_refused(self, lab, file, tmp_path):
-        again = partial(rerun_here, lab.workspace, lab.specs)
-        assert verify(*lab.place, file, tmp_path / "results", again)
+        assert verify(*lab.place, file, tmp_path / "results")
         path = tmp_path / "results" / "tiny" / "submissions" / VERDICTS
         path.write_text(path.read_text().replace("agrees", "agreez"))
         accept(*lab.place, [file], tmp_path / "results")

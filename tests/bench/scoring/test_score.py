@@ -71,6 +71,34 @@ def test_scores_with_the_same_key_are_not_computed_again(probe, monkeypatch):
     assert stale_metrics(before, ["accuracy", "focus_spread"]) == []
 
 
+class TestFewerImages:
+    def test_an_aspect_is_scored_on_the_first_images_alone(self, probe):
+        names = ["accuracy", "focus_spread", "matched_correlation"]
+        others = {"seeds": lambda: probe}
+        whole = score_all(probe, names, None, others)
+        few = score_all(probe, names, None, others, images={"task": 10, "consistency": 10})
+        (accuracy,) = few["accuracy"].layers
+        correct = (probe.logits[:10].argmax(1) == probe.labels[:10]).double().mean()
+        assert accuracy.value == pytest.approx(float(correct))
+        (matched,) = few["matched_correlation"].layers
+        assert not matched.reason and matched.value == pytest.approx(1.0)
+        spread = [s["focus_spread"].layers[0].values for s in (few, whole)]
+        np.testing.assert_array_equal(*spread)
+
+    def test_as_many_images_as_there_are_change_nothing(self, probe):
+        count = len(probe.labels)
+        scores = [
+            score_all(probe, ["accuracy"], images=images) for images in (None, {"task": count})
+        ]
+        assert scores[0]["accuracy"].layers[0].value == scores[1]["accuracy"].layers[0].value
+
+    def test_the_number_is_part_of_the_key_of_that_aspect_alone(self, kept_registry):
+        names = ["accuracy", "ari"]
+        whole, few = metric_keys(names), metric_keys(names, images={"task": 10})
+        assert [name for name in names if whole[name] != few[name]] == ["accuracy"]
+        assert few != metric_keys(names, images={"task": 20})
+
+
 def test_a_metric_that_raises_does_not_stop_the_others(probe, failing):
     scores = score_all(probe, ["failing", "accuracy"])
     assert errors(scores) == {"failing": "error: RuntimeError: two lines"}

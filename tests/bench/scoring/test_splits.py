@@ -15,6 +15,15 @@ def test_the_halves_share_no_concept_and_leave_none_out(toy):
     assert len(names["tuning"]) == 1 and len(names["final"]) == 2
 
 
+def test_reserved_concepts_are_left_out_in_every_stage(toy):
+    for stage in ("", "tuning", "final"):
+        whole = scoring_images(toy, "test", stage, 40).concepts
+        name = whole.names[-1]
+        rest = scoring_images(toy, "test", stage, 40, frozenset({name})).concepts
+        assert rest.names == whole.names[:-1]
+        assert torch.equal(rest.packed, whole.packed[:, :-1])
+
+
 def test_each_category_is_halved_in_any_order():
     names = [f"part {i}" for i in range(10)] + [f"colour {i}" for i in range(5)]
     categories = ["part"] * 10 + ["colour"] * 5

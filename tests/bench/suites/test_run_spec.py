@@ -9,8 +9,19 @@ import pytest
 from tiny_suites import toy_suite
 
 from legible.bench.errors import UserError
-from legible.bench.suites.run_spec import BASELINE, Block, RowKey, RunSpec, canonical, expand, label
+from legible.bench.suites.run_spec import (
+    BASELINE,
+    Block,
+    RowKey,
+    RunSpec,
+    canonical,
+    contrast_rows,
+    expand,
+    label,
+    row_label,
+)
 from legible.bench.suites.schema import read_suite
+from legible.metrics.base import METRICS, scope
 
 GOOD = toy_suite('"plain", {name = "sync", focus = 0.5}', [0, 1])
 
@@ -32,6 +43,30 @@ def test_a_suite_becomes_run_specs_paired_by_seed(specs):
     assert made[0].row == BASELINE and made[1].row == RowKey("sync", '{"focus": 0.5}')
 
 
+def test_a_method_that_would_never_act_is_refused(specs):
+    suite = toy_suite('"plain", "csg"', epochs=1)
+    with pytest.raises(UserError, match=r"method 'csg': the gate .* is open in none of 1 epochs"):
+        specs(suite)
+    assert len(specs(suite, methods=["plain"])) == 1
+    assert len(specs(toy_suite('"plain", "csg"', epochs=2))) == 2
+    swaps = toy_suite('{name = "bimt", swap_every = 5}', epochs=4)
+    with pytest.raises(UserError, match="swap_every=5 swaps no units after the start"):
+        specs(swaps)
+
+
+def test_every_row_is_scored_on_what_any_method_of_the_suite_treats(specs):
+    made = specs(toy_suite('"plain", "activation_l1", "icnn", "untrained"'))
+    targets = {"activation_size", "focus_spread"}
+    assert all(set(spec.targets) == targets for spec in made)
+    assert all(targets < set(spec.metrics) for spec in made)
+    assert "weight_power" not in made[0].metrics
+    assert specs(toy_suite('"plain", "activation_l1", "icnn"'), methods=["plain"])[0].metrics == (
+        made[0].metrics
+    )
+    at_rest = specs(toy_suite('"plain", {name = "icnn", strength = 0.0}'))
+    assert at_rest[0].targets == ()
+
+
 def test_seeds_methods_and_datasets_can_be_selected(specs):
     (spec,) = specs(seeds=[7], methods=["sync"], datasets=["toy"])
     assert (spec.method, spec.seed) == ("sync", 7)
@@ -43,6 +78,45 @@ def test_each_seed_is_compared_with_the_next_of_the_suite(specs):
     assert [spec.partner for spec in specs(three, seeds=[1])] == [2]
     assert [spec.partner for spec in specs(three, seeds=[7, 8])] == [8, 7]
     assert [spec.partner for spec in specs(toy_suite(seeds=[3]))] == [None]
+
+
+def test_plain_alone_has_further_seeds(specs):
+    text = toy_suite('"plain", "sync"', [0, 1], top="plain_seeds = 4", aspects='"consistency"')
+    made = specs(text)
+    assert [(spec.method, spec.seed) for spec in made] == [
+        ("plain", 0), ("sync", 0), ("plain", 1), ("sync", 1), ("plain", 2), ("plain", 3),
+    ]  # fmt: skip
+    assert [spec.partner for spec in made] == [1, 1, 0, 0, None, None]
+    pairs = set(made[0].metrics) - set(made[-1].metrics)
+    assert pairs and {scope(METRICS[name].function) for name in pairs} == {"seeds"}
+    assert [spec.seed for spec in specs(text, seeds=[0, 3])] == [0, 0, 3, 3]
+
+
+def test_a_row_may_have_fewer_seeds(specs):
+    rows = '"plain", "sync", {name = "sync", focus = 0.5}'
+    made = specs(toy_suite(rows, range(4), top='row_seeds = {"sync(focus=0.5)" = 2}'))
+    seeds = {label: [(s.seed, s.partner) for s in made if row_label(s.row) == label]
+             for label in ("sync", "sync(focus=0.5)")}  # fmt: skip
+    assert seeds["sync"] == [(0, 1), (1, 2), (2, 3), (3, 0)]
+    assert seeds["sync(focus=0.5)"] == [(0, 1), (1, 0)]
+
+
+def test_rows_made_from_plain_s_networks_share_its_first_seeds(specs):
+    made = specs(toy_suite('"plain", "plain_rotated"', range(8)))
+    rotated = [spec.seed for spec in made if spec.method == "plain_rotated"]
+    assert rotated == list(range(8)) and len(made) == 8 + 24
+
+
+def test_a_block_may_name_its_aspects(specs):
+    two = toy_suite(aspects='"task", "focus"', block='aspects = ["task"]')
+    assert specs(two)[0].aspects == ("task",)
+    assert specs(toy_suite(aspects='"task", "focus"'))[0].aspects == ("task", "focus")
+
+
+def test_contrasts_are_pairs_of_rows(write):
+    top = 'contrasts = [["sync(focus=0.5)", "plain"]]'
+    text = toy_suite('"plain", {name = "sync", focus = 0.5}', top=top)
+    assert contrast_rows(read_suite(write(text))) == [(RowKey("sync", '{"focus": 0.5}'), BASELINE)]
 
 
 def test_a_block_may_name_its_methods_and_change_the_recipe(specs):
@@ -75,6 +149,33 @@ def test_a_block_may_name_its_methods_and_change_the_recipe(specs):
         ("[recipe]", "[headline]\nfocuss = 'x'\n[recipe]", "headline: no aspect 'focuss'"),
         ("[recipe]", "[headline]\ntask = 'acuracy'\n[recipe]", "did you mean 'accuracy'"),
         ("[recipe]", "[recipe]\nwatch = ['acuracy']", "did you mean 'accuracy'"),
+        ("[recipe]", "[images]\ntaks = 9\n[recipe]", "images: 'taks' is not among the suite's"),
+        (
+            "[recipe]",
+            "[margins.acuracy]\nvalue = 1.0\nreason = 'x'\n[recipe]",
+            "did you mean 'accuracy'",
+        ),
+        ("net = {", "aspects = ['focus']\nnet = {", "'focus' is not among the suite's aspects"),
+        (
+            "net = {",
+            "margins = {acuracy = {value = 1.0, reason = 'x'}}\nnet = {",
+            "did you mean 'accuracy'",
+        ),
+        (
+            "probe = 40",
+            'probe = 40\ncontrasts = [["sync(focus=0.4)", "plain"]]',
+            "contrasts: the suite has no row 'sync(focus=0.4)'; did you mean 'sync(focus=0.5)'?",
+        ),
+        (
+            "probe = 40",
+            'probe = 40\ncontrasts = [["plain", "plain"]]',
+            "'plain' is compared with itself",
+        ),
+        (
+            "probe = 40",
+            'probe = 40\ncontrasts = [["plain", "sync(focus=0.5)"], ["sync(focus=0.5)", "plain"]]',
+            "are listed twice",
+        ),
     ],
 )
 def test_unknown_names_fail_before_anything_runs(specs, old, new, message):
@@ -144,7 +245,7 @@ class TestNames:
 
 class TestMetrics:
     def test_they_are_those_of_the_aspects(self, specs):
-        assert specs()[0].metrics == ["accuracy", "expected_calibration_error"]
+        assert specs(toy_suite())[0].metrics == ["accuracy", "expected_calibration_error"]
 
     def test_validation_while_training_adds_those_that_need_it(self, specs):
         text = toy_suite(recipe="validate_every = 1")

@@ -90,6 +90,14 @@ def test_every_line_says_whether_it_was_chosen_and_why():
     assert made(marked).with_choices() == marked
 
 
+def test_the_standard_error_of_a_difference_to_plain_is_the_median_over_settings():
+    # gaps to plain (.92, .88): -.01, .01; .03, -.06; the third setting has one seed alone
+    assert made().error(("toy", "vgg")) == pytest.approx((0.01 + 0.045) / 2)
+    one_seed = [t for t in (*PLAIN, *BEAN) if t.seed == 100]
+    assert math.isnan(made(one_seed).error(("toy", "vgg")))
+    assert math.isnan(made().error(("other", "vgg")))
+
+
 def test_a_method_without_search_space_is_flagged_where_it_costs_too_much():
     poor = trial("untrained", 0, "{}", 100, 0.1, 0.5)
     ledger = made([*PLAIN, poor], fixed={*FIXED, ("toy", "vgg", "untrained", "{}")})

@@ -9,6 +9,7 @@ from legible.bench.plugins import registry
 from legible.bench.suites import schema
 from legible.bench.tuning.trials import (
     Result,
+    beyond_edge,
     choices,
     plan_trials,
     setup,
@@ -89,6 +90,8 @@ def test_the_strength_comes_first_and_then_random_combinations(settings):
     made = settings(space, count=6)
     assert made[:3] == [{"strength": 0.1}, {"strength": 1.0}, {"strength": 10.0}]
     assert all(s["gamma"] == 2.0 for s in made[3:]) and made == settings(space, count=6)
+    half = settings(space, count=4)
+    assert half[:2] == [{"strength": 0.1}, {"strength": 10.0}] and "gamma" in half[2]
     orders = [
         [s["strength"] for s in settings(space, count=6, name=n)[3:]] for n in ("a", "b", "made")
     ]
@@ -99,6 +102,72 @@ def test_a_grid_longer_than_the_budget_is_thinned_evenly():
     assert spread((1, 2, 3, 4, 5), 5) == [1, 2, 3, 4, 5]
     assert spread((1, 2, 3, 4, 5), 3) == [1, 3, 5]
     assert spread((1, 2, 3, 4, 5), 1) == [3] and spread((1, 2), 9) == [1, 2]
+
+
+class TestBeyondTheEdge:
+    """The next value of the strength where the best setting is at an edge of those tried."""
+
+    TRIED = [{"strength": 0.3}, {"strength": 1.0}, {"strength": 3.0}]
+
+    @pytest.fixture
+    def after(self, kept_registry):
+        """The setting after the best one of a method."""
+
+        def run(best, tried=self.TRIED, space=("strength",), given=()):
+            cls = registry.METHODS["made"] = method("made", dict.fromkeys(space, (1.0,)))
+            return beyond_edge(cls, dict(given), best, tried)
+
+        return run
+
+    def test_the_ratio_of_the_two_outermost_values_goes_on(self, after):
+        assert after({"strength": 3.0}) == {"strength": 9.0}
+        assert after({"strength": 0.3}) == {"strength": 0.09}
+
+    def test_an_optimum_within_extends_nothing(self, after):
+        assert after({"strength": 1.0}) is None
+
+    def test_the_other_parameters_stay(self, after):
+        tried = [*self.TRIED, {"strength": 3.0, "gamma": 2.0}]
+        assert after(tried[-1], tried, ("strength", "gamma")) == {"strength": 9.0, "gamma": 2.0}
+
+    def test_without_a_strength_the_first_searched_parameter_counts(self, after):
+        tried = [{"order": 2}, {"order": 3}]
+        larger = after({"order": 3}, tried, ("order",), {"strength": 1.0})
+        assert larger == {"order": 4} and isinstance(larger["order"], int)
+
+    def test_a_value_that_the_method_refuses_is_not_tried(self, kept_registry):
+        tried = [{"p": p} for p in (0.3, 0.5, 0.7)]
+        dropout = registry.METHODS["dropout"]
+        assert beyond_edge(dropout, {}, {"p": 0.7}, tried) == {"p": 0.98}
+        assert beyond_edge(dropout, {}, {"p": 0.98}, [*tried, {"p": 0.98}]) is None
+
+    @pytest.mark.parametrize("values", [(0.0, 1.0), (1.0,), ("a", "b"), (False, True)])
+    def test_values_without_a_ratio_extend_nothing(self, after, values):
+        tried = [{"strength": value} for value in values]
+        assert after(tried[-1], tried) is None
+
+
+class TestOneBlockThatChoosesForAll:
+    TWO = SUITE + SUITE[SUITE.index("[[blocks]]") :].replace('"toy"', '"shapes"')
+
+    def test_trials_are_made_there_alone(self, tmp_path, toy_plugin):
+        path = tmp_path / "two.toml"
+        path.write_text(self.TWO.replace("trials = 3", 'trials = 3\ndataset = "toy"'))
+        suite = schema.read_suite(path)
+        assert {p.spec.dataset for p in plan_trials(suite)} == {"toy"}
+        assert {p.spec.dataset for p in plan_trials(suite, datasets=["toy"])} == {"toy"}
+        with pytest.raises(UserError, match="chooses settings on 'toy' alone"):
+            plan_trials(suite, datasets=["shapes"])
+
+    @pytest.mark.parametrize("name", ["tyo", "both"])
+    def test_it_must_be_one_block(self, tmp_path, toy_plugin, name):
+        text = self.TWO.replace("trials = 3", f'trials = 3\ndataset = "{name}"')
+        path = tmp_path / "two.toml"
+        path.write_text(text.replace('"both"', '"toy"').replace('"shapes"', '"toy"')
+                        if name == "both" else text)  # fmt: skip
+        with pytest.raises(UserError, match="must be that of one block") as error:
+            plan_trials(schema.read_suite(path))
+        assert ("did you mean 'toy'?" in str(error.value)) == (name == "tyo")
 
 
 def test_what_the_suite_gives_is_not_searched(settings):

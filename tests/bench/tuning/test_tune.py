@@ -18,7 +18,7 @@ from legible.bench.plugins import registry
 from legible.bench.suites import run_spec, schema
 from legible.bench.tuning import ledger as ledgers
 from legible.bench.tuning import tune as tuning
-from legible.bench.tuning.trials import plan_trials
+from legible.bench.tuning.trials import Result, plan_trials
 
 BLOCK = ("toy(classes=6)", "vgg(width=4,stages=2)")
 
@@ -171,6 +171,86 @@ def test_a_tuning_seed_cannot_test(workplace):
     suite, _, results = workplace
     with pytest.raises(UserError, match="seed 100 was used to choose settings"):
         tuning.tuned_specs(suite, run_spec.expand(suite, [0, 100]), results)
+
+
+def test_a_plugin_s_method_that_was_not_tuned_has_its_default_setting(
+    workplace, tmp_path, kept_registry
+):
+    suite, _, results = workplace
+    (tmp_path / "mine.py").write_text(
+        "from legible import Method, register\n@register\nclass Mine(Method):\n"
+        "    def __init__(self, strength: float = 2.0) -> None:\n"
+        "        super().__init__(strength)\n"
+    )
+    registry.load_plugin(tmp_path / "mine.py")
+    larger = schema.with_plugins(suite, [tmp_path / "mine.py"])
+    specs = run_spec.expand(larger, [0], ["dropout", "mine"])
+    dropout, mine = tuning.tuned_specs(larger, specs, results)
+    assert mine.params["strength"] == 2.0 and mine.row == run_spec.RowKey("mine", "{}")
+    assert mine.stage == dropout.stage == "final"
+
+
+def results_of(planned, value):
+    """Made-up trials: every setting as accurate as plain, ``value(setting)`` its metric."""
+    return [
+        p.trial("netdissect_iou", Result("conv4", value(json.loads(p.setting)), 0.9))
+        for p in planned
+    ]
+
+
+class TestEdges:
+    """An optimum at the edge of the strengths tried asks for one more value beyond it."""
+
+    @staticmethod
+    def strengths(suite, value, rounds=9):
+        """The strengths of activation_l1 that are tried, by number."""
+        base, trials = plan_trials(suite), []
+        for _ in range(rounds):
+            planned = tuning.with_extensions(suite, base, trials)
+            trials = results_of(planned, value)
+        return [json.loads(p.setting)["strength"] for p in planned
+                if p.spec.method == "activation_l1"]  # fmt: skip
+
+    @staticmethod
+    def extended(suite, number):
+        return suite.model_copy(
+            update={"tune": suite.tune.model_copy(update={"extensions": number})}
+        )
+
+    def test_it_goes_on_to_the_limit_or_until_the_best_lies_within(self, workplace):
+        suite = self.extended(workplace[0], 3)
+        base = [0.1, 10.0]
+        assert self.strengths(suite, lambda s: s.get("strength", 0)) == [*base, 1e3, 1e5, 1e7]
+        within = self.strengths(suite, lambda s: -abs(s.get("strength", 0) - 900))
+        assert within == [*base, 1e3, 1e5]
+        assert self.strengths(workplace[0], lambda s: s.get("strength", 0)) == base
+
+    def test_a_real_ledger_holds_them_and_is_refused_without(self, workplace, tmp_path):
+        suite, workspace, _ = workplace
+        longer = self.extended(suite, 1)
+        path = tuning.run_trials(workspace, longer, tmp_path, jobs=1)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        counts = table.groupby("method").size().to_dict()
+        assert counts == {"plain": 1, "untrained": 1, "activation_l1": 3, "dropout": 3}
+        ledger = tuning.read(longer, tmp_path)
+        assert len(ledger.trials) == len(table)
+        table[table["number"] != "2"].to_csv(path, index=False)
+        with pytest.raises(UserError, match="does not fit the suite"):
+            tuning.read(longer, tmp_path)
+
+
+def test_one_block_may_choose_for_all(workplace, tmp_path, toy_plugin):
+    text = TUNED_SUITE.replace("trials = 2", 'trials = 2\ndataset = "toy"')
+    other = text[text.index("[[blocks]]") :].replace('"toy"', '"planted"')
+    other = other.replace("classes = 6", "parts = 4")
+    (tmp_path / "tiny.toml").write_text(text + other)
+    suite = schema.read_suite(tmp_path / "tiny.toml")
+    specs = run_spec.expand(suite, [0])
+    final = tuning.tuned_specs(suite, specs, workplace[2])
+    chosen = {spec.method: spec.params for spec in final if spec.dataset == "toy"}
+    assert [spec.stage for spec in final] == ["final"] * 4 + [""] * 4
+    assert all(spec.params == chosen[spec.method] for spec in final)
+    assert [spec.row for spec in final] == [spec.row for spec in specs]
 
 
 def other_choice(lines):

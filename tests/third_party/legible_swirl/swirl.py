@@ -14,6 +14,7 @@ class Swirl(Method):
     """
 
     acts_on = "last"
+    target_reason = "has no metric"
 
     def penalty(self, step: Step) -> dict:
         activation = step.activations[self.taps[0]]

@@ -1,0 +1,331 @@
+"""Networks made from any model: Taps after named nodes of its computation graph."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from legible.bench.backbones.taps import Network, Tap, Wired, is_norm
+from legible.bench.backbones.tracing import (
+    add_module,
+    free_name,
+    module_of,
+    record,
+    trace,
+    trunk_nodes,
+)
+from legible.bench.errors import nearest
+from legible.metrics.network import Edge
+
+#: Taps of a network whose maps all have one size, when none are named.
+DEFAULT_TAPS = 4
+#: Numbers of tokens that belong to no place in the image: class tokens and registers.
+PREFIX_TOKENS = (0, 1, 2, 4, 5)
+_RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.Softplus)
+
+
+def traced_network(
+    model: nn.Module, image: tuple[int, int, int], taps: Sequence[str] = ()
+) -> Network:
+    """A Network that computes what the model computes, with Taps after named nodes.
+
+    ``taps``: names of nodes (``layer4.1.relu_1``), or of modules (``layer4``: its last node).
+    Without names: the last rectified map of each size through which all of the computation passes;
+    in a network whose maps all have one size, four such maps at equal distances. The model is
+    changed, and must not be used by itself afterwards. Raises ValueError if the model cannot be
+    traced, or a name is unknown.
+    """
+    graph = trace(model)
+    shapes = _shapes(model, graph, image)
+    trunk = _before_head(model, graph, [n for n in trunk_nodes(graph) if n in shapes])
+    tap_nodes = _named(graph, taps) if taps else _defaults(model, trunk, shapes)
+    if not tap_nodes:
+        raise ValueError("has no map between images and logits: name Taps with taps=[...]")
+    tap_of: dict[fx.Node, Tap] = {}
+    cuts: list[fx.Node] = []
+    for node in tap_nodes:
+        tap = _tap(node.meta["name"], shapes.get(node, ()))
+        tap_of[node] = tap
+        if node in trunk and not getattr(tap, "prefix", 0):
+            cuts.append(node)
+        else:
+            _insert(model, graph, node, tap)
+    return Network(model, _trunk(model, graph, cuts, tap_of), image)
+
+
+# ----------------------------------------------------------------- choosing Taps
+
+
+def _shapes(
+    model: nn.Module, graph: fx.Graph, image: tuple[int, int, int]
+) -> dict[fx.Node, tuple[int, ...]]:
+    """The shape of each node's value for one image, where the value is a tensor of activations."""
+    shapes: dict[fx.Node, tuple[int, ...]] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> object:
+            value = super().run_node(n)
+            if isinstance(value, Tensor) and value.ndim > 1 and len(value) == 2:
+                shapes[n] = tuple(value.shape[1:])
+            return value
+
+    parameter = next(model.parameters())
+    zeros = torch.zeros(2, *image, dtype=parameter.dtype, device=parameter.device)
+    try:
+        with torch.no_grad():
+            Recorder(model, graph=graph).run(zeros)
+    except Exception as error:
+        size = "x".join(map(str, image))
+        raise ValueError(f"does not take images of shape {size}: {error}") from error
+    return shapes
+
+
+def _named(graph: fx.Graph, names: Sequence[str]) -> list[fx.Node]:
+    """The nodes of some names, in running order."""
+    nodes = [node for node in graph.nodes if node.op in ("call_module", "call_function",
+                                                         "call_method")]  # fmt: skip
+    by_name = {node.meta["name"]: node for node in nodes}
+    modules: dict[str, fx.Node] = {}
+    for node in nodes:
+        parts = node.meta["name"].split(".")
+        modules |= {".".join(parts[:end]): node for end in range(1, len(parts))}
+    tap_nodes = set()
+    for name in names:
+        if name not in by_name | modules:
+            raise ValueError(f"has no node or module '{name}'{nearest(name, by_name | modules)}")
+        tap_nodes.add(by_name.get(name) or modules[name])
+    return [node for node in nodes if node in tap_nodes]
+
+
+def _before_head(model: nn.Module, graph: fx.Graph, trunk: Sequence[fx.Node]) -> list[fx.Node]:
+    """The nodes of the trunk before the layer with weights that comes last."""
+    nodes = list(graph.nodes)
+    head = head_node(model, graph)
+    return [node for node in trunk if nodes.index(node) < nodes.index(head)]
+
+
+def head_name(model: nn.Module) -> str:
+    """The path of the layer with weights that runs last in a model; the model is traced for it, not
+    changed."""
+    return str(head_node(model, record(model)[0]).target)
+
+
+def head_node(model: nn.Module, graph: fx.Graph) -> fx.Node:
+    """The layer with weights that runs last: the one that gives the logits."""
+    layers = [
+        node for node in graph.nodes
+        if isinstance(module_of(model, node), nn.Linear | nn.Conv2d)
+    ]  # fmt: skip
+    if not layers:
+        raise ValueError("has no linear or convolution layer")
+    return layers[-1]
+
+
+def _defaults(
+    model: nn.Module, trunk: Sequence[fx.Node], shapes: dict[fx.Node, tuple[int, ...]]
+) -> list[fx.Node]:
+    """For each map size the last rectified node of the trunk, or else the last one."""
+    maps = [node for node in trunk if _map_size(shapes[node])]
+    sizes: dict[tuple[int, ...], list[fx.Node]] = {}
+    for node in maps:
+        sizes.setdefault(_map_size(shapes[node]), []).append(node)
+    if len(sizes) == 1:
+        sums = [node for node in maps if node.target in _SUMS] or maps
+        steps = {len(sums) - 1 - i * len(sums) // DEFAULT_TAPS for i in range(DEFAULT_TAPS)}
+        return [sums[i] for i in sorted(steps)]
+    rectified = [[n for n in nodes if _is_rectified(model, n)] for nodes in sizes.values()]
+    return [nodes[-1] for nodes in (rectified if any(rectified) else sizes.values()) if nodes]
+
+
+_SUMS = (operator.add, torch.add, "add")
+
+
+def _is_rectified(model: nn.Module, node: fx.Node) -> bool:
+    """Whether a node's value cannot be far below zero: a rectifier's, or rectified ones joined."""
+    if node.op == "call_module":
+        return isinstance(module_of(model, node), _RECTIFIERS)
+    inputs = node.all_input_nodes
+    return node.target is torch.cat and all(_is_rectified(model, source) for source in inputs)
+
+
+# ----------------------------------------------------------------- layouts of maps
+
+
+class MapTap(Tap):
+    """A Tap whose activations are maps (units, height, width), whatever the model's layout is.
+
+    ``layout="channels_last"``: the model has (height, width, units). ``layout="tokens"``: it has
+    (tokens, units), in which the first ``prefix`` tokens belong to no place in the image (a class
+    token): they pass by unchanged, and the network cannot be continued from the map alone.
+    """
+
+    def __init__(self, name: str, layout: str, prefix: int = 0, side: int = 0) -> None:
+        super().__init__(name)
+        self.layout, self.prefix, self.side = layout, prefix, side
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest = x[:, : self.prefix]
+        if self.layout == "tokens":
+            x = x[:, self.prefix :].unflatten(1, (self.side, self.side))
+        x = self._model_layout(super().forward(x.permute(0, 3, 1, 2)))
+        return torch.cat([rest, x], 1) if self.prefix else x
+
+    def leave(self, raw: Tensor) -> Tensor:
+        return self._model_layout(super().leave(raw))
+
+    def _model_layout(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        return x.flatten(1, 2) if self.layout == "tokens" else x
+
+
+def _tap(name: str, shape: tuple[int, ...]) -> Tap:
+    """A Tap for activations of a shape. Raises ValueError for a shape that is no map."""
+    layout = _layout(shape)
+    if layout == "channels_first" or len(shape) == 1:
+        return Tap(name)
+    if layout == "channels_last":
+        return MapTap(name, layout)
+    if layout == "tokens":
+        side = math.isqrt(shape[0])
+        return MapTap(name, layout, shape[0] - side**2, side)
+    raise ValueError(f"'{name}' has the shape {shape}, which is neither a map nor a layer of units")
+
+
+def _layout(shape: tuple[int, ...]) -> str:
+    if len(shape) == 3:
+        channels_last = shape[0] == shape[1] != shape[2]
+        return "channels_last" if channels_last else "channels_first"
+    if len(shape) == 2:
+        side = math.isqrt(shape[0])
+        return "tokens" if side > 1 and shape[0] - side**2 in PREFIX_TOKENS else ""
+    return ""
+
+
+def _map_size(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Height and width of a map with more than one position a side; () for anything else."""
+    layout = _layout(shape)
+    if layout == "tokens":
+        return (math.isqrt(shape[0]),) * 2
+    size = {"channels_first": shape[1:], "channels_last": shape[:2]}.get(layout, ())
+    return tuple(size) if size and min(size) > 1 else ()
+
+
+# ----------------------------------------------------------------- the trunk
+
+
+def _insert(model: nn.Module, graph: fx.Graph, node: fx.Node, tap: Tap) -> None:
+    """Puts a Tap behind a node, inside the graph."""
+    path = free_name(model, f"tap_after_{node.name}")
+    add_module(model, path, tap)
+    with graph.inserting_after(node):
+        call = graph.call_module(path, (node,))
+    call.meta["name"] = tap.name
+    node.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
+
+
+def _trunk(
+    model: nn.Module, graph: fx.Graph, cuts: Sequence[fx.Node], taps: dict[fx.Node, Tap]
+) -> list[nn.Module]:
+    """Segments of the graph between the cuts, each followed by the Tap of its cut."""
+    nodes = list(graph.nodes)
+    start = next(node for node in nodes if node.op == "placeholder")
+    end = next(node for node in nodes if node.op == "output").args[0]
+    trunk: list[nn.Module] = []
+    for cut in [*cuts, end]:
+        part = nodes[nodes.index(start) + 1 : nodes.index(cut) + 1]
+        trunk.append(Segment(model, _part(start, part)))
+        if cut in taps and cut in cuts:
+            trunk.append(taps[cut])
+        start = cut
+    return trunk
+
+
+def _part(start: fx.Node, nodes: Sequence[fx.Node]) -> fx.Graph:
+    """A graph of its own for some nodes of a graph, from the value of ``start`` to the last one."""
+    part = fx.Graph()
+    values = {start: part.placeholder("x")}
+
+    def value(node: fx.Node) -> fx.Node:
+        if node not in values:  # also constants that are computed before ``start``
+            values[node] = part.node_copy(node, value)
+        return values[node]
+
+    part.output(value(nodes[-1]) if nodes else values[start])
+    return part
+
+
+class Segment(Wired):
+    """A part of a model's graph between two Taps: one value goes in, one comes out."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+        super().__init__()
+        self._model = (model,)  # a tuple, so that the model does not become a submodule
+        self.graph = graph
+        calls = [node.target for node in graph.nodes if node.op == "call_module"]
+        modules = [model.get_submodule(target) for target in calls]
+        self.inner = nn.ModuleList(module for module in modules if isinstance(module, Tap))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fx.Interpreter(self._model[0], graph=self.graph).run(x)  # type: ignore[no-any-return]
+
+    def entries(self) -> tuple[Edge, ...]:
+        return tuple(_edges(self._model[0], next(iter(self.graph.nodes))))
+
+    def sources(self) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+        output = next(node for node in self.graph.nodes if node.op == "output")
+        return _sources(self._model[0], output.args[0])
+
+    def wire(self) -> None:
+        for node in self.graph.nodes:
+            tap = module_of(self._model[0], node)
+            if isinstance(tap, Tap):
+                tap.outgoing = tuple(_edges(self._model[0], node))
+                tap._norm, tap._incoming = _sources(self._model[0], node.args[0])
+
+
+def _edges(model: nn.Module, node: fx.Node, bridge: tuple[nn.Module, ...] = ()) -> list[Edge]:
+    """The connections from a node's value to the next layers with weights.
+
+    They pass pooling, flattening and other modules without weights. A sum with another value is a
+    skip connection. Where values are joined or multiplied, and at grouped convolutions, there is
+    none.
+    """
+    edges: list[Edge] = []
+    for user in node.users:
+        module = module_of(model, user)
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            if getattr(module, "groups", 1) == 1:
+                edges.append(Edge(module, nn.Sequential(*bridge), _norm_after(model, user)))
+        elif isinstance(module, Tap):
+            edges += _edges(model, user, bridge)
+        elif module is not None and not list(module.parameters()) and not list(module.buffers()):
+            edges += _edges(model, user, (*bridge, module))
+        elif user.target in _SUMS:
+            edges.append(Edge(None, nn.Sequential(*bridge)))
+    return edges
+
+
+def _norm_after(model: nn.Module, node: fx.Node) -> nn.Module | None:
+    users = list(node.users)
+    module = module_of(model, users[0]) if len(users) == 1 else None
+    return module if is_norm(module) else None
+
+
+def _sources(
+    model: nn.Module, node: fx.Node
+) -> tuple[tuple[nn.Module, ...], tuple[nn.Module, ...]]:
+    """The normalisation and the layer with weights that compute a node's value."""
+    norm: tuple[nn.Module, ...] = ()
+    while (module := module_of(model, node)) is not None:
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            return norm, (module,)
+        if is_norm(module) and not norm:
+            norm = (module,)
+        elif list(module.parameters()):
+            break
+        node = node.all_input_nodes[0]
+    return norm, ()

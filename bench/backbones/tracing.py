@@ -1,0 +1,200 @@
+"""The computation graph of any model, with every activation as a module of its own.
+
+torch.fx records the operations of a model; nodes are named as in torchvision's feature extraction
+(``layer4.1.add``). Functional activations, pooling and dropout become modules, and activations that
+are reused or work in place get modules of their own, so that each can be hooked, silenced or
+attributed to. In evaluation mode the logits stay the same bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+from torchvision.models.feature_extraction import NodePathTracer
+from torchvision.ops import StochasticDepth
+
+from legible.bench.errors import one_line
+
+#: Functions that become modules: a function of the call's arguments that returns the module.
+_MODULES: dict[Any, Callable[..., nn.Module]] = {
+    F.relu: lambda x, inplace=False: nn.ReLU(),
+    F.relu_: lambda x: nn.ReLU(),
+    torch.relu: lambda x: nn.ReLU(),
+    torch.relu_: lambda x: nn.ReLU(),
+    "relu": lambda x: nn.ReLU(),
+    "relu_": lambda x: nn.ReLU(),
+    F.relu6: lambda x, inplace=False: nn.ReLU6(),
+    F.gelu: lambda x, approximate="none": nn.GELU(approximate),
+    F.silu: lambda x, inplace=False: nn.SiLU(),
+    F.hardswish: lambda x, inplace=False: nn.Hardswish(),
+    F.leaky_relu: lambda x, negative_slope=0.01, inplace=False: nn.LeakyReLU(negative_slope),
+    F.dropout: lambda x, p=0.5, training=True, inplace=False: nn.Dropout(p),
+    F.dropout2d: lambda x, p=0.5, training=True, inplace=False: nn.Dropout2d(p),
+    torch.flatten: lambda x, start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim),
+    "flatten": lambda x, start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim),
+    F.adaptive_avg_pool2d: lambda x, output_size: nn.AdaptiveAvgPool2d(output_size),
+    F.max_pool2d: lambda x, *args, **kwargs: nn.MaxPool2d(*args, **kwargs),
+    F.avg_pool2d: lambda x, *args, **kwargs: nn.AvgPool2d(*args, **kwargs),
+}
+#: Operations in place, and the same operations on a copy.
+_OUT_OF_PLACE: dict[Any, Any] = {
+    operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul,
+    operator.itruediv: operator.truediv, "add_": "add", "sub_": "sub", "mul_": "mul",
+    "div_": "div", "clamp_": "clamp",
+}  # fmt: skip
+#: Modules whose own code is not traced.
+_LEAVES = [StochasticDepth]
+
+
+def trace(model: nn.Module) -> fx.Graph:
+    """The graph of a model in evaluation mode; ``node.meta["name"]`` is a node's name.
+
+    Modules are added to the model and replaced in it, so only the graph may be run afterwards. Its
+    parameters and buffers keep their names. Raises ValueError if the model cannot be traced, with
+    the node that came last.
+    """
+    graph, names = record(model)
+    for node in graph.nodes:
+        node.meta["name"] = names.get(node, node.name)
+    _check_interface(graph)
+    _remove_assertions(graph)
+    for node in list(graph.nodes):
+        _replace_in_place(node)
+        _make_module(model, graph, node)
+    _separate_activations(model, graph)
+    return graph
+
+
+def record(model: nn.Module) -> tuple[fx.Graph, dict[fx.Node, str]]:
+    """The graph of a model in evaluation mode as torch.fx records it, and the names of its nodes.
+
+    Raises ValueError if the model cannot be traced.
+    """
+    model.eval()
+    tracer = NodePathTracer(leaf_modules=_LEAVES)
+    try:
+        return tracer.trace(model), tracer.node_to_qualname
+    except Exception as error:
+        nodes = list(tracer.graph.nodes) if hasattr(tracer, "graph") else []
+        last = tracer.node_to_qualname.get(nodes[-1], nodes[-1].name) if nodes else "the start"
+        raise ValueError(f"cannot be traced after '{last}': {one_line(error)}") from error
+
+
+def _check_interface(graph: fx.Graph) -> None:
+    """Raises ValueError unless the graph takes one image tensor and returns one tensor."""
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    for extra in inputs[1:]:
+        if not extra.args:
+            raise ValueError(f"takes a second input '{extra.name}': it must take images alone")
+    output = next(node for node in graph.nodes if node.op == "output")
+    if not isinstance(output.args[0], fx.Node):
+        raise ValueError("returns several values: it must return the logits alone")
+
+
+def _remove_assertions(graph: fx.Graph) -> None:
+    for node in list(graph.nodes):
+        if node.target is torch._assert:
+            graph.erase_node(node)
+    for node in reversed(list(graph.nodes)):
+        if not node.users and node.op not in ("placeholder", "output"):
+            graph.erase_node(node)
+
+
+def _replace_in_place(node: fx.Node) -> None:
+    if node.op in ("call_function", "call_method") and node.target in _OUT_OF_PLACE:
+        node.target = _OUT_OF_PLACE[node.target]
+    if node.kwargs.get("inplace"):
+        node.kwargs = {**node.kwargs, "inplace": False}
+
+
+def _make_module(model: nn.Module, graph: fx.Graph, node: fx.Node) -> None:
+    """Replaces a call of a function of `_MODULES` by a call of a module with the node's name."""
+    make = _MODULES.get(node.target) if node.op in ("call_function", "call_method") else None
+    kwargs = {"x" if key == "input" else key: value for key, value in node.kwargs.items()}
+    inputs = [value for value in (*node.args, *kwargs.values()) if isinstance(value, fx.Node)]
+    if make is None or len(inputs) != 1:
+        return
+    module = make(*node.args, **kwargs)
+    path = free_name(model, node.meta["name"])
+    add_module(model, path, module)
+    with graph.inserting_after(node):
+        call = graph.call_module(path, (inputs[0],))
+    call.meta["name"] = node.meta["name"]
+    node.replace_all_uses_with(call)
+    graph.erase_node(node)
+
+
+def _separate_activations(model: nn.Module, graph: fx.Graph) -> None:
+    """Gives each call of a module without weights that works in place or is reused its own copy."""
+    nodes = [node for node in graph.nodes if node.op == "call_module"]
+    modules = [model.get_submodule(str(node.target)) for node in nodes]
+    calls = Counter(map(id, modules))
+    for node, module in zip(nodes, modules, strict=True):
+        stateless = not list(module.parameters()) and not list(module.buffers())
+        if stateless and (getattr(module, "inplace", False) or calls[id(module)] > 1):
+            own = copy.deepcopy(module)
+            if hasattr(own, "inplace"):
+                setattr(own, "inplace", False)  # noqa: B010  no module declares it
+            name = node.meta["name"]
+            node.target = name if name == node.target else free_name(model, name)
+            add_module(model, node.target, own)
+
+
+def free_name(model: nn.Module, name: str) -> str:
+    """The name, with underscores appended while the model has another attribute of that name."""
+    while True:
+        parent, _, own = name.rpartition(".")
+        try:
+            owner = model.get_submodule(parent)
+        except AttributeError:
+            return name
+        if not hasattr(owner, own):
+            return name
+        name += "_"
+
+
+def add_module(model: nn.Module, path: str, module: nn.Module) -> None:
+    """Puts a module at a path of a model, with new empty modules on the way where needed."""
+    owner = model
+    *parents, name = path.split(".")
+    for parent in parents:
+        if not hasattr(owner, parent):
+            owner.add_module(parent, nn.Module())
+        owner = owner.get_submodule(parent)
+    owner._modules[name] = module.train(model.training)
+
+
+def module_of(model: nn.Module, node: fx.Node) -> nn.Module | None:
+    """The module that a node calls; None for a node that calls none."""
+    return model.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def trunk_nodes(graph: fx.Graph) -> list[fx.Node]:
+    """The nodes through which every path from the images to the logits goes, in running order.
+
+    A node is one of them if no earlier value that depends on the images is used after it.
+    """
+    place = {node: i for i, node in enumerate(graph.nodes)}
+    depends: set[fx.Node] = set()
+    reach = -1
+    out = []
+    for node in graph.nodes:
+        if node.op == "output":
+            break
+        if node.op == "placeholder" and not depends:
+            depends.add(node)
+        elif not any(source in depends for source in node.all_input_nodes):
+            continue
+        else:
+            depends.add(node)
+            if reach <= place[node]:
+                out.append(node)
+        reach = max([reach, *(place[user] for user in node.users)])
+    return out

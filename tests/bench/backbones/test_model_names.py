@@ -1,0 +1,67 @@
+"""Backbones by the name of a model: heads, weights and errors."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import squeezenet1_0
+
+from legible.bench.backbones.model_names import model_builder
+from legible.bench.errors import UserError
+
+IMAGE = (3, 64, 64)
+
+
+def test_a_new_head_has_an_output_for_each_class():
+    network = model_builder("torchvision:squeezenet1_0")(IMAGE, 5)
+    assert network(torch.zeros(2, *IMAGE)).logits.shape == (2, 5)
+    assert "features.12.cat" in network.taps and "classifier.2" not in network.taps
+
+
+def test_weights_are_loaded_with_their_own_head_or_with_a_new_one(tmp_path):
+    torch.manual_seed(1)
+    model = squeezenet1_0(num_classes=7).eval()
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    x = torch.randn(2, *IMAGE)
+    build = model_builder("torchvision:squeezenet1_0")
+    kept = build(IMAGE, 7, weights=str(tmp_path / "w.safetensors"), head="keep").eval()
+    assert torch.equal(kept(x).logits, model(x))
+    new = build(IMAGE, 3, weights=str(tmp_path / "w.safetensors")).eval()
+    assert torch.equal(new.backbone.features[0].weight, model.features[0].weight)
+    assert new(x).logits.shape == (2, 3)
+    with pytest.raises(
+        ValueError, match='has 7 outputs, but the data has 3 classes: use head = "new"'
+    ):
+        build(IMAGE, 3, weights=str(tmp_path / "w.safetensors"), head="keep")
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("torchvison:resnet18", "no library of models 'torchvison'; did you mean 'torchvision'"),
+        ("torchvision:resnet81", "torchvision has no model 'resnet81'; did you mean 'resnet18'"),
+    ],
+)
+def test_a_typo_is_answered_with_the_nearest_name(name, message):
+    with pytest.raises(UserError, match=message):
+        model_builder(name)
+
+
+def test_pretrained_weights_are_not_downloaded_unasked(monkeypatch):
+    monkeypatch.delenv("LEGIBLE_DOWNLOAD", raising=False)
+    with pytest.raises(ValueError, match="set LEGIBLE_DOWNLOAD=1"):
+        model_builder("torchvision:resnet18")(IMAGE, 5, weights="pretrained")
+
+
+def test_a_user_s_function_may_take_the_number_of_classes_or_not():
+    def mine(classes: int) -> torch.nn.Module:
+        return squeezenet1_0(num_classes=classes)
+
+    def fixed() -> torch.nn.Module:
+        return squeezenet1_0(num_classes=4)
+
+    assert model_builder("my.py:mine", mine)(IMAGE, 3)(torch.zeros(1, *IMAGE)).logits.shape[1] == 3
+    assert (
+        model_builder("my.py:fixed", fixed)(IMAGE, 3)(torch.zeros(1, *IMAGE)).logits.shape[1] == 3
+    )
+    with pytest.raises(ValueError, match=r"returns a int: return a torch nn\.Module"):
+        model_builder("my.py:one", lambda: 1)(IMAGE, 3)

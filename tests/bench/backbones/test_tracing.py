@@ -1,0 +1,104 @@
+"""Tracing: graphs of any model whose activations are modules of their own."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from legible.bench.backbones.tracing import free_name, trace, trunk_nodes
+
+
+class Functional(nn.Module):
+    """Every kind of activation that has no module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.shared, self.in_place = nn.ReLU(), nn.ReLU(inplace=True)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.shared(self.first(x))
+        y = F.relu(self.second(x))
+        y += x
+        y = self.in_place(y).relu()
+        y = self.shared(F.gelu(y))
+        y = F.dropout(y, 0.5, training=self.training)
+        return self.head(torch.flatten(F.adaptive_avg_pool2d(y, 1), 1))
+
+
+def names(graph):
+    return [node.meta["name"] for node in graph.nodes]
+
+
+def test_every_activation_becomes_a_module_of_its_own_and_the_logits_stay_the_same():
+    torch.manual_seed(0)
+    model = Functional().eval()
+    keys = list(model.state_dict())
+    x = torch.randn(2, 3, 8, 8)
+    expected = model(x)
+    graph = trace(model)
+    run = torch.fx.Interpreter(model, graph=graph)
+    assert torch.equal(run.run(x), expected) and list(model.state_dict()) == keys
+    calls = [n.target for n in graph.nodes if n.op == "call_module"]
+    modules = [model.get_submodule(target) for target in calls]
+    assert len({id(module) for module in modules}) == len(modules), "no module is reused"
+    assert not any(getattr(module, "inplace", False) for module in modules)
+    kinds = [type(module).__name__ for module in modules]
+    assert kinds.count("ReLU") == 5 and kinds.count("GELU") == 1 and kinds.count("Dropout") == 1
+    assert {n.op for n in graph.nodes} == {"placeholder", "call_module", "call_function", "output"}
+    assert names(graph)[:5] == ["x", "first", "shared", "second", "relu"]
+
+
+def test_functional_dropout_acts_in_training_mode_alone():
+    model = Functional()
+    graph = trace(model)
+    model.train()
+    x = torch.randn(2, 3, 8, 8)
+    first, second = (torch.fx.Interpreter(model, graph=graph).run(x) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_the_trunk_is_what_every_path_passes():
+    graph = trace(Functional())
+    assert [node.meta["name"] for node in trunk_nodes(graph)][:4] == [
+        "first",
+        "shared",
+        "add",
+        "in_place",
+    ]
+
+
+class Branches(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class TwoInputs(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class TwoOutputs(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (Branches(), "cannot be traced after 'gt': TraceError: symbolically traced variables"),
+        (TwoInputs(), "takes a second input 'y'"),
+        (TwoOutputs(), "returns several values"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused_with_the_node(model, message):
+    with pytest.raises(ValueError, match=message):
+        trace(model)
+
+
+def test_new_names_hide_no_attribute():
+    model = Functional()
+    assert free_name(model, "forward") == "forward_"
+    assert free_name(model, "first.weight") == "first.weight_"
+    assert free_name(model, "no.such.place") == "no.such.place"
