@@ -65,9 +65,7 @@ def _owners(runs: Path) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _refuse_other_publication(
-    results: Path, file: Path, title: str, blocks: Sequence[str]
-) -> None:
+def _refuse_other_publication(results: Path, file: Path, title: str, blocks: Sequence[str]) -> None:
     """Raises UserError if the publication in a folder is of another suite, as its title or blocks
     tell."""
     listing = read_listing(results)
@@ -77,6 +75,6 @@ def _refuse_other_publication(
         return
     what = f"the suite '{listing.title}'" if listing.title != title else "a suite of other blocks"
     raise UserError(
-        f"{results} holds {what}, not {file}: give this suite another `name = \"...\"`, use another "
+        f'{results} holds {what}, not {file}: give this suite another `name = "..."`, use another '
         f"--results, or delete {results / LISTING} to publish over it"
     )

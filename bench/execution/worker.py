@@ -337,6 +337,8 @@ def copy_sources(run: Run, parts: Sequence[Part], **updates: Any) -> None:
     with one_line_errors("write", run.folder / PLUGINS):
         copies = keep_sources(parts, run.folder / PLUGINS)
     run.finish(run.require_manifest().model_copy(update={**updates, "copies": copies}))
+
+
 def _groups(metrics: Sequence[str]) -> list[list[str]]:
     """Built-in metrics together, then each metric of a plugin by itself."""
     plugins = [name for name in metrics if registry.plugin_of("metrics", name) is not None]

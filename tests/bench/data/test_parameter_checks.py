@@ -3,7 +3,13 @@
 import pytest
 
 from legible.bench.data.kanji import kanji
-from legible.bench.data.parameter_checks import at_least, between, fits_in_memory, memory_limit, one_of
+from legible.bench.data.parameter_checks import (
+    at_least,
+    between,
+    fits_in_memory,
+    memory_limit,
+    one_of,
+)
 from legible.bench.data.planted import planted
 from legible.bench.data.shapes import shapes
 

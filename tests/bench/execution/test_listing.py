@@ -71,7 +71,9 @@ def test_a_file_that_cannot_be_read_is_one_line(published: Path) -> None:
         refuse_edited(published / "ledger.csv")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 1}', '{"files": {"a": 1}}', "[" * 9999])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"files": 1}', '{"files": {"a": 1}}', "[" * 9999]
+)
 def test_a_damaged_listing_lists_nothing(published: Path, text: str) -> None:
     (published / LISTING).write_text(text)
     assert read_listing(published) == Listing() and earlier_pages(published) == []

@@ -107,7 +107,9 @@ def interrupted(share: float, reference: Reference, folder: Path) -> Outcome:
     ended = command.wait()
     check_text(outcome, ended)
     outcome.require(not command.workers_that_outlive(), "other", "a worker outlives its parent")
-    outcome.require(ended.code in (0, 130), "other", f"ended with {ended.code}: {ended.text[-300:]}")
+    outcome.require(
+        ended.code in (0, 130), "other", f"ended with {ended.code}: {ended.text[-300:]}"
+    )
     return _finish(outcome, folder, reference, 1)
 
 
@@ -143,7 +145,9 @@ def _finish(
     before = states(folder)
     again = legible(folder, *RUN, "--jobs", jobs, *options)
     check_text(outcome, again)
-    outcome.require(again.code == 0, "lost work", f"run ended with {again.code}: {again.text[-300:]}")
+    outcome.require(
+        again.code == 0, "lost work", f"run ended with {again.code}: {again.text[-300:]}"
+    )
     outcome.require("set aside" not in again.text, "lost work", f"{again.text[-300:]}")
     after = states(folder)
     redone = [name for name, state in before.items() if after.get(name) != state]
