@@ -15,8 +15,8 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 bench: $(VENV)/.installed
-	$(BIN)/legible run quick
-	$(BIN)/legible publish quick --no-cost --no-pictures
+	$(BIN)/legible run quick --only-local
+	$(BIN)/legible publish quick --only-local --no-cost --no-pictures
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)

@@ -12,6 +12,8 @@ from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
 from legible.bench.execution.listing import refuse_edited
 from legible.bench.execution.namesakes import claim_results
+from legible.bench.execution.published import SCORES, published_folder, read_published
+from legible.bench.execution.reuse import refuse_namesakes
 from legible.bench.execution.workspace import Workspace, open_workspace
 from legible.bench.files import settle
 from legible.bench.plugins.limits import read_limits
@@ -45,12 +47,14 @@ def prepare(
     results: Path | str = "results",
     time_limit: str | None = None,
     memory_limit: str | None = None,
+    reuse: bool = False,
 ) -> Prepared:
     """Reads a suite, registers its plugins and makes its run specs; runs nothing.
 
     ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. The limits
-    are those of one run, as text: "2h", "16GiB". Raises UserError, in one line, for anything
-    wrong in the suite or the arguments.
+    are those of one run, as text: "2h", "16GiB". ``reuse``: runs whose scores are published are
+    finished. Raises UserError, in one line, for anything wrong in the suite, in its published table
+    or in the arguments.
     """
     path = find_suite(suite)
     file = read_suite(path)
@@ -63,6 +67,10 @@ def prepare(
     whole = with_plugins(file, own)
     seeds = whole.seeds[:seeds] if isinstance(seeds, int) else seeds
     specs = expand(whole, seeds, methods, datasets)
+    if reuse:
+        workspace.published = read_published(published_folder(Path(results), whole.name))
+        new = {entry.name for entry in whole.methods} - {entry.name for entry in file.methods}
+        refuse_namesakes(workspace, new, expand(whole, methods=sorted(new)) if new else [])
     return Prepared(workspace, whole, tuned_specs(whole, specs, Path(results)), files)
 
 
@@ -81,8 +89,11 @@ def run(
     retry: bool = False,
     time_limit: str | None = None,
     memory_limit: str | None = None,
+    only_local: bool = False,
 ) -> pd.DataFrame:
     """Trains and scores all runs of a suite that are not done yet, and returns the score table.
+
+    Runs whose scores are published are done, unless ``only_local`` is true.
 
     The table has one row for each run, layer and metric; docs/scores.md describes its columns.
     ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. ``jobs`` is
@@ -93,18 +104,19 @@ def run(
     here = prepare(
         suite, methods=methods, seeds=seeds, datasets=datasets, plugins=plugins, device=device,
         runs=runs, data_root=data_root, results=results, time_limit=time_limit,
-        memory_limit=memory_limit,
+        memory_limit=memory_limit, reuse=not only_local,
     )  # fmt: skip
     schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
     return tidy(score_table(here.workspace, here.specs))
 
 
 def scores(suite: str, *, results: Path | str = "results") -> pd.DataFrame:
-    """The published score table of a suite, ``results/SUITE/scores.csv``.
+    """The published score table of a suite: ``results/SUITE/scores.csv``, or else the table that
+    comes with the package.
 
-    Raises UserError if it does not exist or cannot be read.
+    Raises UserError if there is none or it cannot be read.
     """
-    path = Path(results) / read_suite(find_suite(suite)).name / "scores.csv"
+    path = published_folder(Path(results), read_suite(find_suite(suite)).name) / SCORES
     try:
         settle(path.parent)
         if not path.is_file():
@@ -129,18 +141,20 @@ def publish(
     runs: Path | str = "runs",
     data_root: Path | str | None = None,
     results: Path | str = "results",
+    only_local: bool = False,
 ) -> Path:
     """Writes the leaderboard of a suite's finished runs and returns the path of its README.
 
-    ``pictures``: draw the units and modules of each method. ``cost``: measure the costs that are
-    not measured yet. Raises UserError if nothing has run.
+    Rows that are published already are kept, unless ``only_local`` is true. ``pictures``: draw the
+    units and modules of each method. ``cost``: measure the costs that are not measured yet. Raises
+    UserError if nothing has run.
     """
     from legible.bench.leaderboard.publish import write_publication  # draws, which runs do not
     from legible.bench.leaderboard.reproduce import reproduce_command
 
     here = prepare(
         suite, methods=methods, seeds=seeds, plugins=plugins, device=device, runs=runs,
-        data_root=data_root, results=results,
+        data_root=data_root, results=results, reuse=not only_local,
     )  # fmt: skip
     numbers = here.suite.seeds[:seeds] if isinstance(seeds, int) else seeds
     command = reproduce_command(

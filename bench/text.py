@@ -60,7 +60,7 @@ def file_name_part(text: str, limit: int = 100) -> str:
     Two texts that differ in other characters get different names: ``a/b`` becomes ``a%2Fb``. A text
     that is too long is cut, and ends in a hash of the whole.
     """
-    name = "".join(c if c.isalnum() and c.isascii() or c in "_-" or (c == "." and number)
+    name = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" or (c == "." and number)
                    else "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass"))
                    for number, c in enumerate(text))  # fmt: skip
     if len(name) <= limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import os
 import shutil
 import subprocess
@@ -114,6 +115,14 @@ def test_a_wheel_holds_each_file_once_and_all_that_is_needed(wheel: Path) -> Non
         and "__pycache__" not in file.parts
     }
     assert code <= ours
+    published = {
+        f"legible/bench/execution/published_tables/{file.relative_to(ROOT / 'results')}"
+        for suite in ("quick", "standard", "cards")
+        for pattern in ("*.csv", "provenance.json")
+        for file in (ROOT / "results" / suite).glob(pattern)
+    }
+    assert {name for name in ours if "/published_tables/" in name} == published
+    assert "legible/bench/execution/published_tables/cards/scores.csv" in published
     assert {"legible/py.typed", "legible/__init__.pyi", "legible/__main__.py"} <= ours
 
 
@@ -131,3 +140,7 @@ def test_a_wheel_lists_what_the_repository_lists(wheel: Path, tmp_path: Path) ->
         ]  # fmt: skip
         assert listed[0] == listed[1]
         assert len(listed[0].splitlines()) > 3
+    code = "import legible; print(len(legible.scores('quick')))"
+    published = python(code, tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    with (ROOT / "results" / "quick" / "scores.csv").open(newline="") as file:
+        assert int(published.stdout) == len(list(csv.reader(file))) - 1

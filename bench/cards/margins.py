@@ -45,7 +45,9 @@ def oracle_margins(table: pd.DataFrame) -> Iterator[OracleMargin]:
         distance = float((means["oracle"] - means["plain"]).mean())
         gain = {"higher": distance, "lower": -distance}.get(METRICS[name].better, 0.0)
         if gain > 0:
-            yield OracleMargin(Block(dataset, backbone), name, float(f"{SHARE * gain:.2g}"))
+            yield OracleMargin(
+                Block(str(dataset), str(backbone)), name, float(f"{SHARE * gain:.2g}")
+            )
 
 
 def as_toml(margins: list[OracleMargin]) -> str:

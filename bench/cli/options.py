@@ -23,6 +23,9 @@ DataRoot = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Some = Annotated[str | None, typer.Option(metavar="A,B", help="Only these, separated by commas")]
 Jobs = Annotated[int, typer.Option(help="Number of worker processes; 0: one for each core")]
+OnlyLocal = Annotated[
+    bool, typer.Option("--only-local", help="Use no published rows: only runs made here")
+]
 Results = Annotated[Path, typer.Option(help="The folder of leaderboards and ledgers")]
 
 

@@ -11,6 +11,7 @@ from legible.bench.cli.app import app
 from legible.bench.cli.options import (
     DataRoot,
     Device,
+    OnlyLocal,
     Plugins,
     Results,
     Runs,
@@ -39,8 +40,12 @@ def publish(
         typer.Option("--format", help="Besides the README: csv, json, html, latex"),
     ] = "csv,json,html",
     pictures: Annotated[bool, typer.Option(help="Draw each method's units and modules")] = True,
+    only_local: OnlyLocal = False,
 ) -> None:
-    """Write the leaderboard of a suite with its figures, the score table and the report."""
+    """Write the leaderboard of a suite with its figures, the score table and the report.
+
+    Rows that are published already are kept.
+    """
     from legible.bench.api import prepare
     from legible.bench.leaderboard.publish import write_publication
     from legible.bench.leaderboard.reproduce import reproduce_command
@@ -48,7 +53,7 @@ def publish(
     here = prepare(
         suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
         seeds=numbers("seeds", seeds), methods=some("methods", methods),
-        datasets=some("datasets", datasets),
+        datasets=some("datasets", datasets), reuse=not only_local,
     )  # fmt: skip
     command = reproduce_command(
         suite,

@@ -12,6 +12,7 @@ from legible.bench.cli.options import (
     DataRoot,
     Device,
     Jobs,
+    OnlyLocal,
     Plugins,
     Results,
     Runs,
@@ -49,6 +50,7 @@ def run(
             help="Stop a run that takes more memory: 16GiB; default: nine tenths of the machine's",
         ),
     ] = None,
+    only_local: OnlyLocal = False,
     slurm: Annotated[
         str | None,
         typer.Option(metavar="KEY=VALUE,...", help="Submit the runs to Slurm"),
@@ -63,6 +65,7 @@ def run(
         suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
         seeds=numbers("seeds", seeds), methods=some("methods", methods),
         datasets=some("datasets", datasets), time_limit=time_limit, memory_limit=memory_limit,
+        reuse=not only_local,
     )  # fmt: skip
     if dry_run:
         schedule.show_plan(here.workspace, here.specs, retry)

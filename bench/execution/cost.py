@@ -6,7 +6,7 @@ import math
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
@@ -153,11 +153,18 @@ def cost_table(
 ) -> pd.DataFrame:
     """The costs of each method on each block, one row each.
 
-    A cost is measured once on a machine and stored beside the runs.
+    A cost is measured once on a machine and stored beside the runs. The cost of a row without runs
+    here is the published one.
     """
     rows = []
+    published = []
     first = {(*spec.block, *spec.row): spec for spec in reversed(specs)}
+    here = {(*spec.block, *spec.row) for spec in specs if _is_here(workspace, spec)}
     for (dataset, backbone, method, params), spec in sorted(first.items()):
+        lines = published_costs(workspace, spec) if (*spec.block, *spec.row) not in here else []
+        if lines:
+            published += lines
+            continue
         if workspace.obstacle(spec):
             continue
         cost = stored_cost(workspace, spec, measure_missing, say)
@@ -171,7 +178,31 @@ def cost_table(
         )  # fmt: skip
         rows.append(row)
     flat = [asdict(row) | asdict(row.cost) for row in rows]
-    return pd.DataFrame(flat, columns=COST_COLUMNS)
+    return pd.DataFrame([*flat, *published], columns=COST_COLUMNS).sort_values(
+        ["dataset", "backbone", "method", "params"], kind="stable", ignore_index=True
+    )
+
+
+def published_costs(workspace: Workspace, spec: RunSpec) -> list[dict[str, str | int | float]]:
+    """The published costs of a run spec's row on its block, one for each machine."""
+    table = workspace.published
+    lines = table.companion_rows("cost.csv", spec.block, spec.row) if table else []
+    return [cost_record(line) for line in lines]
+
+
+def cost_record(line: Mapping[str, str]) -> dict[str, str | int | float]:
+    """A line of cost.csv with its numbers."""
+    texts = ("dataset", "backbone", "method", "params", "device")
+    return {
+        name: line[name] if name in texts
+        else int(line[name]) if name == "seed"
+        else float(line[name] or "nan")
+        for name in COST_COLUMNS
+    }  # fmt: skip
+
+
+def _is_here(workspace: Workspace, spec: RunSpec) -> bool:
+    return not workspace.obstacle(spec) and (workspace.run_of(spec).readable_manifest() is not None)
 
 
 def stored_cost(

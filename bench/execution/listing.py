@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from legible.bench.errors import UserError, reason_of
 from legible.bench.files import checksum, write_together
@@ -21,15 +21,16 @@ _OF_A_PUBLICATION = re.compile(r"(figures|details)/[^/\\\x00]+")
 
 class Listing(NamedTuple):
     """What a publication says of itself: the suite's title, its blocks as ``dataset on backbone``,
-    and the checksum of each file (empty if it is not known)."""
+    the checksum of each file (empty if it is not known), and what its pictures show."""
 
     title: str = ""
     blocks: Sequence[str] = ()
     files: Mapping[str, str] = {}
+    pictures: Mapping[str, Mapping[str, Any]] = {}
 
     def to_bytes(self) -> bytes:
         """The content of the file."""
-        value = {"title": self.title, "blocks": [*self.blocks], "files": dict(self.files)}
+        value = self._asdict()
         return f"{json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)}\n".encode()
 
 
@@ -39,7 +40,11 @@ def read_listing(folder: Path) -> Listing:
         value = json.loads((folder / LISTING).read_text(encoding="utf-8"))
         files = value["files"]
         checksums = files if isinstance(files, dict) else dict.fromkeys(files, "")
-        listing = Listing(value.get("title", ""), value.get("blocks", []), checksums)
+        about = {
+            path: item for path, item in value.get("pictures", {}).items()
+            if _OF_A_PUBLICATION.fullmatch(path)
+        }  # fmt: skip
+        listing = Listing(value.get("title", ""), value.get("blocks", []), checksums, about)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Listing()
     texts = [listing.title, *listing.blocks, *listing.files, *listing.files.values()]
@@ -72,28 +77,32 @@ def write_listed(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def write_publication_files(
-    folder: Path, title: str, blocks: Sequence[str], files: Mapping[str, bytes]
+    folder: Path, listing: Listing, files: Mapping[str, bytes]
 ) -> None:
-    """Writes a whole publication in the place of an earlier one. Pages and figures of the earlier
-    one are removed, other files stay. Raises OSError."""
+    """Writes a whole publication in the place of an earlier one, with its listing, to which the
+    checksums of all files are added.
+
+    Pages and figures of the earlier publication are removed, other files stay. Raises OSError.
+    """
 
     def changes() -> dict[str, bytes | None]:
         kept = {"ledger.csv": read_listing(folder).files.get("ledger.csv", "")}
         checksums = {name: value for name, value in kept.items() if value} | _checksums(files)
         removals = dict.fromkeys(earlier_pages(folder))
-        return {**removals, **files, LISTING: Listing(title, blocks, checksums).to_bytes()}
+        return {**removals, **files, LISTING: listing._replace(files=checksums).to_bytes()}
 
     write_together(folder, changes)
 
 
-def refuse_edited(path: Path) -> None:
+def refuse_edited(path: Path, folder: Path | None = None) -> None:
     """Raises UserError if a file of results is not as it was written. A file whose checksum is not
-    listed is not judged."""
+    listed is not judged. ``folder`` is that of the listing, if it is not the file's own."""
+    folder = folder or path.parent
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason_of(error)}") from error
-    expected = read_listing(path.parent).files.get(path.name)
+    expected = read_listing(folder).files.get(str(path.relative_to(folder)))
     if expected and expected != _checksum(data):
         raise UserError(
             f"{path} is damaged or was edited: its checksum differs from that in {LISTING}"

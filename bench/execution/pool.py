@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, resource_tracker
@@ -34,7 +34,7 @@ from legible.bench.errors import UserError, one_line
 from legible.bench.execution import stop
 from legible.bench.execution.progress import Event, Report
 from legible.bench.execution.store import Store
-from legible.bench.execution.worker import fail_run, take_run
+from legible.bench.execution.worker import fail_run, in_turn, take_run
 from legible.bench.execution.workspace import Workspace, all_parts, uses_plugins
 from legible.bench.plugins import registry
 from legible.bench.plugins.apart import can_fork, mark_worker, signals_blocked
@@ -131,6 +131,7 @@ class Pool:
         self.jobs, self.report = jobs, report
         self.workers: list[Worker] = []
         self.waiting: deque[RunSpec] = deque()
+        self.turn: Iterator[RunSpec] = iter(())
         self.held: deque[tuple[float, RunSpec]] = deque()  # the time to look again, and the run
         self.again: deque[RunSpec] = deque()  # their worker died once
         self.died: set[str] = set()
@@ -138,7 +139,7 @@ class Pool:
 
     def work(self, specs: Sequence[RunSpec]) -> None:
         """Does all runs. No worker is left when it returns or raises."""
-        self.waiting.extend(specs)
+        self.turn = in_turn(self.workspace, specs)
         patience = LEAVE
         try:
             while self._hand_out():
@@ -155,6 +156,8 @@ class Pool:
             return self.held.popleft()[1]
         if self.waiting:
             return self.waiting.popleft()
+        if (spec := next(self.turn, None)) is not None:
+            return spec
         alone = not self.held and not any(worker.spec for worker in self.workers)
         return self.again.popleft() if self.again and alone else None
 

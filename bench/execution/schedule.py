@@ -16,22 +16,32 @@ from rich.table import Table
 
 from legible.bench.errors import UserError
 from legible.bench.execution import pool, stop
-from legible.bench.execution.pairs import between_seeds, unscored
+from legible.bench.execution.pairs import between_seeds, partner_of, unscored
 from legible.bench.execution.progress import CONSOLE, Monitor, Report
+from legible.bench.execution.reuse import (
+    PublishedRun,
+    current_scores,
+    is_complete,
+    published_run,
+)
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.worker import forget_failure, work_through
-from legible.bench.execution.workspace import Workspace, all_parts, uses_plugins
+from legible.bench.execution.workspace import Workspace, all_parts, parent_of, uses_plugins
 from legible.bench.plugins import registry
 from legible.bench.plugins.apart import can_fork
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.text import one_line
 
-Status = Literal["done", "failed", "skipped", "missing", "to score", "to run"]
+Status = Literal["done", "published", "stale", "failed", "skipped", "missing", "to score", "to run"]
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run spec with the status of its run, and the reason if that is a problem."""
+    """A run spec with the status of its run, and the reason if that is a problem.
+
+    "published": a published table holds its scores. "stale": it holds them, but other code of the
+    metrics made them.
+    """
 
     spec: RunSpec
     status: Status
@@ -44,35 +54,108 @@ class PlannedRun:
 
 
 def plan_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> list[PlannedRun]:
-    """Each run spec with its status."""
-    obstacles = [(spec, workspace.obstacle(spec)) for spec in specs]
+    """Each run spec with its status. A published run is to be run again where its weights are
+    needed (see `weights_needed`)."""
+    planned = [_plan_run(workspace, spec) for spec in specs]
+    again = {spec.key for spec in weights_needed(workspace, planned)}
     return [
-        PlannedRun(spec, obstacle.status, obstacle.reason)
-        if obstacle
-        else _plan_run(workspace, spec)
-        for spec, obstacle in obstacles
+        replace(item, status="to run", reason=WITHOUT_WEIGHTS)
+        if item.status in ("published", "stale") and item.spec.key in again
+        else item
+        for item in planned
     ]
 
 
 def _plan_run(workspace: Workspace, spec: RunSpec) -> PlannedRun:
+    published = published_run(workspace, spec)
+    if published is not None and published.complete:
+        reason = f"failed: {published.failure}" if published.failure else ""
+        return PlannedRun(spec, "done" if is_complete(workspace, spec) else "published", reason)
+    if obstacle := workspace.obstacle(spec):
+        return PlannedRun(spec, obstacle.status, obstacle.reason)
     run = workspace.run_of(spec)
     try:
         manifest = run.manifest()
         if manifest is not None and manifest.status == "failed" and manifest.final:
             return PlannedRun(spec, "failed", manifest.reason)
-        if not run.done():
-            return PlannedRun(spec, "to run")
+        done = run.done()
     except Corrupt as error:
         return PlannedRun(spec, "to run", f"unreadable: {error}")
+    if not done or manifest is None:
+        return _plan_missing(spec, published)
     try:
         run.verify_copies()
         if not unscored(workspace, spec, run):
             return PlannedRun(spec, "done")
     except Corrupt as error:
         return PlannedRun(spec, "to score", f"unreadable: {error}")
-    if manifest is not None and manifest.reason and manifest.final:
+    if manifest.reason and manifest.final:
         return PlannedRun(spec, "failed", manifest.reason)
     return PlannedRun(spec, "to score")
+
+
+def _plan_missing(spec: RunSpec, published: PublishedRun | None) -> PlannedRun:
+    """The status of a run that is not here."""
+    if published is None:
+        return PlannedRun(spec, "to run")
+    if published.absent:
+        return PlannedRun(spec, "to run", f"no published values of {_some(published.absent)}, and "
+                                          f"{WITHOUT_WEIGHTS}")  # fmt: skip
+    return PlannedRun(spec, "stale", f"{_some(published.stale)}: made by other code; `legible "
+                                     "adopt` compares one seed of each row")  # fmt: skip
+
+
+#: Why a published run is trained again.
+WITHOUT_WEIGHTS = "a published row holds values, not weights"
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """Some names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def weights_needed(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[RunSpec]:
+    """The runs that have published values and are not here, but whose networks are needed by a run
+    that is to be done: to be edited, or to be compared with."""
+    if workspace.published is None or not workspace.published.runs:
+        return []
+    needed: dict[str, RunSpec] = {}
+    for item in planned:
+        for spec in _networks_for(workspace, item):
+            if published_run(workspace, spec) is not None and not _is_trained(workspace, spec):
+                needed[spec.key] = spec
+    return list(needed.values())
+
+
+def _networks_for(workspace: Workspace, item: PlannedRun) -> list[RunSpec]:
+    """The other runs whose networks are needed for the scores of a planned run."""
+    if item.status not in ("to run", "to score", "done"):
+        return []
+    out = []
+    if item.status == "to run" and registry.get("methods", item.spec.method).parent:
+        out.append(parent_of(item.spec))
+    partner = partner_of(item.spec)
+    if partner and not _is_trained(workspace, partner) and _lacks_pairs(workspace, item.spec):
+        out.append(partner)
+    return out
+
+
+def _lacks_pairs(workspace: Workspace, spec: RunSpec) -> bool:
+    """Whether a comparison with the next seed has a value neither here nor published."""
+    pairs = {name for name in spec.metrics if between_seeds(name)}
+    if not pairs or pairs <= set(current_scores(workspace, spec)):
+        return False
+    published = published_run(workspace, spec)
+    return published is None or not published.complete
+
+
+def _is_trained(workspace: Workspace, spec: RunSpec) -> bool:
+    """Whether a run's network is here."""
+    try:
+        return workspace.run_of(spec).done()
+    except Corrupt:
+        return False
 
 
 def show_plan(workspace: Workspace, specs: Sequence[RunSpec], retry: bool = False) -> None:
@@ -95,6 +178,8 @@ def show_plan(workspace: Workspace, specs: Sequence[RunSpec], retry: bool = Fals
     (CONSOLE if CONSOLE.is_terminal else wide).print(table)
     counts = Counter(item.status for item in planned)
     CONSOLE.print("  ".join(f"{counts[status]} {status}" for status in sorted(counts)))
+    for line in notes_on_reuse(workspace, planned):
+        CONSOLE.print(line)
 
 
 def run_all(
@@ -153,7 +238,11 @@ def _attempt(
     for status, reason in sorted(problems):
         CONSOLE.print(f"{status}: {reason}")
     done = sum(item.status == "done" for item in planned)
-    CONSOLE.print(f"{len(todo)} of {len(specs)} runs to do ({done} done) on {workspace.device}")
+    published = sum(item.status == "published" for item in planned)
+    already = f"{done} done, {published} published" if published else f"{done} done"
+    CONSOLE.print(f"{len(todo)} of {len(specs)} runs to do ({already}) on {workspace.device}")
+    for line in notes_on_reuse(workspace, planned):
+        CONSOLE.print(line)
     failures = {item.spec.name: item.reason for item in planned if item.status == "failed"}
     for name, reason in failures.items():
         CONSOLE.print(f"failed: {name}: {reason}")
@@ -181,6 +270,28 @@ def forget_failures(workspace: Workspace, specs: Sequence[RunSpec]) -> None:
     for item in plan_runs(workspace, specs):
         if item.status == "failed" and workspace.obstacle(item.spec) is None:
             forget_failure(workspace, item.spec)
+
+
+def notes_on_reuse(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[str]:
+    """What has to be said about published runs before anything starts: those that are trained again
+    and those that are stale."""
+    notes = []
+    lacking = [item.spec for item in planned if item.status == "to run"
+               and published_run(workspace, item.spec) is not None]  # fmt: skip
+    again = {spec.key: spec.name for spec in [*lacking, *weights_needed(workspace, planned)]}
+    if again:
+        notes.append(f"{len(again)} published {_runs(len(again))} trained again, because "
+                     f"{WITHOUT_WEIGHTS}: {_some(sorted(again.values()), 10)}")  # fmt: skip
+    stale = [item for item in planned if item.status == "stale"]
+    if stale:
+        first = f"{stale[0].spec.name}: {stale[0].reason}"
+        notes.append(f"stale: {len(stale)} published {_runs(len(stale))} not done again, the "
+                     f"first: {first}; --only-local trains them here")  # fmt: skip
+    return notes
+
+
+def _runs(count: int) -> str:
+    return "run is" if count == 1 else "runs are"
 
 
 def work_off(

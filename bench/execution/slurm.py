@@ -9,7 +9,12 @@ from pathlib import Path
 from legible.bench.errors import UserError
 from legible.bench.execution.pool import Start, open_in_process
 from legible.bench.execution.progress import CONSOLE
-from legible.bench.execution.schedule import attempt, forget_failures, plan_runs
+from legible.bench.execution.schedule import (
+    attempt,
+    forget_failures,
+    notes_on_reuse,
+    plan_runs,
+)
 from legible.bench.execution.workspace import Workspace
 from legible.bench.source_keys import SNAPSHOTS
 from legible.bench.suites.run_spec import RunSpec
@@ -31,7 +36,10 @@ def submit(
         )
     if retry:
         forget_failures(workspace, specs)
-    todo = [item.spec for item in plan_runs(workspace, specs) if item.waiting]
+    planned = plan_runs(workspace, specs)
+    for line in notes_on_reuse(workspace, planned):
+        CONSOLE.print(line)
+    todo = [item.spec for item in planned if item.waiting]
     if not todo:
         CONSOLE.print("nothing to run")
         return

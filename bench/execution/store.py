@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -72,10 +73,14 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file, or None if it does not exist. Raises Corrupt, and StoreError if
     it may not be read."""
     data = read_bytes(path)
+    return None if data is None else _parse_json(path.name, data)
+
+
+def _parse_json(name: str, data: bytes) -> Any:
     try:
-        return None if data is None else json.loads(data.decode())
+        return json.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise Corrupt(f"{path.name}: {error}") from error
+        raise Corrupt(f"{name}: {error}") from error
 
 
 # ----------------------------------------------------------------- checksums
@@ -100,16 +105,29 @@ def read_sealed(path: Path, owner: str) -> dict[str, Any] | None:
     Raises Corrupt if the content changed or belongs to another owner or file, and StoreError if
     the file may not be read.
     """
-    value = read_json(path)
-    if value is None:
-        return None
+    data = read_bytes(path)
+    return None if data is None else _parse_sealed(path.name, owner, data)
+
+
+def _parse_sealed(name: str, owner: str, data: bytes) -> dict[str, Any]:
+    """The content of a sealed file. Raises Corrupt."""
+    value = _parse_json(name, data)
     if not isinstance(value, dict) or "checksum" not in value:
-        raise Corrupt(f"{path.name}: it has no checksum")
+        raise Corrupt(f"{name}: it has no checksum")
     if (other := value.pop("owner", "")) != owner:
-        raise Corrupt(f"{path.name}: it belongs to {other}")
-    if value.pop("checksum") != _checksum_of_json(path.name, owner, value):
-        raise Corrupt(f"{path.name}: its checksum differs")
+        raise Corrupt(f"{name}: it belongs to {other}")
+    if value.pop("checksum") != _checksum_of_json(name, owner, value):
+        raise Corrupt(f"{name}: its checksum differs")
     return value
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_manifest(owner: str, data: bytes) -> Manifest:
+    """The manifest in the bytes of a file; the same bytes are parsed once. Raises Corrupt."""
+    try:
+        return Manifest.from_json(_parse_sealed(MANIFEST, owner, data))
+    except ValueError as error:
+        raise Corrupt(f"{MANIFEST}: {error}") from error
 
 
 def _checksum_of_json(name: str, owner: str, value: Mapping[str, Any]) -> str:
@@ -174,11 +192,8 @@ class Run:
         """The record of the run; None before it has ended. Raises Corrupt."""
         if self.folder.is_symlink() and not self.folder.exists():
             raise Corrupt("a link that leads nowhere")
-        value = read_sealed(self.folder / MANIFEST, self.owner)
-        try:
-            return None if value is None else Manifest.from_json(value)
-        except ValueError as error:
-            raise Corrupt(f"{MANIFEST}: {error}") from error
+        data = read_bytes(self.folder / MANIFEST)
+        return None if data is None else _parse_manifest(self.owner, data)
 
     def require_manifest(self) -> Manifest:
         """Like `manifest`, but raises Corrupt if there is none."""

@@ -7,7 +7,7 @@ import math
 import multiprocessing
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -74,10 +74,23 @@ def work_through(workspace: Workspace, specs: Sequence[RunSpec], report: Report)
     torch.set_num_threads(1)
     pending = list(specs)
     while pending:
-        locked_runs = [spec for spec in pending if not take_run(workspace, spec, report)]
+        turn = in_turn(workspace, pending)
+        locked_runs = [spec for spec in turn if not take_run(workspace, spec, report)]
         if locked_runs and len(locked_runs) == len(pending):
             time.sleep(0.5)
         pending = locked_runs
+
+
+def in_turn(workspace: Workspace, specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
+    """Run specs in their order, but those last whose run has ended when their turn comes: other
+    workers probably did them, and looking into them takes longer."""
+    later = []
+    for spec in specs:
+        if (workspace.run_of(spec).folder / MANIFEST).exists():
+            later.append(spec)
+        else:
+            yield spec
+    yield from later
 
 
 def take_run(workspace: Workspace, spec: RunSpec, report: Report) -> bool:

@@ -19,6 +19,7 @@ from legible.bench.backbones.weights import weights_digest
 from legible.bench.data.base import DataMissing, Dataset, data_root
 from legible.bench.data.dataset_checks import load_dataset
 from legible.bench.errors import UserError, one_line
+from legible.bench.execution.published import PublishedTable
 from legible.bench.execution.store import Run, Store
 from legible.bench.plugins import registry
 from legible.bench.plugins.apart import apart
@@ -61,7 +62,7 @@ class LoadedDataset:
 
 @dataclass
 class Workspace:
-    """Where runs, data and the device are.
+    """Where runs, data and the device are. ``published`` holds published scores to be reused.
 
     Each dataset is loaded once and each source file is hashed once: editing a file while a suite
     runs does not change the names of its runs. What plugins do is done in processes of their own,
@@ -74,10 +75,13 @@ class Workspace:
     limits: Limits = field(default_factory=Limits)
     datasets: dict[str, LoadedDataset] = field(default_factory=dict)
     identities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
     keys: dict[Path, str] = field(default_factory=dict)
     used_concepts: dict[str, frozenset[str]] = field(default_factory=dict)
     faults: dict[str, UserError] = field(default_factory=dict)
     obstacles: dict[str, Obstacle | None] = field(default_factory=dict)
+    metric_keys: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
+    published: PublishedTable | None = None
 
     def dataset(self, spec: RunSpec) -> Dataset:
         """The whole dataset of a run spec, on the device. Raises DataMissing, and UserError for
@@ -125,17 +129,16 @@ class Workspace:
 
     def identity(self, spec: RunSpec) -> dict[str, Any]:
         """All that determines a run's weights, as JSON values; the run's name is a hash of it."""
-        key = canonical(spec.to_json())
-        if key not in self.identities:
-            self.identities[key] = self._identity(spec)
-        return self.identities[key]
+        if spec.key not in self.identities:
+            self.identities[spec.key] = self._identity(spec)
+        return self.identities[spec.key]
 
     def _identity(self, spec: RunSpec) -> dict[str, Any]:
         method = registry.get("methods", spec.method)
         training, method_file, backbone = map(self.key, source_files(spec))
         identity = {
             "dataset": {"name": spec.dataset, "params": spec.data, "shots": spec.shots},
-            "fingerprint": self.fingerprint(spec),
+            "fingerprint": self._fingerprint(spec),
             "backbone": self._backbone_identity(spec),
             "method": {"name": spec.method, "params": spec.params},
             "recipe": spec.recipe.model_dump(),
@@ -165,6 +168,16 @@ class Workspace:
             self.keys[file] = weights_digest(file)
         return self.keys[file]
 
+    def _fingerprint(self, spec: RunSpec) -> str:
+        """The hash of a run spec's data; the published one where the data is missing here."""
+        try:
+            return self.fingerprint(spec)
+        except DataMissing:
+            data = self.published.data if self.published else {}
+            if spec.dataset_label not in data:
+                raise
+            return data[spec.dataset_label]
+
     def key(self, file: Path) -> str:
         """A source file's content key, computed at the first call."""
         if file not in self.keys:
@@ -179,7 +192,9 @@ class Workspace:
 
     def run_of(self, spec: RunSpec) -> Run:
         """The run of a run spec; its folder may not exist yet."""
-        return self.store.run(spec.name, self.identity(spec))
+        if spec.key not in self.runs:
+            self.runs[spec.key] = self.store.run(spec.name, self.identity(spec))
+        return self.runs[spec.key]
 
     def build(self, spec: RunSpec) -> tuple[Network, Method, Dataset]:
         """A new, untrained network with the method attached, the method, and the data."""

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from legible.bench.execution.published import PACKAGED, SCORES
 from legible.bench.leaderboard.board import Board, Column, Row
 from legible.bench.scores.score_table import read_scores
 from legible.bench.statistics.intervals import Interval, paired_difference, t_interval
 from legible.bench.suites.run_spec import Block
 from legible.metrics.base import ASPECTS, METRICS, Metric, scope
 
-#: The published score table of suite `cards`: a link to results/cards/scores.csv, so that an
-#: installed package has a copy.
-TABLE = Path(__file__).parent / "published_cards.csv"
+#: The published score table of suite `cards`.
+TABLE = PACKAGED / "cards" / SCORES
 #: The networks of a card: method and name.
 NETWORKS = {
     "oracle": "oracle",

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from legible.bench.data.base import DataMissing, Dataset
 from legible.bench.errors import UserError, reason_of
-from legible.bench.execution.cost import cost_table
-from legible.bench.execution.listing import write_publication_files
+from legible.bench.execution.listing import (
+    Listing,
+    read_listing,
+    refuse_edited,
+    write_publication_files,
+)
+from legible.bench.execution.published import SCORES, Place, sealed_files
+from legible.bench.execution.reuse import reused
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard.board import Board
@@ -21,14 +28,20 @@ from legible.bench.leaderboard.figures.network_pictures import (
     draw_pictures,
 )
 from legible.bench.leaderboard.figures.picture_data import gather_picture_data
-from legible.bench.leaderboard.figures.training_curves import History, gather_histories
+from legible.bench.leaderboard.figures.training_curves import gather_histories
 from legible.bench.leaderboard.formats import DEFAULT_FORMATS, publication_files
 from legible.bench.leaderboard.null_networks import metric_remarks, published_cards
-from legible.bench.leaderboard.render.as_csv import attributions_csv, cost_csv
+from legible.bench.leaderboard.publication import picture_paths
+from legible.bench.leaderboard.render.as_csv import (
+    attributions_csv,
+    cost_csv,
+    curves_csv,
+)
 from legible.bench.plugins import registry
 from legible.bench.plugins.faults import PluginFault
-from legible.bench.scores.collect import algorithm_table, score_table
 from legible.bench.scores.exchange import expected, with_submissions
+from legible.bench.scores.score_table import scores_text
+from legible.bench.scores.suite_numbers import SuiteNumbers, curve_table, gather_numbers
 from legible.bench.suites.run_spec import BASELINE, Block, RowKey, RunSpec
 from legible.bench.suites.schema import Suite
 from legible.bench.tuning import tune
@@ -57,15 +70,16 @@ def write_publication(
         raise UserError(
             f"suite '{suite.name}' has no finished runs: run `legible run {suite.name}`"
         )
-    costs = cost_table(workspace, specs, cost, say)
-    board = make_board(workspace, suite, specs, costs, command, folder)
+    numbers = gather_numbers(workspace, suite, specs, results, cost, say)
+    board = make_board(workspace, suite, specs, numbers, command, folder)
     pictures = pictures_of_runs(workspace, specs, say) if with_pictures else []
+    pictures += earlier_pictures(folder, board, pictures) if with_pictures else []
     files = publication_files(board, pictures, formats)
-    if len(board.algorithms):
-        files["attributions.csv"] = attributions_csv(board.algorithms).encode()
-    files["cost.csv"] = cost_csv(costs).encode()
+    files |= store_files(board.scores, numbers, suite.version)
+    about = about_pictures(dict(zip(picture_paths(board, pictures), pictures, strict=True)))
+    listing = Listing(suite.title, suite.block_names, pictures=about)
     try:
-        write_publication_files(folder, suite.title, suite.block_names, files)
+        write_publication_files(folder, listing, files)
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.filename}: {reason_of(error)}"
@@ -73,48 +87,84 @@ def write_publication(
     return folder / "README.md"
 
 
+def store_files(
+    scores: pd.DataFrame, numbers: SuiteNumbers, suite_version: int
+) -> dict[str, bytes]:
+    """The tables from which later commands take published values, with their seals, by file.
+
+    ``scores`` holds the rows of accepted submissions too.
+    """
+    tables = {SCORES: scores_text(scores), "cost.csv": cost_csv(numbers.costs)}
+    if len(numbers.algorithms):
+        tables["attributions.csv"] = attributions_csv(numbers.algorithms)
+    curves = curve_table(numbers.histories)
+    if len(curves):
+        tables["curves.csv"] = curves_csv(curves)
+    files = {name: text.encode() for name, text in tables.items()}
+    return files | sealed_files(files, numbers.records, numbers.data, suite_version)
+
+
+def about_pictures(pictures: Mapping[str, Picture]) -> dict[str, dict[str, Any]]:
+    """What each picture shows, by path, as the listing of a publication holds it."""
+    return {
+        path: {"block": picture.block, "row": picture.row, "kind": picture.kind,
+               "alt": picture.alt, "mime": picture.mime}
+        for path, picture in pictures.items()
+    }  # fmt: skip
+
+
+def earlier_pictures(folder: Path, board: Board, new: Sequence[Picture]) -> list[Picture]:
+    """The pictures of the publication in a folder whose rows have no new ones, because their
+    networks are not here. None of them if one is damaged or gone."""
+    drawn = {(picture.block, picture.row) for picture in new}
+    present = {(block, row.key) for block in board.blocks for row in board.rows_of(block)}
+    try:
+        pictures = [
+            _picture(folder / path, item) for path, item in read_listing(folder).pictures.items()
+        ]
+    except (OSError, UserError, KeyError, TypeError):
+        return []
+    return [p for p in pictures if (p.block, p.row) in present - drawn]
+
+
+def _picture(path: Path, about: Mapping[str, Any]) -> Picture:
+    refuse_edited(path, path.parents[1])
+    return Picture(Block(*about["block"]), RowKey(*about["row"]), about["kind"], about["alt"],
+                   path.read_bytes(), about["mime"])  # fmt: skip
+
+
 def make_board(
     workspace: Workspace,
     suite: Suite,
     specs: Sequence[RunSpec],
-    costs: pd.DataFrame,
+    numbers: SuiteNumbers,
     command: str,
     folder: Path,
 ) -> Board:
-    """The data of a leaderboard, read from finished runs and accepted submissions."""
-    classes = {spec.method: registry.get("methods", spec.method) for spec in specs}
-    scores, submitted = with_submissions(
-        score_table(workspace, specs), folder, expected(workspace, suite, specs)
-    )
+    """The data of a leaderboard, from its numbers and from accepted submissions."""
+    names = {place.row.method for place in numbers.earlier.values()} | {s.method for s in specs}
+    classes = {name: registry.METHODS[name] for name in sorted(names & set(registry.METHODS))}
+    scores, submitted = with_submissions(numbers.scores, folder, expected(workspace, suite, specs))
     datasets = _datasets(workspace, specs)
     replaced = {n: f"replaces a {cls.replaces}" for n, cls in classes.items() if cls.replaces}
     return Board(
         scores,
-        costs,
+        numbers.costs,
         suite.headline,
-        provenance(workspace, suite, specs),
+        provenance(suite, numbers),
         command,
         f"{suite.title} leaderboard",
         layers=layer_order(workspace, specs),
-        algorithms=algorithm_table(workspace, specs),
+        algorithms=numbers.algorithms,
         ledger=tune.read(suite, folder.parent) if suite.tune else None,
         trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
-        marks=replaced | submitted,
+        marks=replaced | submitted | marks_of_earlier(numbers, workspace.device),
         remarks=metric_remarks(published_cards()),
         attributions=sorted({d.attribution for d in datasets.values() if d.attribution}),
         photographs=sorted(name for name, d in datasets.items() if d.test.concepts and not d.drawn),
-        dynamics=gather_histories(_histories(workspace, specs)),
+        dynamics=gather_histories((p.block, p.row, h) for p, h in numbers.histories),
         unmasked=sorted(name for name, d in datasets.items() if not d.test.concepts),
     )
-
-
-def _histories(
-    workspace: Workspace, specs: Sequence[RunSpec]
-) -> Iterator[tuple[Block, RowKey, History]]:
-    """What finished runs recorded by epoch, with the block and row that they belong to."""
-    for spec in specs:
-        if finished(workspace, spec):
-            yield spec.block, spec.row, workspace.run_of(spec).require_manifest().history
 
 
 def pictures_of_runs(
@@ -167,7 +217,9 @@ def finished(workspace: Workspace, spec: RunSpec) -> bool:
 
 
 def ended(workspace: Workspace, spec: RunSpec) -> bool:
-    """Whether a run has ended, with or without an error."""
+    """Whether a run has ended, with or without an error, here or in a published table."""
+    if reused(workspace, spec):
+        return True
     return not workspace.obstacle(spec) and workspace.run_of(spec).readable_manifest() is not None
 
 
@@ -191,17 +243,45 @@ def layer_order(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[tuple[st
     return order
 
 
-def provenance(workspace: Workspace, suite: Suite, specs: Sequence[RunSpec]) -> dict[str, str]:
-    """How the numbers were made, read from the manifests of the runs."""
-    possible = [spec for spec in specs if not workspace.obstacle(spec)]
-    records = [workspace.run_of(spec).readable_manifest() for spec in possible]
-    manifests = [manifest for manifest in records if manifest is not None]
+def provenance(suite: Suite, numbers: SuiteNumbers) -> dict[str, str]:
+    """How the numbers were made: where and when the runs ended, which were published earlier."""
     facts = {"suite version": str(suite.version)}
-    environments = [manifest.environment.facts() for manifest in manifests]
+    environments = [record.machine.environment.facts() for record in numbers.records]
     for key in sorted({key for environment in environments for key in environment}):
         facts[key] = ", ".join(sorted({e[key] for e in environments if key in e}))
-    facts["finished"] = max((manifest.finished for manifest in manifests), default="never")
-    for spec in {spec.dataset_label: spec for spec in specs}.values():
-        if not workspace.obstacle(spec):
-            facts[f"data {spec.dataset_label}"] = workspace.fingerprint(spec)
-    return facts
+    facts["finished"] = max((record.finished for record in numbers.records), default="never")
+    facts |= {f"data {name}": numbers.data[name] for name in sorted(numbers.data)}
+    return facts | earlier_rows(numbers)
+
+
+def earlier_rows(numbers: SuiteNumbers) -> dict[str, str]:
+    """Which rows were taken from an earlier publication, by the machine that made them."""
+    groups: dict[tuple[str, str, str], list[Place]] = {}
+    for record in numbers.records:
+        if record.run in numbers.earlier:
+            environment = record.machine.environment
+            key = (environment.device, environment.commit, record.compared or "not rerun here")
+            groups.setdefault(key, []).append(numbers.earlier[record.run])
+    lines = []
+    for (device, commit, compared), places in sorted(groups.items()):
+        methods = ", ".join(sorted({place.row.method for place in places}))
+        lines.append(f"{methods} ({len(places)} runs on {device}, commit {commit}; {compared})")
+    return {"rows of earlier publications": "; ".join(lines)} if lines else {}
+
+
+#: The footnote of published methods that are not registered here.
+UNCHECKED = "published earlier; its code is not here and was not compared"
+
+
+def marks_of_earlier(numbers: SuiteNumbers, device: str) -> dict[str, str]:
+    """A footnote for methods whose published rows need one: they come from another kind of device,
+    or their code is not here."""
+    marks = dict.fromkeys(sorted(numbers.unchecked), UNCHECKED)
+    for record in numbers.records:
+        machine = record.machine
+        if record.run in numbers.earlier and not device.startswith(machine.kind):
+            name = machine.environment.device
+            marks[numbers.earlier[record.run].row.method] = (
+                f"made on {machine.kind} ({name}); {record.compared or 'not rerun here'}"
+            )
+    return marks

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+ONLY_LOCAL = "--only-local"
 Option = str | Path | bool | Sequence[Path] | None
 
 
@@ -19,11 +20,11 @@ def reproduce_command(
 
     ``options`` belong to all commands (`tune` has no ``--seeds``), ``publish_options`` to `publish`
     alone. An option with the value None, False or [] is left out, True stands for a flag, and a
-    list repeats the option.
+    list repeats the option. All runs are made anew: no published rows are used.
     """
     commands = [
-        ["run", suite, *_words(options)],
-        ["publish", suite, *_words(options), *_words(publish_options or {})],
+        ["run", suite, ONLY_LOCAL, *_words(options)],
+        ["publish", suite, ONLY_LOCAL, *_words(options), *_words(publish_options or {})],
     ]
     if tuned:
         of_tune = {name: value for name, value in options.items() if name != "--seeds"}

@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from legible.bench.execution.published import PublishedTable, Record
+from legible.bench.execution.reuse import current_scores, reused
 from legible.bench.execution.store import Corrupt, Run
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.plugins import registry
 from legible.bench.plugins.faults import PluginFault
+from legible.bench.scores.published_rows import rows_of_run
 from legible.bench.scores.score_table import ScoreRow, to_table
 from legible.bench.scoring.oracle import common, oracle_layer
 from legible.bench.scoring.probe import resolve
@@ -72,11 +75,14 @@ def _defined(value: float) -> float | None:
 
 
 def run_rows(workspace: Workspace, spec: RunSpec) -> list[ScoreRow]:
-    """The rows of one run: its scores, or one row that says why there are none."""
+    """The rows of one run: its scores, those that are published of it, or one row that says why
+    there are none."""
+    if workspace.published and (published := reused(workspace, spec)):
+        return rows_of_run(workspace.published, published.record.run, spec)
     if obstacle := workspace.obstacle(spec):
         return [score_row(spec, "", gap=Gap(obstacle.status, obstacle.reason))]
     run = workspace.run_of(spec)
-    scores = run.scores(probe_key(workspace, spec))
+    scores = current_scores(workspace, spec)
     if gap := _gap(run, bool(scores)):
         return [score_row(spec, run.name, gap=gap)]
     return [
@@ -132,6 +138,9 @@ def algorithm_table(workspace: Workspace, specs: Sequence[RunSpec]) -> pd.DataFr
 
 
 def _algorithm_scores(workspace: Workspace, spec: RunSpec) -> Iterator[AlgorithmScore]:
+    if workspace.published and reused(workspace, spec):
+        yield from _published_algorithms(workspace.published, spec)
+        return
     for name, entry in workspace.run_of(spec).scores(probe_key(workspace, spec)).items():
         if name not in METRICS or METRICS[name].aspect != "attribution":
             continue
@@ -139,6 +148,20 @@ def _algorithm_scores(workspace: Workspace, spec: RunSpec) -> Iterator[Algorithm
         if len(values) == len(ALGORITHMS):
             for algorithm, value in zip(ALGORITHMS, values, strict=True):
                 yield AlgorithmScore(*spec.block, *spec.row, spec.seed, algorithm, name, value)
+
+
+def _published_algorithms(table: PublishedTable, spec: RunSpec) -> Iterator[AlgorithmScore]:
+    for record in table.companion_rows("attributions.csv", spec.block, spec.row):
+        if int(record["seed"]) == spec.seed:
+            yield algorithm_score_of(record)
+
+
+def algorithm_score_of(record: Record) -> AlgorithmScore:
+    """A line of attributions.csv."""
+    return AlgorithmScore(
+        record["dataset"], record["backbone"], record["method"], record["params"],
+        int(record["seed"]), record["algorithm"], record["metric"], float(record["value"] or "nan"),
+    )  # fmt: skip
 
 
 def oracle_rows(workspace: Workspace, specs: Sequence[RunSpec]) -> list[ScoreRow]:

@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from jaxtyping import Float
 
 from legible.bench.errors import one_line, shortened
 from legible.bench.seeds import stream
-from legible.bench.source_keys import content_key
+from legible.bench.source_keys import content_key, is_ours
 from legible.metrics.base import METRICS, Layer, Metric, Probe, Score, as_values, scope, unmet
 
 LONGEST_TRACE = 10_000  # characters of a metric's traceback
@@ -83,7 +84,7 @@ def metric_keys(
     seed's run. For a metric of an aspect in ``images`` it also covers the number of images.
     """
     items = [METRICS[name] for name in names]
-    code = {origin: content_key(origin) for origin in {item.origin for item in items}}
+    code = {origin: code_key(origin) for origin in {item.origin for item in items}}
 
     def key(item: Metric) -> str:
         other = partner if scope(item.function) == "seeds" else ""
@@ -91,6 +92,16 @@ def metric_keys(
         return short_hash((code[item.origin], item.name, other, *few))
 
     return {item.name: key(item) for item in items}
+
+
+def code_key(origin: str) -> str:
+    """The content key of a metric's file. Built-in files are read once in a process."""
+    return _built_in_key(origin) if is_ours(Path(origin).resolve()) else content_key(origin)
+
+
+@functools.cache
+def _built_in_key(origin: str) -> str:
+    return content_key(origin)
 
 
 def short_hash(value: Any) -> str:

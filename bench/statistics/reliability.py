@@ -42,5 +42,5 @@ def row_reliability(
     tail = (1 + level) / 2
     low = special.fdtri(free_rows, free_rows * free_seeds, tail)
     high = special.fdtri(free_rows * free_seeds, free_rows, tail)
-    limits = 1 - ratio, 1 - ratio * low, 1 - ratio / high
-    return Interval(*(np.asarray(x) for x in limits), np.asarray(rows, dtype=float))
+    mean, lower, upper = map(np.asarray, (1 - ratio, 1 - ratio * low, 1 - ratio / high))
+    return Interval(mean, lower, upper, np.asarray(rows, dtype=float))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
@@ -132,6 +133,11 @@ class RunSpec:
         file_name = {"weights": PurePath(weights).name} if weights else {}
         return label("backbones", self.backbone, self.net | file_name)
 
+    @functools.cached_property
+    def key(self) -> str:
+        """The run spec as a text: equal run specs have equal keys."""
+        return canonical(self.to_json())
+
     def to_json(self) -> dict[str, Any]:
         """JSON values, from which `from_json` makes the same run spec again."""
         return json.loads(canonical(asdict(self) | {"recipe": self.recipe.model_dump()}))
@@ -212,10 +218,13 @@ def expand(
 def refuse_idle(specs: Sequence[RunSpec]) -> None:
     """Raises UserError for a method that would never act in the training that its block has."""
     for spec in {(s.method, canonical(s.given), s.recipe.epochs): s for s in specs}.values():
-        epochs = spec.recipe.epochs
-        reason = _answer(spec.method, spec.params, lambda method: str(method.idle(epochs)), "")
-        if reason:
+        idle = functools.partial(_idle_reason, spec.recipe.epochs)
+        if reason := _answer(spec.method, spec.params, idle, ""):
             raise UserError(f"method '{spec.method}': {reason}")
+
+
+def _idle_reason(epochs: int, method: Any) -> str:
+    return str(method.idle(epochs))
 
 
 def refuse_alike(specs: Sequence[RunSpec]) -> None:
@@ -475,6 +484,18 @@ def contrast_rows(suite: Suite) -> list[tuple[RowKey, RowKey]]:
             raise UserError(f"contrasts: '{first}' and '{second}' are listed twice: remove one")
         pairs.append(pair)
     return pairs
+
+
+def suite_margins(suite: Suite) -> dict[Block, dict[str, float]]:
+    """The margin of each metric on each block of a suite."""
+    return {
+        Block(
+            label("datasets", block.dataset,
+                  block.data | ({"shots": block.shots} if block.shots else {})),
+            label("backbones", block.backbone, block.net),
+        ): {name: entry.value for name, entry in block_margins(suite, block).items()}
+        for block in suite.blocks
+    }  # fmt: skip
 
 
 def _select(

@@ -99,7 +99,7 @@ def neighbours(best: RecipePoint, tried: Iterable[RecipePoint]) -> Iterator[Reci
     for name in ("lr", "weight_decay"):
         values = {getattr(point, name) for point in known}
         for value in beside(getattr(best, name), values):
-            yield best._replace(**{name: value})
+            yield best._replace(lr=value) if name == "lr" else best._replace(weight_decay=value)
 
 
 def beside(value: float, values: Iterable[float], factor: float = 2.0) -> tuple[float, float]:

@@ -180,7 +180,7 @@ def _distinct(
     keys: set[str] = set()
     for extra in extras:
         try:
-            registry.try_method(cls.name, {**params, **extra})
+            registry.ask_method(cls.name, {**params, **extra}, lambda method: None)
         except PluginFault:
             pass  # the trial fails with this reason
         except UserError:

@@ -83,3 +83,18 @@ def test_scores_that_are_not_published_or_damaged_are_one_line(suite):
     with pytest.raises(UserError, match=r"scores\.csv: .*columns") as error:
         legible.scores(suite)
     assert "\n" not in str(error.value)
+
+
+def test_published_rows_of_the_package_are_reused(published, monkeypatch, tmp_path):
+    """As in an installed package: no results folder, no runs, and the method of a stranger."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("legible.bench.execution.published.PACKAGED", published.results)
+    suite = str(published.root / "tiny.toml")
+    table = legible.run(suite, jobs=1, runs="mine", **ON_CPU)
+    assert set(table["method"]) == {"plain", "bean", "untrained", "oracle"}
+    assert not list(Path("mine").glob("*/manifest.json"))
+    pd.testing.assert_frame_equal(legible.scores(suite), table)
+    assert prepare(suite, runs="mine", **ON_CPU).workspace.published is None
+    local = legible.run(suite, methods=["untrained"], only_local=True, runs="mine", **ON_CPU)
+    assert set(local["method"]) == {"untrained", "oracle"}
+    assert len(list(Path("mine").glob("*/manifest.json"))) == 2

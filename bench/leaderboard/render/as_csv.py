@@ -21,3 +21,8 @@ def cost_csv(costs: pd.DataFrame) -> str:
 def attributions_csv(algorithms: pd.DataFrame) -> str:
     """The attribution scores of each algorithm."""
     return algorithms.to_csv(index=False, float_format="%.6g")
+
+
+def curves_csv(curves: pd.DataFrame) -> str:
+    """The watched metrics of each run by epoch."""
+    return curves.to_csv(index=False, float_format="%.9g")

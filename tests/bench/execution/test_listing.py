@@ -20,11 +20,12 @@ from legible.bench.execution.listing import (
 )
 
 FILES = {"README.md": b"# x\n", "scores.csv": b"a,b\n1,2\n", "figures/new.svg": b"<svg/>"}
+SHOWN = {"figures/new.svg": {"kind": "units"}}
 
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    write_publication_files(tmp_path, "Tiny", ["toy on vgg"], FILES)
+    write_publication_files(tmp_path, Listing("Tiny", ["toy on vgg"], pictures=SHOWN), FILES)
     return tmp_path
 
 
@@ -33,11 +34,12 @@ def test_it_names_the_suite_and_all_files(published: Path) -> None:
     assert listing.title == "Tiny" and listing.blocks == ["toy on vgg"]
     assert listing.files.keys() == FILES.keys()
     assert all(len(checksum) == 32 for checksum in listing.files.values())
+    assert listing.pictures == SHOWN
 
 
 def test_the_next_publication_removes_pages_of_the_earlier_one_alone(published: Path) -> None:
     (published / "figures" / "mine.png").write_text("mine")
-    write_publication_files(published, "Tiny", [], {"figures/b.svg": b"b"})
+    write_publication_files(published, Listing("Tiny"), {"figures/b.svg": b"b"})
     names = {path.name for path in (published / "figures").iterdir()}
     assert names == {"b.svg", "mine.png"} and (published / "scores.csv").is_file()
 
@@ -45,7 +47,7 @@ def test_the_next_publication_removes_pages_of_the_earlier_one_alone(published: 
 def test_the_ledger_s_checksum_outlives_a_publication(published: Path) -> None:
     write_listed(published, {"ledger.csv": b"x,y\n"})
     assert read_listing(published).files.keys() == {*FILES, "ledger.csv"}
-    write_publication_files(published, "Tiny", [], FILES)
+    write_publication_files(published, Listing("Tiny"), FILES)
     (published / "ledger.csv").write_bytes(b"x,z\n")
     with pytest.raises(UserError, match=r"ledger.csv is damaged or was edited"):
         refuse_edited(published / "ledger.csv")
@@ -58,6 +60,19 @@ def test_a_flipped_bit_is_refused(published: Path, position: int) -> None:
     (published / "scores.csv").write_bytes(data)
     with pytest.raises(UserError, match=r"scores.csv is damaged or was edited"):
         refuse_edited(published / "scores.csv")
+
+
+def test_a_damaged_figure_is_refused(published: Path) -> None:
+    figure = published / "figures" / "new.svg"
+    refuse_edited(figure, published)
+    figure.write_bytes(b"<svg>>")
+    with pytest.raises(UserError, match=r"new.svg is damaged or was edited"):
+        refuse_edited(figure, published)
+
+
+def test_pictures_outside_the_folder_are_no_pictures(published: Path) -> None:
+    (published / LISTING).write_bytes(Listing(pictures={"../x.png": {}, **SHOWN}).to_bytes())
+    assert read_listing(published).pictures == SHOWN
 
 
 def test_line_ends_and_a_byte_order_mark_are_no_damage(published: Path) -> None:

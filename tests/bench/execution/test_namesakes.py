@@ -7,7 +7,7 @@ import json
 import pytest
 
 from legible.bench.errors import UserError
-from legible.bench.execution.listing import LISTING, write_publication_files
+from legible.bench.execution.listing import LISTING, Listing, write_publication_files
 from legible.bench.execution.namesakes import OWNERS, claim_results
 
 
@@ -45,7 +45,8 @@ class TestPublishedTitles:
     @pytest.fixture
     def results(self, tmp_path):
         folder = tmp_path / "results" / "tiny"
-        write_publication_files(folder, "One", ["toy on vgg", "toy on mlp"], {"README.md": b""})
+        listing = Listing("One", ["toy on vgg", "toy on mlp"])
+        write_publication_files(folder, listing, {"README.md": b""})
         return folder
 
     def test_the_same_title_and_a_block_in_common_is_the_same_suite(self, files, results, tmp_path):

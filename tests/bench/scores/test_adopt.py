@@ -3,75 +3,84 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
-from tiny_suites import toy_suite, write_suite
+from published_suites import EARLIER, Published
 
 from legible.bench.errors import UserError
-from legible.bench.execution import schedule
 from legible.bench.execution.listing import refuse_edited, write_listed
-from legible.bench.execution.store import Store
-from legible.bench.execution.workspace import Workspace
+from legible.bench.execution.published import Machine, read_published, sealed_files
+from legible.bench.execution.schedule import plan_runs
+from legible.bench.leaderboard.publish import marks_of_earlier
 from legible.bench.plugins import registry
-from legible.bench.scores.adopt import NAMING_RUNS, adopt_published
-from legible.bench.scores.collect import score_table
+from legible.bench.scores.adopt import adopt_published
 from legible.bench.scores.score_table import read_scores, scores_text
+from legible.bench.scores.suite_numbers import gather_numbers
 from legible.bench.suites.run_spec import expand
-from legible.bench.suites.schema import read_suite
-
-#: The hash at the end of run names, as earlier code made it.
-EARLIER = "0123456789ab"
+from legible.bench.suites.schema import MarginEntry
+from legible.metrics.base import METRICS
 
 
-class Publication:
-    """A suite whose scores are published, in a workspace that has no runs."""
+class Publication(Published):
+    """The published suite, and what adopting makes of it."""
 
-    def __init__(self, folder):
-        text = toy_suite('"plain", "bean", "untrained"', [0, 1],
-                         aspects='"task", "semantics", "consistency"')  # fmt: skip
-        self.suite = read_suite(write_suite(folder, text))
-        self.specs = expand(self.suite)
-        made = Workspace(Store(folder / "made"))
-        schedule.run_all(made, self.specs, 1, [])
-        self.results = folder / "results"
-        self.file = self.results / "tiny" / "scores.csv"
-        self.file.parent.mkdir(parents=True)
-        self.file.write_text(scores_text(score_table(made, self.specs)))
+    def __init__(self, root):
+        super().__init__(root)
+        self.file = self.folder / "scores.csv"
         self.present = self.file.read_text()
-        self.workspace = Workspace(Store(folder / "runs"))
 
-    def age(self):
-        """Gives all runs the names that earlier code gave them."""
-        self.file.write_text(re.sub(r"(-s\d)-[0-9a-f]{12}", rf"\1-{EARLIER}", self.present))
+    def age(self, legacy=False):
+        """Gives all runs the names that earlier code gave them; ``legacy``: the table has no
+        provenance."""
+        self.write(re.sub(r"(-s\d)-[0-9a-f]{12}", rf"\1-{EARLIER}", self.present))
+        if legacy:
+            (self.folder / "provenance.json").unlink()
+            (self.folder / "runs.csv").unlink()
 
-    def edit(self, **changes):
-        """Changes the first value of bean."""
+    def write(self, text, **changes):
+        """Writes the score table and seals it; ``changes`` are made to the record of each run."""
+        table = read_published(self.folder)
+        scores = text.encode()
+        renamed = {
+            name: next(iter(re.findall(rf"{re.escape(name[:-12])}[0-9a-f]{{12}}", text)), name)
+            for name in table.runs
+        }
+        records = [
+            replace(record, run=renamed[name], **changes) for name, record in table.runs.items()
+        ]
+        tables = {"scores.csv": scores, "cost.csv": (self.folder / "cost.csv").read_bytes()}
+        files = sealed_files(tables, records, table.data, 1)
+        for name, data in {"scores.csv": scores, **files}.items():
+            (self.folder / name).write_bytes(data)
+
+    def change(self, **changes):
+        """Changes the first value of bean, as its author published it."""
         table = read_scores(self.file)
         (row, *_) = table.index[(table["method"] == "bean") & (table["metric"] == "accuracy")]
         for column, value in changes.items():
             table.loc[row, column] = value
-        self.file.write_text(scores_text(table))
+        self.write(scores_text(table))
 
     def adopt(self, methods=None):
+        self.workspace.published = None
         specs = expand(self.suite, methods=methods)
         return adopt_published(self.workspace, self.suite, specs, self.results, 1)
-
-    @property
-    def runs(self):
-        """Names of the runs that were made in the workspace."""
-        return sorted(
-            path.parent.name for path in self.workspace.store.root.glob("*/manifest.json")
-        )
 
     def names(self, method):
         table = read_scores(self.file)
         return set(table.loc[table["method"] == method, "run"])
 
+    def compared(self):
+        return {record.compared for record in read_published(self.folder).runs.values()}
+
 
 @pytest.fixture
-def published(toy_plugin, tmp_path):
-    return Publication(tmp_path)
+def published(published_root, tmp_path):
+    shutil.copytree(published_root, tmp_path / "copy")
+    return Publication(tmp_path / "copy")
 
 
 def test_equal_rows_take_the_present_names_and_keep_their_numbers(published, capsys):
@@ -84,13 +93,119 @@ def test_equal_rows_take_the_present_names_and_keep_their_numbers(published, cap
     assert [name[:-13].rpartition("-")[2] for name in published.runs] == ["s0"] * 3
 
 
-def test_every_file_that_names_runs_is_renamed(published):
+def test_adopted_rows_can_be_reused_and_say_how_they_were_compared(published):
     published.age()
-    files = [published.file.with_name(name) for name in NAMING_RUNS]
-    for file in files:
-        file.write_text(published.file.read_text())
+    table = read_published(published.folder)
     assert published.adopt() == []
-    assert all(file.read_text() == published.present for file in files)
+    published.open()
+    plan = plan_runs(published.workspace, published.specs)
+    assert {item.status for item in plan} <= {"published", "done"}
+    assert {text.rpartition(": ")[2] for text in published.compared()} == {"equal"}
+    (machine,) = {r.machine for r in published.workspace.published.runs.values()}
+    assert machine == next(iter(table.runs.values())).machine
+
+
+def test_a_table_without_provenance_is_adopted_from_an_unknown_machine(published):
+    published.age(legacy=True)
+    assert published.adopt() == []
+    published.open()
+    assert {item.status for item in plan_runs(published.workspace, published.specs)} <= {
+        "published", "done",
+    }  # fmt: skip
+    machines = {r.machine.environment.device for r in published.workspace.published.runs.values()}
+    assert machines == {"unknown"}
+
+
+def test_a_table_edited_by_hand_is_refused(published):
+    published.edit("scores.csv", r"0\.\d", "0.9")
+    with pytest.raises(UserError, match="it was changed after it was published"):
+        published.adopt()
+    assert published.runs == []
+
+
+def test_other_code_of_a_metric_is_compared_and_takes_the_present_keys(published):
+    table = read_published(published.folder)
+    (record, *_) = table.runs.values()
+    keys = {**record.scoring.metrics, "accuracy": "f" * 14}
+    published.write(published.present, scoring=record.scoring.model_copy(update={"metrics": keys}))
+    assert published.adopt() == []
+    again = next(iter(read_published(published.folder).runs.values()))
+    assert again.scoring == record.scoring
+    assert len(published.runs) == 3
+
+
+def test_another_machine_of_the_same_kind_is_compared_once(published):
+    table = read_published(published.folder)
+    machine = next(iter(table.runs.values())).machine
+    environment = machine.environment.model_copy(update={"device": "CPU, another"})
+    published.write(
+        published.present, machine=machine.model_copy(update={"environment": environment})
+    )
+    assert published.adopt(["plain"]) == []
+    assert len(published.runs) == 1 and published.file.read_text() == published.present
+    assert published.compared() == {"", f"seed 0 rerun on {machine.environment.device}: equal"}
+    shutil.rmtree(published.workspace.store.root)
+    assert published.adopt(["plain"]) == [] and published.runs == []
+
+
+@pytest.fixture
+def from_gpu(published):
+    """The table as a GPU would have made it: other run names, and all values a little higher."""
+    table = read_published(published.folder)
+    machine = next(iter(table.runs.values())).machine
+    environment = machine.environment.model_copy(update={"device": "NVIDIA X"})
+
+    def shift(by):
+        published.age()
+        scores = read_scores(published.file)
+        headlines = {m.name for m in METRICS.values() if m.headline} | {"accuracy"}
+        rows = scores["metric"].isin(headlines) & ~scores["metric"].str.endswith("_seeds")
+        scores.loc[rows, "value"] += by
+        published.write(scores_text(scores), machine=Machine(kind="cuda", environment=environment))
+
+    margin = MarginEntry(value=0.01, reason="one point")
+    names = [m.name for m in METRICS.values() if m.headline]
+    published.suite = published.suite.model_copy(update={"margins": dict.fromkeys(names, margin)})
+    return published, shift
+
+
+def test_another_kind_of_device_is_adopted_within_a_tenth_of_the_margin(from_gpu):
+    published, shift = from_gpu
+    shift(0.0009)
+    before = read_scores(published.file)
+    assert published.adopt() == []
+    after = read_scores(published.file)
+    pd.testing.assert_frame_equal(before.drop(columns="run"), after.drop(columns="run"))
+    assert all("headlines differ by at most 0.09 of the margin" in t for t in published.compared())
+    published.open()
+    records = published.workspace.published.runs.values()
+    assert {record.machine.kind for record in records} == {"cuda"}
+    shutil.rmtree(published.workspace.store.root)
+    (published.workspace.store.root / ".locks").mkdir(parents=True)
+    numbers = gather_numbers(
+        published.workspace, published.suite, published.specs, published.results
+    )
+    marks = marks_of_earlier(numbers, "cpu")
+    assert marks["bean"].startswith("made on cuda (NVIDIA X); seed 0 rerun on ")
+    assert marks_of_earlier(numbers, "cuda") == {}
+
+
+def test_another_kind_of_device_is_stale_beyond_a_tenth_of_the_margin(from_gpu):
+    published, shift = from_gpu
+    shift(0.0011)
+    lines = published.adopt()
+    assert len(lines) == 3
+    assert all("more than a tenth of its margin (0.01)" in line for line in lines)
+    assert all(name.endswith(EARLIER) for name in published.names("plain"))
+
+
+def test_without_a_margin_another_kind_of_device_must_be_equal(from_gpu):
+    published, shift = from_gpu
+    published.suite = published.suite.model_copy(update={"margins": {}})
+    shift(1e-6)
+    assert len(published.adopt()) == 3
+    shift(0.0)
+    assert published.adopt() == []
 
 
 @pytest.mark.parametrize(
@@ -104,7 +219,7 @@ def test_every_file_that_names_runs_is_renamed(published):
 )
 def test_a_row_of_other_numbers_is_stale_and_stays_as_it_is(published, capsys, change, problem):
     published.age()
-    published.edit(**change)
+    published.change(**change)
     before = read_scores(published.file)
     (line,) = published.adopt()
     assert line.startswith(f"bean on toy · vgg(width=4,stages=2): {problem}")
@@ -120,7 +235,7 @@ def test_a_row_of_other_numbers_is_stale_and_stays_as_it_is(published, capsys, c
 def test_the_last_of_nine_digits_counts(published):
     published.age()
     value = read_scores(published.file).query("method == 'bean' and metric == 'accuracy'")["value"]
-    published.edit(value=float(value.iloc[0]) + 1e-9)
+    published.change(value=float(value.iloc[0]) + 1e-9)
     assert len(published.adopt()) == 1
 
 
@@ -137,7 +252,7 @@ def test_comparisons_of_seeds_keep_their_values(published):
     pairs = table["metric"].str.endswith("_seeds")
     assert pairs.any()
     table.loc[pairs, "value"] = 0.25
-    published.file.write_text(scores_text(table))
+    published.write(scores_text(table))
     assert published.adopt() == []
     assert (read_scores(published.file).loc[pairs, "value"] == 0.25).all()
 
@@ -152,13 +267,13 @@ def test_some_methods_alone_are_adopted(published):
 
 def test_rows_that_have_the_present_names_are_not_rerun(published, capsys):
     assert published.adopt() == []
-    assert "all run names match the current code" in capsys.readouterr().out
+    assert "all rows match the current code" in capsys.readouterr().out
     assert published.runs == [] and published.file.read_text() == published.present
 
 
 def test_nothing_published_and_a_damaged_table_are_one_line(published):
-    published.file.write_text("a,b\n")
-    with pytest.raises(UserError, match=r"scores\.csv: .*columns") as error:
+    published.file.write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"scores\.csv: its columns") as error:
         published.adopt()
     assert "\n" not in str(error.value)
     published.file.unlink()
@@ -166,17 +281,9 @@ def test_nothing_published_and_a_damaged_table_are_one_line(published):
         published.adopt()
 
 
-def test_a_table_that_was_changed_since_it_was_published_is_refused(published):
-    published.age()
-    write_listed(published.file.parent, {"scores.csv": published.file.read_bytes()})
-    published.edit(value=0.25)
-    with pytest.raises(UserError, match=r"scores\.csv is damaged or was edited"):
-        published.adopt()
-
-
 def test_adopting_keeps_the_checksum_true(published):
     published.age()
-    write_listed(published.file.parent, {"scores.csv": published.file.read_bytes()})
+    write_listed(published.folder, {"scores.csv": published.file.read_bytes()})
     assert published.adopt() == []
     refuse_edited(published.file)
     assert published.file.read_text() == published.present

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from tiny_suites import toy_suite, work, write_suite
 
