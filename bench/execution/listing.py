@@ -76,9 +76,7 @@ def write_listed(folder: Path, files: Mapping[str, bytes]) -> None:
     write_together(folder, changes)
 
 
-def write_publication_files(
-    folder: Path, listing: Listing, files: Mapping[str, bytes]
-) -> None:
+def write_publication_files(folder: Path, listing: Listing, files: Mapping[str, bytes]) -> None:
     """Writes a whole publication in the place of an earlier one, with its listing, to which the
     checksums of all files are added.
 
