@@ -20,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-from torture import disk, flips, fuzz, kills, plugins, publications, users
+from torture import disk, flips, kills, publications, suites_of_tests, users
 from torture.outcomes import Outcome, failed, table
 from torture.place import Reference, reference
 
@@ -32,8 +32,8 @@ SUBJECTS: dict[str, Callable[[bool, int], Iterable[Case]]] = {
     "publications": lambda short, seed: publications.cases(2 if short else 25, seed),
     "disk": lambda short, seed: disk.cases(short),
     "users": lambda short, seed: users.cases(short),
-    "plugins": lambda short, seed: plugins.cases(short),
-    "fuzz": lambda short, seed: fuzz.cases(short),
+    "plugins": lambda short, seed: suites_of_tests.plugins(short),
+    "fuzz": lambda short, seed: suites_of_tests.fuzz(short),
 }
 LIMIT = 3  # cases of a subject in the short form
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from tiny_suites import TOY_PLUGIN, toy_suite
+
 from torture.commands import Command, legible
 from torture.outcomes import Outcome
 
@@ -147,4 +149,12 @@ def unfinished(folder: Path, reference: Reference) -> Path:
     command.kill()
     command.wait()
     command.workers_that_outlive()
+    return folder
+
+
+def scratch(root: Path) -> Path:
+    """A folder of this process for places that several of its cases copy."""
+    folder = root / f"shared-{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
     return folder

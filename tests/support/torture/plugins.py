@@ -1,2 +1,0 @@
-def cases(*a):
-    return []
