@@ -1,4 +1,4 @@
-"""Kills: the command or a worker ends at a random time; the next call must finish as if undisturbed."""
+"""Kills: a command or a worker ends at a random time; the next call finishes as if undisturbed."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _check(outcome: Outcome, folder: Path, reference: Reference, old: dict[str, 
     journal = (folder / "results" / "tiny" / ".journal").exists()
     whole = not different(half, old) or not different(half, new)
     outcome.require(whole or journal, "silently wrong",
-                    f"old and new are mixed, without a journal: {_mix(half, old, new)}")  # fmt: skip
+                    f"mixed, without a journal: {_mix(half, old, new)}")  # fmt: skip
     looked = legible(folder, *RUN)
     check_text(outcome, looked)
     outcome.require(looked.code == 0, "other", looked.text[-300:])
