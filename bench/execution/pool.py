@@ -183,10 +183,14 @@ class Pool:
         for worker in list(self.workers):
             dead = not worker.process.is_alive()
             try:
-                while (worker.pipe in ready or dead) and worker.pipe.poll():
+                while (worker.pipe in ready or dead) and worker in self.workers:
+                    if not worker.pipe.poll():
+                        break
                     self._take_in(worker, worker.pipe.recv())
             except (EOFError, OSError, pickle.UnpicklingError):
                 dead = True
+            if worker not in self.workers:
+                continue
             if dead:
                 self._bury(worker)
             elif worker.spec is not None and worker.ready:

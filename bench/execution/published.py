@@ -212,13 +212,14 @@ def _read(folder: Path) -> PublishedTable:
     for line in lines:
         if _checksum_of_records(rows[line.run]) != line.rows:
             raise _Changed(f"{SCORES}: rows of {line.run}")
-    if _checksum_of_records(others) != provenance.files.get(SCORES):
+    head = list(scores[0]) if scores else []
+    if _checksum_of_table(others, head) != provenance.files.get(SCORES):
         raise _Changed(f"{SCORES}: rows that belong to no run")
     companions = {}
     for name in COMPANIONS:
         if name in provenance.files:
             companions[name] = _records(folder / name)
-            if _checksum_of_records(companions[name]) != provenance.files[name]:
+            if _checksum_of_table(companions[name]) != provenance.files[name]:
                 raise _Changed(name)
     runs = {line.run: _run_record(line, provenance) for line in lines}
     return PublishedTable(folder, runs, rows, others, companions, provenance.data)
@@ -288,7 +289,8 @@ def sealed_files(
     known = {run.run: run for run in runs}
     rows: dict[str, list[Record]] = {}
     others: list[Record] = []
-    for record in _parse(tables[SCORES]):
+    records = _parse(tables[SCORES])
+    for record in records:
         (rows.setdefault(record["run"], []) if record["run"] in known else others).append(record)
     lines: list[RunLine] = []
     machines: dict[str, Machine] = {}
@@ -302,10 +304,11 @@ def sealed_files(
             f"{run.train_seconds:.4g}", f"{run.score_seconds:.4g}", run.compared,
             _checksum_of_records(rows[name]),
         ))  # fmt: skip
-    files = {RUNS: checksum_of_rows(lines), SCORES: _checksum_of_records(others)}
+    head = list(records[0]) if records else []
+    files = {RUNS: checksum_of_rows(lines), SCORES: _checksum_of_table(others, head)}
     for name in COMPANIONS:
         if name in tables:
-            files[name] = _checksum_of_records(_parse(tables[name]))
+            files[name] = _checksum_of_table(_parse(tables[name]))
     provenance = Provenance(
         suite_version=suite_version, machines=machines, scorings=scorings, data=dict(data),
         files=files,
@@ -323,6 +326,12 @@ def _runs_text(lines: Iterable[RunLine]) -> str:
 
 def _checksum_of_records(records: Iterable[Record]) -> str:
     return checksum_of_rows(record.values() for record in records)
+
+
+def _checksum_of_table(records: Sequence[Record], head: Sequence[str] = ()) -> str:
+    """The checksum of lines and of the names of their columns."""
+    names = head or (list(records[0]) if records else [])
+    return checksum_of_rows([names, *(record.values() for record in records)])
 
 
 def _name(value: BaseModel) -> str:

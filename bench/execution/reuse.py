@@ -19,9 +19,14 @@ from legible.bench.scoring.score import MetricScores, metric_keys
 from legible.bench.suites.run_spec import RunSpec, canonical
 
 
+#: Why published values of a run are stale.
+OTHER_SCORING = "made by other code or on other images"
+
+
 @dataclass(frozen=True)
 class PublishedRun:
-    """A published run of a run spec. ``stale``: metrics whose values were made by other code.
+    """A published run of a run spec. ``stale``: metrics whose values were made by other code or on
+    other images.
     ``absent``: metrics that it has no values of, or whose values compare with another seed."""
 
     record: RunRecord

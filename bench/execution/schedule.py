@@ -19,6 +19,7 @@ from legible.bench.execution import pool, stop
 from legible.bench.execution.pairs import between_seeds, partner_of, unscored
 from legible.bench.execution.progress import CONSOLE, Monitor, Report
 from legible.bench.execution.reuse import (
+    OTHER_SCORING,
     PublishedRun,
     current_scores,
     is_complete,
@@ -40,7 +41,7 @@ class PlannedRun:
     """A run spec with the status of its run, and the reason if that is a problem.
 
     "published": a published table holds its scores. "stale": it holds them, but other code of the
-    metrics made them.
+    metrics made them, or they were made on other images.
     """
 
     spec: RunSpec
@@ -57,10 +58,10 @@ def plan_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> list[PlannedRun
     """Each run spec with its status. A published run is to be run again where its weights are
     needed (see `weights_needed`)."""
     planned = [_plan_run(workspace, spec) for spec in specs]
-    again = {spec.key for spec in weights_needed(workspace, planned)}
+    again = weights_needed(workspace, planned)
     return [
         replace(item, status="to run", reason=WITHOUT_WEIGHTS)
-        if item.status in ("published", "stale") and item.spec.key in again
+        if item.status in ("published", "stale") and item.spec.name in again
         else item
         for item in planned
     ]
@@ -101,8 +102,8 @@ def _plan_missing(spec: RunSpec, published: PublishedRun | None) -> PlannedRun:
     if published.absent:
         return PlannedRun(spec, "to run", f"no published values of {_some(published.absent)}, and "
                                           f"{WITHOUT_WEIGHTS}")  # fmt: skip
-    return PlannedRun(spec, "stale", f"{_some(published.stale)}: made by other code; `legible "
-                                     "adopt` compares one seed of each row")  # fmt: skip
+    return PlannedRun(spec, "stale", f"{_some(published.stale)}: {OTHER_SCORING}; `legible adopt` "
+                                     "compares one seed of each row")  # fmt: skip
 
 
 #: Why a published run is trained again.
@@ -115,17 +116,17 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + more
 
 
-def weights_needed(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[RunSpec]:
-    """The runs that have published values and are not here, but whose networks are needed by a run
-    that is to be done: to be edited, or to be compared with."""
+def weights_needed(workspace: Workspace, planned: Sequence[PlannedRun]) -> set[str]:
+    """Names of the run specs that have published values and are not here, but whose networks are
+    needed by a run that is to be done: to be edited, or to be compared with."""
     if workspace.published is None or not workspace.published.runs:
-        return []
-    needed: dict[str, RunSpec] = {}
-    for item in planned:
-        for spec in _networks_for(workspace, item):
-            if published_run(workspace, spec) is not None and not _is_trained(workspace, spec):
-                needed[spec.key] = spec
-    return list(needed.values())
+        return set()
+    return {
+        spec.name
+        for item in planned
+        for spec in _networks_for(workspace, item)
+        if published_run(workspace, spec) is not None and not _is_trained(workspace, spec)
+    }
 
 
 def _networks_for(workspace: Workspace, item: PlannedRun) -> list[RunSpec]:
@@ -276,12 +277,12 @@ def notes_on_reuse(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[
     """What has to be said about published runs before anything starts: those that are trained again
     and those that are stale."""
     notes = []
-    lacking = [item.spec for item in planned if item.status == "to run"
-               and published_run(workspace, item.spec) is not None]  # fmt: skip
-    again = {spec.key: spec.name for spec in [*lacking, *weights_needed(workspace, planned)]}
+    lacking = {item.spec.name for item in planned if item.status == "to run"
+               and published_run(workspace, item.spec) is not None}  # fmt: skip
+    again = lacking | weights_needed(workspace, planned)
     if again:
         notes.append(f"{len(again)} published {_runs(len(again))} trained again, because "
-                     f"{WITHOUT_WEIGHTS}: {_some(sorted(again.values()), 10)}")  # fmt: skip
+                     f"{WITHOUT_WEIGHTS}: {_some(sorted(again), 10)}")  # fmt: skip
     stale = [item for item in planned if item.status == "stale"]
     if stale:
         first = f"{stale[0].spec.name}: {stale[0].reason}"

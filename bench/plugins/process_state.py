@@ -243,8 +243,6 @@ _GUARDED: tuple[Any, ...] = (
     builtins, torch, functional, torch.Tensor, nn.Module, nn.init, torch.linalg, torch.optim.SGD,
     torch.optim.Adam, torch.optim.AdamW, np,
 )  # fmt: skip
-_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType,
-              type, property, classmethod, staticmethod)  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -268,7 +266,7 @@ def guarded_functions() -> dict[str, Place]:
         f"{name}.{key}": Place(owner, key, item)
         for name, owner in owners.items()
         for key, item in _attributes(owner).items()
-        if isinstance(item, _FUNCTIONS)
+        if callable(item) or isinstance(item, property | classmethod | staticmethod)
     }
 
 

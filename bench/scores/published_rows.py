@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from legible.bench.data.base import DataMissing
 from legible.bench.execution.published import Place, PublishedTable, Record, RunRecord, place_of
-from legible.bench.execution.reuse import published_run
+from legible.bench.execution.reuse import OTHER_SCORING, published_run
 from legible.bench.execution.workspace import Workspace
 from legible.bench.scores.score_table import ScoreRow
 from legible.bench.suites.run_spec import Block, RowKey, RunSpec
@@ -109,7 +109,7 @@ def _problem(workspace: Workspace, table: PublishedTable, run: str, spec: RunSpe
         return f"its training was made by other code{device}"
     published = published_run(workspace, spec)
     if published is not None and published.stale:
-        return f"{published.stale[0]} was made by other code"
+        return f"{published.stale[0]} was {OTHER_SCORING}"
     return ""
 
 

@@ -43,47 +43,47 @@ Accuracies = Mapping[RecipePoint, Sequence[float]]
 def search(
     table: TuneRecipe, epochs: int, accuracies: Accuracies
 ) -> tuple[list[RecipePoint], RecipeChoice | None]:
-    """The settings that the search has asked for so far, in order, and the choice.
+    """The settings that the search has needed so far, in order, and the choice.
 
     ``epochs`` is the length of the first trainings. As long as settings are missing in
     ``accuracies`` the choice is None, and the missing settings are the last of the list.
     """
-    asked: list[RecipePoint] = []
+    path: list[RecipePoint] = []
     points = [
         RecipePoint(epochs, *pair) for pair in itertools.product(table.lr, table.weight_decay)
     ]
     while True:
-        best = _climb(points, accuracies, asked)
+        best = _climb(points, accuracies, path)
         if best is None:
-            return asked, None
+            return path, None
         doubled = best._replace(epochs=2 * best.epochs)
         if doubled.epochs > table.longest:
             reason = f"the most accurate with the most epochs allowed, {best.epochs}"
-            return asked, RecipeChoice(best, mean(accuracies[best]), math.nan, math.nan, reason)
-        asked.append(doubled)
+            return path, RecipeChoice(best, mean(accuracies[best]), math.nan, math.nan, reason)
+        path.append(doubled)
         if doubled not in accuracies:
-            return asked, None
+            return path, None
         gain, error = difference(accuracies[doubled], accuracies[best])
         if not gain >= table.tolerance:
             reason = f"twice the epochs gain {gain:.4f} (standard error {error:.4f})"
-            return asked, RecipeChoice(best, mean(accuracies[best]), gain, error, reason)
+            return path, RecipeChoice(best, mean(accuracies[best]), gain, error, reason)
         points = [doubled]
 
 
 def _climb(
-    points: Sequence[RecipePoint], accuracies: Accuracies, asked: list[RecipePoint]
+    points: Sequence[RecipePoint], accuracies: Accuracies, path: list[RecipePoint]
 ) -> RecipePoint | None:
     """The most accurate setting, once none of its neighbours is better; None while settings are
-    missing. Adds to ``asked`` what it needs."""
+    missing. Adds to ``path`` what it needs."""
     tried = list(points)
-    asked += [point for point in points if point not in asked]
+    path += [point for point in points if point not in path]
     while all(point in accuracies for point in tried):
         best = max(tried, key=lambda point: _rank(accuracies[point]))
         new = [point for point in neighbours(best, tried) if point not in tried]
         if not new:
             return best
         tried += new
-        asked += new
+        path += new
     return None
 
 
@@ -95,9 +95,9 @@ def _rank(values: Sequence[float]) -> float:
 
 def neighbours(best: RecipePoint, tried: Iterable[RecipePoint]) -> Iterator[RecipePoint]:
     """The settings with the next smaller and the next larger value of one parameter."""
-    known = list(tried)
+    points = list(tried)
     for name in ("lr", "weight_decay"):
-        values = {getattr(point, name) for point in known}
+        values = {getattr(point, name) for point in points}
         for value in beside(getattr(best, name), values):
             yield best._replace(lr=value) if name == "lr" else best._replace(weight_decay=value)
 

@@ -113,10 +113,10 @@ def search_blocks(
         made.setdefault(Block(*trial.block), []).append(trial)
     states = {}
     for block, template in templates.items():
-        asked, choice = search(table, template.recipe.epochs, accuracies_of(made[block], table))
+        path, choice = search(table, template.recipe.epochs, accuracies_of(made[block], table))
         planned = [
             PlannedTrial(_spec(template, point, seed), number, canonical(point._asdict()), False)
-            for number, point in enumerate(asked)
+            for number, point in enumerate(path)
             for seed in table.seeds
         ]
         states[block] = BlockSearch(planned, choice)
@@ -155,9 +155,9 @@ def with_choices(states: dict[Block, BlockSearch], trials: Iterable[Trial]) -> l
     for trial in trials:
         choice = states[Block(*trial.block)].choice
         assert choice is not None
-        chosen = point_of(trial) == choice.point
-        reason = choice.reason if chosen else _reason_against(point_of(trial), choice)
-        out.append(trial.model_copy(update={"chosen": chosen, "reason": reason}))
+        is_choice = point_of(trial) == choice.point
+        reason = choice.reason if is_choice else _reason_against(point_of(trial), choice)
+        out.append(trial.model_copy(update={"chosen": is_choice, "reason": reason}))
     return out
 
 

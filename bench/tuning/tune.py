@@ -90,10 +90,10 @@ def _with_earlier(
     they still fit the suite; in the order of the ledger."""
     new = {p.key for p in base}
     earlier = ledgers.read(path) if path.exists() else []
-    kept = [*trials, *(t for t in earlier if (*t.block, *t.row) not in new)]
-    by_place = {trial.place: trial for trial in kept}
+    both = [*trials, *(t for t in earlier if (*t.block, *t.row) not in new)]
+    by_place = {trial.place: trial for trial in both}
     metric = tune_table(suite).metric
-    whole = with_extensions(suite, plan_trials(suite), kept)
+    whole = with_extensions(suite, plan_trials(suite), both)
     places = [planned.trial(metric).place for planned in whole]
     return [by_place[place] for place in places if place in by_place]
 
@@ -124,10 +124,10 @@ def _one_more(
     """The trials beyond the edge for one method on one block; none while results are missing."""
     tune = tune_table(suite)
     reference = (*group[0].key[:2], *BASELINE)
-    wanted = {p.trial(tune.metric).place for p in group}
+    own = {p.trial(tune.metric).place for p in group}
     plain = {p.trial(tune.metric).place for p in base if p.key == reference}
-    made = [trial for trial in trials if trial.place in wanted | plain]
-    if not plain or len(made) < len(wanted | plain):
+    made = [trial for trial in trials if trial.place in own | plain]
+    if not plain or len(made) < len(own | plain):
         return []
     choice = _ledger(suite, base, made).choices[group[0].key]
     return further_trials(group, choice.outcome.setting, tune)

@@ -247,10 +247,10 @@ def test_guided_backpropagation_reaches_the_relu_of_a_transform(images):
     last = nn.ReLU()
     inside.taps["second"].point = nn.Sequential()  # a module of the network, before any transform
     inside.taps["second"].point.add_module("relu", last)
-    inside.taps["second"].point.forward = lambda x: x + last(0.5 - x)
+    inside.taps["second"].point.forward = lambda x: x + 2 * last(0.5 - x)
     relu = Method().expose(exposed, "second", nn.ReLU())
-    exposed.taps["second"].install(lambda x: x + relu(0.5 - x))
-    hidden.taps["second"].install(lambda x: x + (0.5 - x).relu())
+    exposed.taps["second"].install(lambda x: x + 2 * relu(0.5 - x))
+    hidden.taps["second"].install(lambda x: x + 2 * (0.5 - x).relu())
     models = [Model(Logits(n), n.taps["first"]) for n in (inside, exposed, hidden)]
     first, same, other = (explain("guided_gradcam", m, images, LABELS) for m in models)
     torch.testing.assert_close(first, same)

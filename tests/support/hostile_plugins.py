@@ -398,7 +398,7 @@ def using_up() -> Iterator[HostilePlugin]:
     yield method("hangs_penalty", "penalty", forever, "failed", over_time, slow=True)
     yield method("hangs_init", "__init__", forever, "failed", over_time, slow=True)
     yield method("hangs_busy", "attach", "while True: pass", "failed", over_time, slow=True)
-    yield method("hangs_deaf", "penalty", "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))\n"
+    yield method("hangs_deaf", "penalty", "signal.pthread_sigmask(0, signal.valid_signals())\n"
                  f"        {forever}", "failed", over_time, slow=True)  # fmt: skip
     yield method("hangs_partition", "partition", forever, "failed", over_time, slow=True)
     yield metric("metric_hangs", "network, probe", forever, "failed", over_time, slow=True)

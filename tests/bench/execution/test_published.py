@@ -49,7 +49,8 @@ def test_a_table_is_read_as_it_was_sealed(published):
     [
         (SCORES, r",accuracy,task,0\.\d", ",accuracy,task,0.9", "rows of toy-vgg"),
         (SCORES, r"\n(toy[^\n]*,oracle,[^\n]*,)0\.\d", r"\n\g<1>0.1", "rows that belong to no run"),
-        (SCORES, r"dataset,backbone", "backbone,dataset", "scores.csv"),
+        (SCORES, r"dataset,backbone", "backbone,dataset", "rows that belong to no run"),
+        ("cost.csv", r"step_ms,step_ratio", "step_ratio,step_ms", "cost.csv"),
         (SCORES, r"\n[^\n]*,accuracy,[^\n]*", "", "rows of toy-vgg"),
         ("cost.csv", r"(toy.*),\d", r"\g<1>,7", "cost.csv"),
         (RUNS, r",2\d\d\d-", ",1999-", "runs.csv"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,16 +23,21 @@ from legible.bench.plugins.process_state import (
     restore_settings,
     restored_settings,
 )
+from legible.methods.base import Method
 
 #: Changes of functions, which are not settings.
 PATCHES = ("relu", "cross_entropy", "topk", "mean", "modules")
 
 
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("name", [name for name in STATE if name not in PATCHES])
-def test_each_setting_is_put_back(name):
-    before = read_settings()
+def test_each_setting_is_put_back(name, monkeypatch):
     names: dict[str, object] = {}
     exec(IMPORTS, names)
+    monkeypatch.setattr(warnings, "filters", [])
+    before = read_settings()
     with restored_settings():
         exec(STATE[name], names)
         changed = [name for name, setting in SETTINGS.items() if setting.read() != before[name]]
@@ -82,7 +88,7 @@ def test_an_error_passes():
         (torch.nn.Module, "__call__", "Module.__call__"),
         (np, "mean", "numpy.mean"),
         (process_state, "read_settings", "process_state.read_settings"),
-        (Setting, "read", "Setting.read"),
+        (Method, "penalty", "Method.penalty"),
     ],
 )
 def test_replaced_functions_are_named_and_put_back(owner, attribute, name):

@@ -34,8 +34,14 @@ def family(root: str = "", middle: str = "time.sleep(100)") -> tuple[subprocess.
     """A process, and the number of its grandchild."""
     code = FAMILY.format(path=os.getcwd(), root=root, middle=middle)  # noqa: PTH109
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    return process, first_number(process)
+
+
+def first_number(process: subprocess.Popen[str]) -> int:
+    """The number that a process prints first."""
     assert process.stdout is not None
-    return process, int(process.stdout.readline())
+    with process.stdout as out:
+        return int(out.readline())
 
 
 def is_there(pid: int) -> bool:
@@ -107,8 +113,7 @@ def test_a_process_ends_itself_with_all_that_it_started():
         "end_own_tree()\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    pid = int(process.stdout.readline())
+    pid = first_number(process)
     assert process.wait(5) == -signal.SIGKILL and gone(pid)
 
 
