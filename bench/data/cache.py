@@ -77,7 +77,7 @@ def _digest(key: Mapping[str, Any], source: str) -> str:
 
 
 def _checksum(entry: CacheEntry) -> str:
-    parts: list[bytes | str] = [json.dumps(entry.notes, sort_keys=True)]
+    parts: list[bytes | memoryview | str] = [json.dumps(entry.notes, sort_keys=True)]
     for name in sorted(entry.tensors):
         tensor = entry.tensors[name].contiguous()
         parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}")
