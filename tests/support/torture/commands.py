@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,10 @@ class Ended:
 class Command:
     """A command that runs in a session of its own, with its output in a file."""
 
-    def __init__(self, folder: Path, *words: object, user: int = 0, log: Path | None = None):
+    def __init__(
+        self, folder: Path, *words: object, user: int = 0, log: Path | None = None,
+        modules: Path | None = None,
+    ) -> None:  # fmt: skip
         self.words = [str(word) for word in words]
         self.log = log or folder / ".output"
         self.start = time.monotonic()
@@ -41,7 +45,7 @@ class Command:
             stream.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _become(self.words, folder, self.log, user)
+            _become(self.words, folder, self.log, user, modules)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Sends a signal to the command, not to its workers."""
@@ -77,8 +81,19 @@ class Command:
 
 
 def legible(folder: Path, *words: object, user: int = 0, log: Path | None = None) -> Ended:
-    """Runs a command to its end."""
+    """Runs a command to its end; ``user``: as another user, if it is not 0."""
     return Command(folder, *words, user=user, log=log).wait()
+
+
+def import_what_it_needs(folder: Path, *words: object) -> None:
+    """Runs a command and imports here what it imported: another user, in whose name it is forked
+    later, may not be allowed to read the standard library."""
+    names = folder.parent / "modules"
+    Command(folder, *words, modules=names).wait()
+    for name in names.read_text().split("\n"):
+        if name not in sys.modules and not name.startswith(("legible_plugin", "mine", "helper")):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
 
 
 def check_text(outcome: Outcome, ended: Ended) -> None:
@@ -89,18 +104,6 @@ def check_text(outcome: Outcome, ended: Ended) -> None:
     outcome.require(len(ended.errors) <= 1, "other", f"several lines: {ended.errors}")
 
 
-def as_user(user: int, action: Callable[[], object]) -> None:
-    """Runs an action in a forked process of another user."""
-    child = os.fork()
-    if child == 0:
-        try:
-            _drop_rights(user)
-            action()
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-
-
 def _drop_rights(user: int) -> None:
     if user:
         os.setgroups([])
@@ -108,8 +111,9 @@ def _drop_rights(user: int) -> None:
         os.setuid(user)
 
 
-def _become(words: list[str], folder: Path, log: Path, user: int) -> None:
-    """Turns this forked process into the command; it does not return."""
+def _become(words: list[str], folder: Path, log: Path, user: int, modules: Path | None) -> None:
+    """Turns this forked process into the command; it does not return. ``modules``: a file for the
+    names of all modules that it imported."""
     code = 1
     try:
         os.setsid()
@@ -134,6 +138,8 @@ def _become(words: list[str], folder: Path, log: Path, user: int) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
+        if modules is not None:
+            modules.write_text("\n".join(sorted(sys.modules)))
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()

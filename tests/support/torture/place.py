@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -52,7 +53,7 @@ def make_place(folder: Path, suite: str = SUITE) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """An undisturbed place: its folder, its published tables, and how long a run took."""
 
@@ -145,7 +146,7 @@ def unfinished(folder: Path, reference: Reference) -> Path:
     make_place(folder)
     command = Command(folder, *RUN, "--jobs", "1")
     while not list(folder.glob("runs/*/training.safetensors")) and command.running():
-        pass
+        time.sleep(0.002)
     command.kill()
     command.wait()
     command.workers_that_outlive()

@@ -6,13 +6,22 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
-from torture.commands import check_text, legible
+from torture.commands import check_text, import_what_it_needs, legible
 from torture.disk import EXPORT
 from torture.outcomes import Outcome
-from torture.place import PUBLISH, RUN, Reference, copy_of, different, tables, unfinished
+from torture.place import (
+    PUBLISH,
+    RUN,
+    Reference,
+    copy_of,
+    different,
+    scratch,
+    tables,
+    unfinished,
+)
 
 Case = Callable[[Reference, Path], Outcome]
 #: A user who owns nothing.
@@ -80,11 +89,20 @@ def _place(reference: Reference, folder: Path) -> tuple[Path, Path]:
     return folder, out
 
 
+@cache
+def _prepare(reference: Reference) -> None:
+    """Imports all that the commands need."""
+    folder, out = _place(reference, scratch(reference.folder.parent) / "users")
+    for words, _ in READ_ONLY.values():
+        import_what_it_needs(folder, *_words(words, out))
+
+
 def read_only(name: str, reference: Reference, folder: Path) -> Outcome:
     """A command of a user who may read all files and write none."""
     outcome = Outcome("a place that may only be read", name)
     if not _may_act(outcome):
         return outcome
+    _prepare(reference)
     here, out = _place(reference, folder)
     before = _states(here)
     words, codes = READ_ONLY[name]
@@ -106,6 +124,7 @@ def unreadable(name: str, command: str, reference: Reference, folder: Path) -> O
     outcome = Outcome(f"unreadable for another user: {command}", name)
     if not _may_act(outcome):
         return outcome
+    _prepare(reference)
     here, out = _place(reference, folder)
     run = next((here / "runs").glob("toy*-mine-s0-*"))
     path = next(here.glob(name.replace("RUN", f"runs/{run.name.replace('(', '[(]')}")))
@@ -134,6 +153,7 @@ def unfinished_run_of_another(reference: Reference, folder: Path) -> Outcome:
     outcome = Outcome("an unfinished run of another user", "")
     if not _may_act(outcome):
         return outcome
+    _prepare(reference)
     unfinished(folder, reference)
     before = _states(folder)
     out = folder.parent / "out"
