@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: bench test check benchmarks clean
+.PHONY: bench test check benchmarks torture clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Legible needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -29,6 +29,10 @@ check: $(VENV)/.installed
 
 benchmarks: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only -n 0
+
+# Kills, flipped bits, full disks, hostile plugins, fuzz: ARGS="kills flips", ARGS=--short
+torture: $(VENV)/.installed
+	cd tests && PYTHONPATH=support OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m torture $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

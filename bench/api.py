@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
+from legible.bench.execution.listing import refuse_edited
 from legible.bench.execution.namesakes import claim_results
 from legible.bench.execution.published import SCORES, published_folder, read_published
 from legible.bench.execution.reuse import refuse_namesakes
 from legible.bench.execution.workspace import Workspace, open_workspace
+from legible.bench.files import settle
 from legible.bench.plugins.limits import read_limits
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import read_scores, tidy
@@ -61,7 +63,7 @@ def prepare(
     root = None if data_root is None else Path(data_root)
     limits = read_limits(time_limit, memory_limit)
     workspace = open_workspace(device, files, Path(runs), root, limits)
-    claim_results(Path(runs), Path(results) / file.name, path)
+    claim_results(Path(runs), Path(results) / file.name, path, file.title, file.block_names)
     whole = with_plugins(file, own)
     seeds = whole.seeds[:seeds] if isinstance(seeds, int) else seeds
     specs = expand(whole, seeds, methods, datasets)
@@ -84,6 +86,7 @@ def run(
     runs: Path | str = "runs",
     data_root: Path | str | None = None,
     results: Path | str = "results",
+    retry: bool = False,
     time_limit: str | None = None,
     memory_limit: str | None = None,
     only_local: bool = False,
@@ -94,16 +97,16 @@ def run(
 
     The table has one row for each run, layer and metric; docs/scores.md describes its columns.
     ``seeds`` is a list of seeds, or how many of the suite's seeds, from the first on. ``jobs`` is
-    the number of worker processes (0: one for each core). A run that takes longer than
-    ``time_limit`` (default: "1d") or more memory than ``memory_limit`` (default: nine tenths of the
-    machine's) is stopped and fails. Raises UserError if a run failed.
+    the number of worker processes (0: one for each core). ``retry`` tries runs again that failed. A
+    run that takes longer than ``time_limit`` (default: "1d") or more memory than ``memory_limit``
+    (default: nine tenths of the machine's) is stopped and fails. Raises UserError if a run failed.
     """
     here = prepare(
         suite, methods=methods, seeds=seeds, datasets=datasets, plugins=plugins, device=device,
         runs=runs, data_root=data_root, results=results, time_limit=time_limit,
         memory_limit=memory_limit, reuse=not only_local,
     )  # fmt: skip
-    schedule.run_all(here.workspace, here.specs, jobs, here.plugins)
+    schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
     return tidy(score_table(here.workspace, here.specs))
 
 
@@ -114,10 +117,14 @@ def scores(suite: str, *, results: Path | str = "results") -> pd.DataFrame:
     Raises UserError if there is none or it cannot be read.
     """
     path = published_folder(Path(results), read_suite(find_suite(suite)).name) / SCORES
-    if not path.is_file():
-        raise UserError(f"no {path}: `legible publish {suite}` writes it")
     try:
+        settle(path.parent)
+        if not path.is_file():
+            raise UserError(f"no {path}: `legible publish {suite}` writes it")
+        refuse_edited(path)
         return read_scores(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path.parent}: {reason_of(error)}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
 

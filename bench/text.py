@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -51,6 +52,21 @@ def name_problem(name: str, limit: int = 100) -> str:
 def plain_letters(text: str) -> str:
     """Text as part of a file name: ``kanji(size=28)`` becomes ``kanji-size-28``."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def file_name_part(text: str, limit: int = 100) -> str:
+    """Text as part of a file name that keeps letters, digits and ``_ - .`` within words.
+
+    Two texts that differ in other characters get different names: ``a/b`` becomes ``a%2Fb``. A text
+    that is too long is cut, and ends in a hash of the whole.
+    """
+    name = "".join(c if (c.isalnum() and c.isascii()) or c in "_-" or (c == "." and number)
+                   else "".join(f"%{byte:02X}" for byte in c.encode("utf-8", "surrogatepass"))
+                   for number, c in enumerate(text))  # fmt: skip
+    if len(name) <= limit:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{name[: limit - 13]}-{digest}"
 
 
 def listed(names: Iterable[str]) -> str:

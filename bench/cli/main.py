@@ -11,6 +11,7 @@ import sys
 from legible.bench.cli import inspection, plugins, results, runs  # noqa: F401  (adds the commands)
 from legible.bench.cli.app import app
 from legible.bench.cli.options import STOPPED, error_message
+from legible.bench.execution.stop import sure_ctrl_c
 
 
 def main() -> None:
@@ -19,7 +20,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(standalone_mode=False)  # typer.Exit(code) comes back as a number
+        with sure_ctrl_c():
+            code = app(standalone_mode=False)  # typer.Exit(code) comes back as a number
     except KeyboardInterrupt:
         code = 130
     except Exception as error:

@@ -38,7 +38,7 @@ def run(
     data_root: DataRoot = None,
     results: Results = Path("results"),
     dry_run: DryRun = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again the runs that failed")] = False,
     time_limit: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Stop a run that takes longer: 90min, 2h; default: 1d"),
@@ -68,9 +68,9 @@ def run(
         reuse=not only_local,
     )  # fmt: skip
     if dry_run:
-        schedule.show_plan(here.workspace, here.specs)
+        schedule.show_plan(here.workspace, here.specs, retry)
     elif slurm is not None:
-        cluster.submit(here.workspace, here.specs, here.plugins, slurm)
+        cluster.submit(here.workspace, here.specs, here.plugins, slurm, retry)
     else:
         schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
 
@@ -101,7 +101,8 @@ def tune(
     suite_file = read_suite(path)
     files = [*(plugin or []), *suite_file.plugins]
     workspace = open_workspace(device, files, runs, data_root)
-    claim_results(runs, results / suite_file.name, path)
+    folder = results / suite_file.name
+    claim_results(runs, folder, path, suite_file.title, suite_file.block_names)
     whole = with_plugins(suite_file, plugin or [])
     only = (some("methods", methods), some("datasets", datasets))
     if whole.tune_recipe is not None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
-import zlib
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from legible.bench.data.base import Split, make_splits
+from legible.bench.files import checksum, make_folder, take_group, write_bytes
+from legible.bench.locks import hold
 from legible.bench.source_keys import content_key
 from legible.metrics.network import Concepts
 
@@ -39,16 +38,18 @@ def cached(
 
     The file's name holds a hash of ``key`` and of the code of the file ``source`` with all code
     that it imports. A checksum guards its content: a damaged file is computed again. Only one
-    process computes an entry at a time. If the folder cannot be written to, nothing is stored.
+    process computes an entry at a time. If the folder cannot be written to, because of permissions
+    or a full disk, nothing is stored.
     """
     file = root / "cache" / f"{name}-{_digest(key, source)}.safetensors"
     if entry := _read(file):
         return entry
-    with _lock(file):
+    with _alone(file):
         if entry := _read(file):  # another process was faster
             return entry
         entry = compute()
-        _write(file, entry)
+        with contextlib.suppress(OSError):
+            write_bytes(file, _to_bytes(entry))
     return entry
 
 
@@ -75,49 +76,40 @@ def _digest(key: Mapping[str, Any], source: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    total = 0
-    for name in sorted(tensors):
-        total = zlib.crc32(name.encode(), total)
-        total = zlib.crc32(tensors[name].contiguous().numpy().reshape(-1).view("uint8").data, total)
-    return str(total)
+def _checksum(entry: CacheEntry) -> str:
+    parts: list[bytes | memoryview | str] = [json.dumps(entry.notes, sort_keys=True)]
+    for name in sorted(entry.tensors):
+        tensor = entry.tensors[name].contiguous()
+        parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)}")
+        parts.append(tensor.numpy().reshape(-1).view("uint8").data)
+    return checksum(*parts)
+
+
+def _to_bytes(entry: CacheEntry) -> bytes:
+    """The content of a file of the cache."""
+    metadata = {"notes": json.dumps(entry.notes), "checksum": _checksum(entry)}
+    return save({name: tensor.contiguous() for name, tensor in entry.tensors.items()}, metadata)
 
 
 def _read(file: Path) -> CacheEntry | None:
     """The file's content; None if it does not exist or is damaged."""
     try:
-        with safe_open(file, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            metadata = stored.metadata() or {}
-        if metadata.get("checksum") != _checksum(tensors):
-            return None
-        return CacheEntry(tensors, json.loads(metadata["notes"]))
-    except (OSError, SafetensorError, KeyError, ValueError):
+        data = file.read_bytes()
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = header["__metadata__"]
+        entry = CacheEntry(load(data), json.loads(metadata["notes"]))
+        return entry if metadata["checksum"] == _checksum(entry) else None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
-def _lock(file: Path) -> FileLock | nullcontext[None]:
-    if not _writable(file.parent):
-        return nullcontext()
-    return FileLock(file.with_suffix(".lock"))
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
-
-
-def _write(file: Path, entry: CacheEntry) -> None:
-    """Writes a temporary file and renames it, so that a reader never sees half a file."""
-    if not _writable(file.parent):
-        return
-    metadata = {"notes": json.dumps(entry.notes), "checksum": _checksum(entry.tensors)}
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        save_file({k: v.contiguous() for k, v in entry.tensors.items()}, temporary, metadata)
-        temporary.replace(file)
-    except OSError:  # the disk is full: go on without a cache
-        temporary.unlink(missing_ok=True)
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Holds the lock of a file of the cache, as far as the folder can be written to."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            lock = file.with_suffix(".lock")
+            make_folder(file.parent)
+            stack.enter_context(hold(lock, wait=True))
+            take_group(lock)
+        yield

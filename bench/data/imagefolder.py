@@ -20,7 +20,7 @@ from legible.bench.data.cache import CacheEntry, cached
 from legible.bench.data.dataset_checks import unprintable
 from legible.bench.data.image_files import Colour, parse_colour, read_rgb, reading_threads
 from legible.bench.data.image_sets import ImagesAndLabels, check_counts, image_dataset
-from legible.bench.data.parameter_checks import between
+from legible.bench.data.parameter_checks import between, fits_in_memory
 from legible.bench.text import one_line
 
 #: Names of the folder of validation images.
@@ -76,7 +76,7 @@ def imagefolder(
     place = root / Path(path).expanduser()
     splits, classes = _splits(place)
     files = {split: _files(place / folder, classes) for split, folder in splits.items()}
-    _check_memory(sum(map(len, files.values())), size)
+    fits_in_memory(sum(map(len, files.values())), size, 3)
     key = {"size": size, "background": colour, "files": _digest(files)}
     tensors, _ = cached(root, "imagefolder", key, __file__, lambda: _decode(files, size, colour))
     parts = {split: _shuffled(tensors[split], tensors[f"{split}.labels"], seed) for split in files}
@@ -181,16 +181,6 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
 def _shown(path: Path) -> str:
     """A path in a message: one line that can be printed, and not too long."""
     return one_line(path, 200)
-
-
-def _check_memory(count: int, size: int) -> None:
-    needed = 3 * count * size**2
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory / 4:
-        raise ValueError(
-            f"{count} images of {size} x {size} pixels need {needed / 2**30:.1f} GiB, more than a "
-            "quarter of this machine's memory: choose a smaller size"
-        )
 
 
 def _digest(files: Files) -> str:

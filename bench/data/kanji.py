@@ -13,7 +13,7 @@ from legible.bench.data.backgrounds import textured_background
 from legible.bench.data.base import Dataset, dataset
 from legible.bench.data.cache import CacheEntry, cached, restore_splits
 from legible.bench.data.kanji_plan import CLASSES, SPLITS, Plan, plan_characters
-from legible.bench.data.parameter_checks import at_least, between
+from legible.bench.data.parameter_checks import at_least, between, fits_in_memory
 from legible.bench.data.strokes import (
     distance,
     kanjivg_files,
@@ -24,6 +24,7 @@ from legible.metrics.network import Concepts
 
 ATTRIBUTION = "KanjiVG, (c) Ulrich Apel, CC BY-SA 3.0"
 PIXELS = 2**16  # drawn at once
+MOST_CONCEPTS = 60  # that all classes have together
 
 
 class KanjiOptions(NamedTuple):
@@ -95,6 +96,8 @@ def _check(options: KanjiOptions) -> None:
     between("texture", options.texture, 0, 5)
     between("inverted", options.inverted, 0, 1)
     at_least("seed", options.seed, 0)
+    count = options.train + options.validation + options.test
+    fits_in_memory(count, options.size, options.channels + MOST_CONCEPTS / 8)
 
 
 def _draw_all(files: tuple[Path, ...], options: KanjiOptions) -> CacheEntry:

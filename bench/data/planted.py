@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from legible.bench.data.base import Dataset, Split, dataset
+from legible.bench.data.parameter_checks import fits_in_memory
 from legible.metrics.network import Concepts
 
 #: Pixels along the side of one position of the planted networks' maps.
@@ -36,6 +37,8 @@ def planted(
     in the image or, with ``aligned``, on the borders of positions. Images are not standardised:
     the network gets values from 0 to 1.
     """
+    # a byte for each pixel and mask, and copies of eight bytes while they are made
+    fits_in_memory(train + validation + test, size, 18 * (parts + noise))
     generator = torch.Generator().manual_seed(seed)
 
     def split(images: int) -> Split:

@@ -13,7 +13,7 @@ from torch import Tensor
 from legible.bench.data.backgrounds import textured_background
 from legible.bench.data.base import Dataset, dataset
 from legible.bench.data.cache import CacheEntry, cached, restore_splits
-from legible.bench.data.parameter_checks import at_least, between, one_of
+from legible.bench.data.parameter_checks import at_least, between, fits_in_memory, one_of
 from legible.metrics.network import Concepts
 
 SPLITS = ("train", "validation", "test")
@@ -104,6 +104,9 @@ def _check(options: ShapesOptions) -> None:
     between("contrast", options.contrast, 0.1, 1.5)
     between("background", options.background, 0, 3)
     at_least("seed", options.seed, 0)
+    count = options.train + options.validation + options.test
+    concepts = len(_concepts(options.classes, options.distractors)[0])
+    fits_in_memory(count, options.size, 3 + concepts / 8)
 
 
 def _concepts(classes: int, distractors: int) -> tuple[list[str], list[str]]:

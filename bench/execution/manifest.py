@@ -19,7 +19,7 @@ class Manifest(BaseModel):
     scored. ``spec`` is the run spec as JSON. The run's name is a hash of ``identity``. ``sources``
     maps module names to hashes of their code; only `legible why` reads it. ``history`` holds one
     entry for each epoch, ``seconds`` the duration of each epoch. ``weights`` is the checksum of the
-    file of weights.
+    file of weights, and ``copies`` holds those of the copies of plugins' sources, by file name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,6 +36,7 @@ class Manifest(BaseModel):
     weights: str = ""
     validation_accuracy: float | None = None
     plugins: list[PluginRecord] = []
+    copies: dict[str, str] = {}
     environment: Environment
     finished: str
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.environment import Environment
-from legible.bench.execution.store import checksum
+from legible.bench.files import checksum
 from legible.bench.suites.run_spec import Block, RowKey
 from legible.bench.text import one_line
 

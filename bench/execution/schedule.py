@@ -79,15 +79,20 @@ def _plan_run(workspace: Workspace, spec: RunSpec) -> PlannedRun:
         manifest = run.manifest()
         if manifest is not None and manifest.status == "failed" and manifest.final:
             return PlannedRun(spec, "failed", manifest.reason)
-        if run.done():
-            if not unscored(workspace, spec, run):
-                return PlannedRun(spec, "done")
-            if manifest is not None and manifest.reason and manifest.final:
-                return PlannedRun(spec, "failed", manifest.reason)
-            return PlannedRun(spec, "to score")
+        done = run.done()
     except Corrupt as error:
         return PlannedRun(spec, "to run", f"unreadable: {error}")
-    return _plan_missing(spec, published)
+    if not done or manifest is None:
+        return _plan_missing(spec, published)
+    try:
+        run.verify_copies()
+        if not unscored(workspace, spec, run):
+            return PlannedRun(spec, "done")
+    except Corrupt as error:
+        return PlannedRun(spec, "to score", f"unreadable: {error}")
+    if manifest.reason and manifest.final:
+        return PlannedRun(spec, "failed", manifest.reason)
+    return PlannedRun(spec, "to score")
 
 
 def _plan_missing(spec: RunSpec, published: PublishedRun | None) -> PlannedRun:
@@ -154,10 +159,19 @@ def _is_trained(workspace: Workspace, spec: RunSpec) -> bool:
         return False
 
 
-def show_plan(workspace: Workspace, specs: Sequence[RunSpec]) -> None:
-    """Prints what `legible run` would do: each run with its status, and a count of each status."""
+def show_plan(workspace: Workspace, specs: Sequence[RunSpec], retry: bool = False) -> None:
+    """Prints what `legible run` would do: each run with its status, and a count of each status.
+
+    With ``retry`` runs that failed count as runs to do.
+    """
     table = Table("run", "status", "reason", box=None)
     planned = plan_runs(workspace, specs)
+    if retry:
+        planned = [
+            replace(item, status="to run", reason=f"failed before: {item.reason}")
+            if item.status == "failed" else item
+            for item in planned
+        ]  # fmt: skip
     for item in planned:
         table.add_row(item.spec.name, item.status, one_line(item.reason))
     # in a file or a pipe long names are not cut
@@ -215,12 +229,9 @@ def _attempt(
     plugins: Sequence[Path],
     retry: bool,
 ) -> list[str]:
+    if retry:
+        forget_failures(workspace, specs)
     planned = plan_runs(workspace, specs)
-    if retry and (failed := [item.spec for item in planned if item.status == "failed"]):
-        for spec in failed:
-            if workspace.obstacle(spec) is None:
-                forget_failure(workspace, spec)
-        planned = plan_runs(workspace, specs)
     todo = [item.spec for item in planned if item.waiting]
     # runs that edit another run's network come last, because that run is probably done by then
     todo.sort(key=lambda spec: bool(registry.get("methods", spec.method).parent))
@@ -253,6 +264,13 @@ def _attempt(
             f"note: {file} has changed since it was loaded; these runs belong to the loaded code"
         )
     return list(dict.fromkeys(names))
+
+
+def forget_failures(workspace: Workspace, specs: Sequence[RunSpec]) -> None:
+    """Forgets that runs failed, so that they are tried again."""
+    for item in plan_runs(workspace, specs):
+        if item.status == "failed" and workspace.obstacle(item.spec) is None:
+            forget_failure(workspace, item.spec)
 
 
 def notes_on_reuse(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[str]:

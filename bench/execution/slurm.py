@@ -9,21 +9,33 @@ from pathlib import Path
 from legible.bench.errors import UserError
 from legible.bench.execution.pool import Start, open_in_process
 from legible.bench.execution.progress import CONSOLE
-from legible.bench.execution.schedule import attempt, notes_on_reuse, plan_runs
+from legible.bench.execution.schedule import (
+    attempt,
+    forget_failures,
+    notes_on_reuse,
+    plan_runs,
+)
 from legible.bench.execution.workspace import Workspace
 from legible.bench.source_keys import SNAPSHOTS
 from legible.bench.suites.run_spec import RunSpec
 
 
 def submit(
-    workspace: Workspace, specs: Sequence[RunSpec], plugins: Sequence[Path], options: str
+    workspace: Workspace,
+    specs: Sequence[RunSpec],
+    plugins: Sequence[Path],
+    options: str,
+    retry: bool = False,
 ) -> None:
-    """Submits the runs that are not done and prints the names of the jobs. Raises UserError."""
+    """Submits the runs that are not done, with ``retry`` also those that failed, and prints the
+    names of the jobs. Raises UserError."""
     pairs = [part.partition("=") for part in options.split(",") if part]
     if without_value := [key for key, equals, _ in pairs if not equals]:
         raise UserError(
             f"--slurm takes KEY=VALUE pairs, like partition=gpu, not '{without_value[0]}'"
         )
+    if retry:
+        forget_failures(workspace, specs)
     planned = plan_runs(workspace, specs)
     for line in notes_on_reuse(workspace, planned):
         CONSOLE.print(line)

@@ -1,10 +1,11 @@
-"""Ending on SIGTERM, which Slurm and the system send: at a checkpoint, within seconds."""
+"""Ending on SIGTERM, which Slurm and the system send, at a checkpoint; and on Ctrl-C, always."""
 
 from __future__ import annotations
 
 import _thread
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -44,6 +45,32 @@ def until_checkpoint() -> Iterator[None]:
         yield
     finally:
         _Request.training = False
+
+
+@contextlib.contextmanager
+def sure_ctrl_c() -> Iterator[None]:
+    """Inside, no Ctrl-C and no SIGTERM is lost.
+
+    Their exceptions are raised wherever the main thread is. In a finalizer or a callback Python
+    prints them and goes on; here the signal is sent once more instead.
+    """
+    before = sys.unraisablehook
+
+    def raise_again(unraisable: sys.UnraisableHookArgs) -> None:
+        signals = {KeyboardInterrupt: signal.SIGINT, Stopped: signal.SIGTERM}
+        number = signals.get(unraisable.exc_type)
+        if number is None:
+            before(unraisable)
+        else:  # from a thread and a little later, when the finalizer has ended
+            timer = threading.Timer(0.05, _thread.interrupt_main, [number])
+            timer.daemon = True
+            timer.start()
+
+    sys.unraisablehook = raise_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextlib.contextmanager

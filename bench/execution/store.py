@@ -8,7 +8,6 @@ import functools
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,17 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from legible.bench.errors import UserError, nearest
-from legible.bench.execution.lock import hold
 from legible.bench.execution.manifest import Manifest
+from legible.bench.files import checksum, delete_abandoned, make_folder, take_group, write_bytes
+from legible.bench.locks import NoLocks, hold
 from legible.bench.scoring.score import MetricScores
 from legible.bench.training.checkpoint import State
 
 WEIGHTS = "network.safetensors"
 TRAINING = "training.safetensors"
 MANIFEST = "manifest.json"
+PLUGINS = "plugins"  # the folder of copies of plugins' sources
 ASIDE = ".corrupt-"  # in the name of a folder or file that was set aside
-PART = ".part"  # at the end of the name of a temporary file
 
 
 class Corrupt(Exception):
@@ -54,49 +54,6 @@ def digest(identity: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits: a hash of JSON values."""
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a whole file or nothing, so that no reader sees half a file.
-
-    Folders are made where they are missing. The file has the permissions of the umask and, if the
-    system allows it, the folder's group. Raises OSError; then the old file is as it was.
-    """
-    make_folder(path.parent)
-    beside = path.with_name(f".{secrets.token_hex(8)}{PART}")
-    try:
-        beside.write_bytes(data)
-        take_group(beside)
-        beside.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None
-        raise
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder and its parents where they are missing, each with the group of the folder that
-    it is in. Raises OSError."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in reversed(missing):
-        take_group(path)
-
-
-def take_group(path: Path) -> None:
-    """Gives a new file or folder the group of the folder that it is in, if the system allows it."""
-    group = path.parent.stat().st_gid
-    if path.stat().st_gid != group:
-        with contextlib.suppress(OSError):
-            os.chown(path, -1, group)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON with sorted keys, like `write_bytes`."""
-    text = json.dumps(value, sort_keys=True, indent=1, default=str) + "\n"
-    write_bytes(path, text.encode())
 
 
 def read_bytes(path: Path) -> bytes | None:
@@ -129,22 +86,17 @@ def _parse_json(name: str, data: bytes) -> Any:
 # ----------------------------------------------------------------- checksums
 
 
-def checksum(*parts: bytes | str) -> str:
-    """32 hexadecimal digits: a hash of bytes and texts."""
-    state = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "little"))
-        state.update(data)
-    return state.hexdigest()
-
-
 def write_sealed(path: Path, owner: str, value: Mapping[str, Any]) -> None:
     """Writes JSON together with its owner's name and a checksum. Raises StoreError."""
-    plain = json.loads(json.dumps(value, default=str))
-    seal = {"owner": owner, "checksum": _checksum_of_json(path.name, owner, plain)}
     with one_line_errors("write", path):
-        write_json(path, plain | seal)
+        write_bytes(path, sealed_bytes(path.name, owner, value))
+
+
+def sealed_bytes(name: str, owner: str, value: Mapping[str, Any]) -> bytes:
+    """JSON with its owner's name and a checksum: the content of the file of that name."""
+    plain = json.loads(json.dumps(value, default=str))
+    seal = {"owner": owner, "checksum": _checksum_of_json(name, owner, plain)}
+    return (json.dumps(plain | seal, sort_keys=True, indent=1) + "\n").encode()
 
 
 def read_sealed(path: Path, owner: str) -> dict[str, Any] | None:
@@ -270,10 +222,8 @@ class Run:
             (self.folder / name).unlink(missing_ok=True)
 
     def delete_parts(self) -> None:
-        """Deletes temporary files that a killed process left; the caller holds the run's lock."""
-        with contextlib.suppress(OSError):
-            for path in self.folder.glob(f".*{PART}"):
-                path.unlink()
+        """Deletes temporary files that killed processes left."""
+        delete_abandoned(self.folder)
 
     def done(self) -> bool:
         """Whether the run ended without failure. Raises Corrupt if its weights are damaged."""
@@ -304,6 +254,15 @@ class Run:
                 raise Corrupt(f"{WEIGHTS}: its checksum differs from the manifest's")
             _VERIFIED[path] = (manifest.weights, state)
         return data
+
+    def verify_copies(self) -> None:
+        """Raises Corrupt if a copy of a plugin's source is missing or not as it was written."""
+        manifest = self.require_manifest()
+        for name, expected in manifest.copies.items():
+            data = read_bytes(self.folder / PLUGINS / name)
+            if data is None or checksum(data) != expected:
+                what = "missing" if data is None else "its checksum differs from the manifest's"
+                raise Corrupt(f"{PLUGINS}/{name}: {what}")
 
     def save_weights(self, tensors: Mapping[str, Tensor]) -> str:
         """Writes the weights of the trained network and method; returns their checksum, which
@@ -443,7 +402,11 @@ class Store:
         with contextlib.ExitStack() as stack:
             with one_line_errors("lock", path):
                 make_folder(path.parent)
-                mine = stack.enter_context(hold(path, wait))
+                try:
+                    mine = stack.enter_context(hold(path, wait))
+                except NoLocks as error:
+                    error.strerror = f"{error.strerror}; put the runs elsewhere with --runs"
+                    raise
                 with contextlib.suppress(OSError):
                     take_group(path)
             yield mine

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,13 +24,13 @@ from legible.bench.execution.pairs import others, scorable, unscored
 from legible.bench.execution.progress import Event, Report
 from legible.bench.execution.store import (
     MANIFEST,
+    PLUGINS,
     TRAINING,
     Corrupt,
     Run,
     StoreError,
     one_line_errors,
     set_aside,
-    write_bytes,
 )
 from legible.bench.execution.workspace import (
     Workspace,
@@ -41,11 +41,12 @@ from legible.bench.execution.workspace import (
     source_hashes,
     uses_plugins,
 )
+from legible.bench.files import write_bytes
 from legible.bench.plugins import registry
 from legible.bench.plugins.apart import can_fork, forked
 from legible.bench.plugins.faults import PluginFault, fault_text
 from legible.bench.plugins.process_state import restored_settings
-from legible.bench.plugins.provenance import keep_sources, plugin_records
+from legible.bench.plugins.provenance import Part, keep_sources, plugin_records
 from legible.bench.scoring.probe import probe_network
 from legible.bench.scoring.score import (
     MetricScores,
@@ -293,14 +294,14 @@ def record(
 
     A failure that is not ``final`` is tried again by the next call.
     """
-    with one_line_errors("write", run.folder / "plugins"):
-        keep_sources(parts_of(spec), run.folder / "plugins")
+    with one_line_errors("write", run.folder / PLUGINS):
+        copies = keep_sources(parts_of(spec), run.folder / PLUGINS)
     state = state or State(0, {}, [])
     manifest = Manifest(
         status=status, reason=reason, final=final, spec=spec.to_json(),
         identity=workspace.identity(spec), sources=source_hashes(spec), history=state.history,
         seconds=state.seconds, validation_accuracy=validation_accuracy, weights=weights,
-        plugins=plugin_records(parts_of(spec)),
+        plugins=plugin_records(parts_of(spec)), copies=copies,
         environment=read_environment(workspace.device), finished=now(),
     )  # fmt: skip
     run.finish(manifest)
@@ -314,6 +315,7 @@ def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
     except Corrupt as error:
         aside = set_aside(run.scores_file(key))
         report(Event("note", spec.name, f"unreadable ({error}); set aside as {aside.name}, redone"))
+    mend_copies(spec, run, report)
     if not unscored(workspace, spec, run):
         return
     start = time.perf_counter()
@@ -325,14 +327,29 @@ def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
         scores |= new
         run.save_scores(key, scores)
     parts = all_parts(spec)
-    with one_line_errors("write", run.folder / "plugins"):
-        keep_sources(parts, run.folder / "plugins")
     seconds = time.perf_counter() - start
-    update = {"score_seconds": seconds, "plugins": plugin_records(parts), "reason": ""}
-    update["final"] = True
-    run.finish(run.require_manifest().model_copy(update=update))
+    copy_sources(run, parts, score_seconds=seconds, plugins=plugin_records(parts), reason="",
+                 final=True)  # fmt: skip
     for name, reason in errors(scores).items():
         report(Event("note", spec.name, f"metric {name}: {reason}"))
+
+
+def mend_copies(spec: RunSpec, run: Run, report: Report) -> None:
+    """Copies the plugins' sources again if a copy is damaged; the folder of copies is set aside."""
+    try:
+        run.verify_copies()
+    except Corrupt as error:
+        aside = set_aside(run.folder / PLUGINS)
+        report(Event("note", spec.name, f"unreadable ({error}); set aside as {aside.name}, redone"))
+        copy_sources(run, [*parts_of(spec), *(("metrics", name) for name in spec.metrics)])
+
+
+def copy_sources(run: Run, parts: Sequence[Part], **updates: Any) -> None:
+    """Copies the sources of all parts that are plugins, and notes it in the manifest with further
+    values."""
+    with one_line_errors("write", run.folder / PLUGINS):
+        copies = keep_sources(parts, run.folder / PLUGINS)
+    run.finish(run.require_manifest().model_copy(update={**updates, "copies": copies}))
 
 
 def _groups(metrics: Sequence[str]) -> list[list[str]]:

@@ -137,9 +137,9 @@ def block_pages(board: Board) -> tuple[BlockPage, ...]:
     pages: list[BlockPage] = []
     names: list[str] = []
     for block in board.blocks:
-        names.append(plain_letters("-".join(block)))
+        names.append(plain_letters("-".join(block))[:80])
         count = names.count(names[-1])
-        path = f"details/{names[-1][:80]}{f'-{count}' if count > 1 else ''}.md"
+        path = f"details/{names[-1]}{f'-{count}' if count > 1 else ''}.md"
         tables = aspect_details(board, block)
         algorithms, layers = algorithms_table(board, block), tuple(layer_details(board, block))
         pages.append(BlockPage(block, path, tables, algorithms, layers))

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import functools
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from legible.bench.data.base import DataMissing, Dataset
 from legible.bench.errors import UserError, reason_of
+from legible.bench.execution.listing import (
+    Listing,
+    read_listing,
+    refuse_edited,
+    write_publication_files,
+)
 from legible.bench.execution.published import SCORES, Place, sealed_files
 from legible.bench.execution.reuse import reused
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace
-from legible.bench.execution.writing import write_together
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.figures.network_pictures import (
     Picture,
@@ -58,7 +62,8 @@ def write_publication(
     README's path.
 
     ``cost`` measures costs that are not known yet. ``command`` is the text that the README shows
-    under "Reproduce with". ``formats`` names further files (see `files.FORMATS`). Raises UserError.
+    under "Reproduce with". ``formats`` names further files (see `FORMATS`). Raises
+    UserError.
     """
     folder = results / suite.name
     if not (folder / "submissions").is_dir() and not any(ended(workspace, s) for s in specs):
@@ -71,21 +76,15 @@ def write_publication(
     pictures += earlier_pictures(folder, board, pictures) if with_pictures else []
     files = publication_files(board, pictures, formats)
     files |= store_files(board.scores, numbers, suite.version)
-    files[LISTING] = listing(
-        files, dict(zip(picture_paths(board, pictures), pictures, strict=True))
-    )
-    old = [folder / name for name in earlier_files(folder) if name not in files]
+    about = about_pictures(dict(zip(picture_paths(board, pictures), pictures, strict=True)))
+    listing = Listing(suite.title, suite.block_names, pictures=about)
     try:
-        write_together({folder / name: data for name, data in files.items()}, old)
+        write_publication_files(folder, listing, files)
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.filename}: {reason_of(error)}"
         ) from error
     return folder / "README.md"
-
-
-#: Lists the files of a publication, so that the next one removes these and nothing else.
-LISTING = "publication.json"
 
 
 def store_files(
@@ -105,58 +104,33 @@ def store_files(
     return files | sealed_files(files, numbers.records, numbers.data, suite_version)
 
 
-def listing(names: Iterable[str], pictures: Mapping[str, Picture] | None = None) -> bytes:
-    """The content of `LISTING`: paths of files below the folder of the suite, and what each of the
-    pictures among them shows."""
-    about = {
+def about_pictures(pictures: Mapping[str, Picture]) -> dict[str, dict[str, Any]]:
+    """What each picture shows, by path, as the listing of a publication holds it."""
+    return {
         path: {"block": picture.block, "row": picture.row, "kind": picture.kind,
                "alt": picture.alt, "mime": picture.mime}
-        for path, picture in (pictures or {}).items()
+        for path, picture in pictures.items()
     }  # fmt: skip
-    content = {"files": sorted(names), "pictures": about}
-    return f"{json.dumps(content, indent=1, ensure_ascii=False)}\n".encode()
 
 
 def earlier_pictures(folder: Path, board: Board, new: Sequence[Picture]) -> list[Picture]:
     """The pictures of the publication in a folder whose rows have no new ones, because their
-    networks are not here."""
+    networks are not here. None of them if one is damaged or gone."""
     drawn = {(picture.block, picture.row) for picture in new}
     present = {(block, row.key) for block in board.blocks for row in board.rows_of(block)}
     try:
-        about = json.loads((folder / LISTING).read_text(encoding="utf-8"))["pictures"]
         pictures = [
-            Picture(Block(*item["block"]), RowKey(*item["row"]), item["kind"], item["alt"],
-                    (folder / path).read_bytes(), item["mime"])
-            for path, item in about.items() if _OF_A_PUBLICATION.fullmatch(path)
-        ]  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []  # there is none, or a file is damaged or gone
+            _picture(folder / path, item) for path, item in read_listing(folder).pictures.items()
+        ]
+    except (OSError, UserError, KeyError, TypeError):
+        return []
     return [p for p in pictures if (p.block, p.row) in present - drawn]
 
 
-def earlier_files(folder: Path) -> list[str]:
-    """Pages and figures of the publication in a folder, as its `LISTING` names them."""
-    try:
-        names = json.loads((folder / LISTING).read_text(encoding="utf-8"))["files"]
-    except FileNotFoundError:
-        return _linked_files(folder)
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    if not isinstance(names, list):
-        return []
-    return [name for name in names if isinstance(name, str) and _OF_A_PUBLICATION.fullmatch(name)]
-
-
-_OF_A_PUBLICATION = re.compile(r"(figures|details)/[^/\\\x00]+")
-
-
-def _linked_files(folder: Path) -> list[str]:
-    """Figures and pages that the README links to: the publication's own, if it has no listing."""
-    try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
-    return sorted(set(re.findall(r"(?:figures|details)/[\w.%-]+\w", text)))
+def _picture(path: Path, about: Mapping[str, Any]) -> Picture:
+    refuse_edited(path, path.parents[1])
+    return Picture(Block(*about["block"]), RowKey(*about["row"]), about["kind"], about["alt"],
+                   path.read_bytes(), about["mime"])  # fmt: skip
 
 
 def make_board(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from legible.bench.files import checksum, write_bytes
 from legible.bench.plugins import registry
 from legible.bench.source_keys import (
     content_key,
@@ -46,10 +47,14 @@ def plugin_records(parts: Iterable[Part]) -> list[PluginRecord]:
     return records
 
 
-def keep_sources(parts: Iterable[Part], folder: Path) -> None:
-    """Copies the files of the parts that are plugins, with the helper modules they import."""
+def keep_sources(parts: Iterable[Part], folder: Path) -> dict[str, str]:
+    """Copies the files of the parts that are plugins, with the helper modules they import.
+
+    Returns the checksum of each copy by its name. Raises OSError.
+    """
     plugins = [part for part in parts if registry.plugin_of(*part) is not None]
-    for file in files_reached_by(registry.source(*part) for part in plugins):
-        if not is_ours(file):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{module_name(file)}.py").write_bytes(source_bytes(file))
+    files = files_reached_by(registry.source(*part) for part in plugins)
+    sources = {f"{module_name(f)}.py": source_bytes(f) for f in sorted(files) if not is_ours(f)}
+    for name, data in sources.items():
+        write_bytes(folder / name, data)
+    return {name: checksum(data) for name, data in sources.items()}

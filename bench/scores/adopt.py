@@ -15,6 +15,7 @@ from legible.bench.data.base import DataMissing
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
 from legible.bench.execution.environment import Environment, read_environment
+from legible.bench.execution.listing import write_listed
 from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.published import (
     COMPANIONS,
@@ -29,7 +30,6 @@ from legible.bench.execution.published import (
 )
 from legible.bench.execution.reuse import scoring_of
 from legible.bench.execution.workspace import Workspace
-from legible.bench.execution.writing import write_together
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import KEY, read_scores, tidy
 from legible.bench.suites.run_spec import Block, RowKey, RunSpec, suite_margins
@@ -252,7 +252,7 @@ def _write(
         tables = {SCORES: scores, **{name: (folder / name).read_bytes() for name in present}}
         seals = sealed_files(tables, records, data, suite.version)
         files = {SCORES: scores, **seals}
-        write_together({folder / name: content for name, content in files.items()})
+        write_listed(folder, files)
     except OSError as error:
         raise UserError(f"cannot write {folder / SCORES}: {reason_of(error)}") from error
 

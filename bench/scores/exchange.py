@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tokenize
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +13,9 @@ from legible.bench.data.base import DataMissing
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.progress import Event
 from legible.bench.execution.schedule import do_runs
-from legible.bench.execution.store import Corrupt, read_json
+from legible.bench.execution.store import PLUGINS, Corrupt, read_sealed, sealed_bytes
 from legible.bench.execution.workspace import Workspace
-from legible.bench.execution.writing import write_together
+from legible.bench.files import write_bytes, write_together
 from legible.bench.plugins import registry
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import to_table
@@ -74,17 +73,19 @@ def export(
         if run.name in set(table["run"]):
             try:
                 runs[run.name] = run.require_manifest().to_json()
-                for source in sorted((run.folder / "plugins").glob("*.py")):
+                run.verify_copies()
+                for source in sorted((run.folder / PLUGINS).glob("*.py")):
                     sources[source.name] = python_source(source)
             except OSError as error:
                 raise UserError(f"cannot read {error.filename}: {reason_of(error)}") from error
             except Corrupt as error:
-                raise UserError(f"{run.name}: {error}") from error
+                raise UserError(f"{run.name}: {error}; `legible run` makes it again") from error
     try:
         packed = pack(table, runs, sources, expected(workspace, suite, specs), origin)
     except SubmissionError as error:
         raise UserError(str(error)) from error
-    _write({out: to_text(packed).encode()})
+    with _one_line(out):
+        write_bytes(out, to_text(packed).encode())
     return out
 
 
@@ -97,13 +98,13 @@ def python_source(file: Path) -> str:
         raise UserError(f"cannot read {file}: {error}") from error
 
 
-def _write(files: dict[Path, bytes], remove: Sequence[Path] = ()) -> None:
-    """Writes all files or none. Raises UserError with the path and the reason."""
+@contextlib.contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Turns an error of writing into a UserError with the path and the reason."""
     try:
-        write_together(files, remove)
+        yield
     except OSError as error:
-        path = error.filename or ", ".join(map(str, files))
-        raise UserError(f"cannot write {path}: {reason_of(error)}") from error
+        raise UserError(f"cannot write {error.filename or path}: {reason_of(error)}") from error
 
 
 def accept(
@@ -124,17 +125,25 @@ def accept(
         submissions = [read(file) for file in files]
         for submission in submissions:
             check(submission, reference)
-        earlier = {path: _origin(path) for path in _accepted(folder)}
         merge(to_table([]), submissions)
-        for submission in submissions:
-            _refuse_namesake(submission.origin, earlier.values())
+        with _one_line(folder):
+            write_together(folder, lambda: _accepting(submissions, folder))
     except SubmissionError as error:
         raise UserError(str(error)) from error
-    texts = {folder / file_name(s.origin): to_text(s).encode() for s in submissions}
+    return [folder / file_name(submission.origin) for submission in submissions]
+
+
+def _accepting(submissions: Sequence[Submission], folder: Path) -> dict[str, bytes | None]:
+    """The files to write for new submissions, and None for files of theirs that are replaced.
+
+    Raises SubmissionError."""
+    earlier = {path.name: _origin(path) for path in _accepted(folder)}
+    for submission in submissions:
+        _refuse_namesake(submission.origin, earlier.values())
     origins = {submission.origin for submission in submissions}
-    replaced = [path for path, origin in earlier.items() if origin in origins and path not in texts]
-    _write(texts, replaced)
-    return list(texts)
+    replaced = [name for name, origin in earlier.items() if origin in origins]
+    texts = {file_name(s.origin): to_text(s).encode() for s in submissions}
+    return {**dict.fromkeys(replaced), **texts}
 
 
 def file_name(origin: str) -> str:
@@ -189,16 +198,20 @@ def with_submissions(
         for submission in submissions:
             check(submission, reference)
         return merge(scores, submissions, read_verdicts(folder / "submissions" / VERDICTS))
-    except (SubmissionError, Corrupt) as error:
+    except Corrupt as error:
+        raise UserError(
+            f"{folder / 'submissions'}: {error}; delete it and run `legible verify` again"
+        ) from error
+    except SubmissionError as error:
         raise UserError(f"{folder / 'submissions'}: {error}") from error
 
 
 def read_verdicts(path: Path) -> dict[str, str]:
     """The verdict of each verified submission, by its hash. Raises Corrupt."""
-    verdicts = read_json(path)
+    verdicts = read_sealed(path, VERDICTS)
     if verdicts is None:
         return {}
-    if not isinstance(verdicts, dict) or not all(isinstance(v, str) for v in verdicts.values()):
+    if not all(isinstance(verdict, str) for verdict in verdicts.values()):
         raise Corrupt(f"{path.name}: not a table of verdicts by hash")
     return {key: one_line(text, 300) for key, text in verdicts.items()}
 
@@ -216,18 +229,25 @@ def verify(
     Only methods that are registered here run, never the submission's own code. The verdict is
     stored beside the merged submissions, and `publish` shows it.
     """
+    folder = results / suite.name / "submissions"
     try:
         submission = read(file)
         check(submission, expected(workspace, suite, specs))
-        path = results / suite.name / "submissions" / VERDICTS
-        verdicts = read_verdicts(path)
+        read_verdicts(folder / VERDICTS)  # a damaged file is said before the rerun
         seed, rerun = _rerun(workspace, specs, submission, say)
         lines = disagreements(submission, rerun)
-    except (SubmissionError, Corrupt) as error:
+        outcome = verdict(lines, seed)
+
+        def changes() -> dict[str, bytes | None]:
+            verdicts = {**read_verdicts(folder / VERDICTS), submission.sha256: outcome}
+            return {VERDICTS: sealed_bytes(VERDICTS, VERDICTS, verdicts)}
+
+        with _one_line(folder):
+            write_together(folder, changes)
+    except Corrupt as error:
+        raise UserError(f"{folder}: {error}; delete it and verify again") from error
+    except SubmissionError as error:
         raise UserError(str(error)) from error
-    outcome = verdict(lines, seed)
-    text = json.dumps({**verdicts, submission.sha256: outcome}, sort_keys=True, indent=1) + "\n"
-    _write({path: text.encode()})
     for line in [*lines, outcome]:
         say(line)
     return not lines

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from legible.bench.errors import reason_of, shortened
+from legible.bench.errors import LONGEST, reason_of, shortened
+from legible.bench.text import visible
 
 #: Grows by one whenever a column is added, is removed or changes its meaning.
 SCHEMA_VERSION = 1
@@ -133,21 +134,25 @@ def scores_text(scores: pd.DataFrame) -> str:
 def read_scores(path: Path | str) -> pd.DataFrame:
     """The table that `scores_text` made. Raises ValueError, in one line, for anything else."""
     try:
-        table = pd.read_csv(Path(path), dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return _read_scores(Path(path))
     except OSError as error:
         raise ValueError(f"{path}: {reason_of(error)}") from None
-    except ValueError as error:  # also pandas' own errors
+    except ValueError as error:  # also pandas' own errors, and texts of the file
+        raise ValueError(shortened(visible(f"{path}: {error}"), LONGEST)) from None
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except ValueError as error:
         first = (str(error).splitlines() or ["cannot be parsed"])[0]
-        raise ValueError(f"{path}: not a score table ({shortened(first, 200)})") from None
+        raise ValueError(f"not a score table ({first})") from None
     for name in set(_INTEGERS + _FLOATS) & set(table.columns):
         try:
             table[name] = pd.to_numeric(table[name].replace("", np.nan))
         except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: column {name}: {shortened(str(error), 200)}") from None
-    try:
-        return tidy(table)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"column {name}: {error}") from None
+    return tidy(table)
 
 
 def _whole_numbers(column: pd.Series) -> pd.Series:

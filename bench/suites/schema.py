@@ -215,6 +215,11 @@ class Suite(BaseModel):
     tune: Tune | None = None
     tune_recipe: TuneRecipe | None = None
 
+    @property
+    def block_names(self) -> list[str]:
+        """Dataset and backbone of each block, ``kanji on vgg``, without parameters."""
+        return list(dict.fromkeys(f"{b.dataset} on {b.backbone}" for b in self.blocks))
+
     @field_validator("methods", mode="before")
     @classmethod
     def _names_alone(cls, value: Any) -> Any:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from legible.bench.errors import UserError, reason_of
+from legible.bench.execution.listing import refuse_edited
 from legible.bench.suites.run_spec import BASELINE
 
 FILE = "ledger.csv"
@@ -287,6 +288,7 @@ def read(path: Path) -> list[Trial]:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if list(lines.fieldnames or []) != list(Trial.model_fields):
         raise UserError(f"{path}: the columns are not {', '.join(Trial.model_fields)}")
+    refuse_edited(path)
     return [_parse(path, number, row) for number, row in enumerate(rows, 2)]
 
 

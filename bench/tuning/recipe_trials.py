@@ -18,9 +18,9 @@ from rich.table import Table
 
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
+from legible.bench.execution.listing import write_listed
 from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.workspace import Workspace
-from legible.bench.execution.writing import write_together
 from legible.bench.suites.run_spec import Block, RunSpec, canonical, expand
 from legible.bench.suites.schema import Suite, TuneRecipe
 from legible.bench.tuning import ledger as ledgers
@@ -68,7 +68,7 @@ def run_recipe_trials(
     order = list(block_templates(suite))
     lines.sort(key=lambda trial: order.index(Block(*trial.block)))
     try:
-        write_together({path: ledgers.to_text(lines).encode()})
+        write_listed(path.parent, {path.name: ledgers.to_text(lines).encode()})
     except OSError as error:
         raise UserError(f"cannot write to {path.parent}: {reason_of(error)}") from error
     show(states)

@@ -19,10 +19,10 @@ from rich.table import Table
 
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
+from legible.bench.execution.listing import write_listed
 from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.published import PACKAGED
 from legible.bench.execution.workspace import Workspace, probe_key
-from legible.bench.execution.writing import write_together
 from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import BASELINE, Block, RunSpec, non_default
 from legible.bench.suites.schema import Suite
@@ -62,7 +62,7 @@ def run_trials(
     whole = with_extensions(suite, plan_trials(suite), trials)
     trials = _ledger(suite, whole, trials).with_choices()
     try:
-        write_together({path: ledgers.to_text(trials).encode()})
+        write_listed(path.parent, {path.name: ledgers.to_text(trials).encode()})
     except OSError as error:
         raise UserError(f"cannot write to {path.parent}: {reason_of(error)}") from error
     show(_ledger(suite, whole, trials))

@@ -8,6 +8,7 @@ import pytest
 from legible.bench.text import (
     decimals,
     digits_with_half,
+    file_name_part,
     listed,
     mean_and_half,
     number,
@@ -24,6 +25,20 @@ def test_a_line_has_no_breaks_controls_or_turned_text_and_is_cut():
 
 def test_plain_letters_for_file_names():
     assert plain_letters("kanji(size=28)") == "kanji-size-28"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("stage2", "stage2"), ("features.3", "features.3"), ("../x", "%2E.%2Fx"), ("a/b", "a%2Fb"),
+     ("a%2Fb", "a%252Fb"), ("ä\x00", "%C3%A4%00"), ("\ud800", "%ED%A0%80"), (".", "%2E")],
+)  # fmt: skip
+def test_text_becomes_a_part_of_a_file_name(text, name):
+    assert file_name_part(text) == name
+
+
+def test_a_long_part_of_a_file_name_is_cut_and_still_its_own():
+    first, second = (file_name_part("x" * 200 + end) for end in "ab")
+    assert first != second and len(first) == 100 and first.startswith("x" * 87 + "-")
 
 
 def test_names_are_listed_in_words():

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from legible.bench.errors import UserError, nearest
 from legible.bench.execution.changes import stored_run
-from legible.bench.execution.store import Run, write_bytes
+from legible.bench.execution.store import Run
 from legible.bench.execution.workspace import Workspace
+from legible.bench.files import write_bytes
 from legible.bench.leaderboard.figures.network_pictures import draw_units
 from legible.bench.leaderboard.figures.picture_data import best_matches, unit_examples
 from legible.bench.leaderboard.figures.style import save
 from legible.bench.suites.run_spec import RunSpec
+from legible.bench.text import file_name_part
 from legible.metrics.base import Layer, Probe
 
 MOST_ACTIVE = 8  # units that are drawn if none are named
@@ -47,7 +49,7 @@ def _draw(
     images = data.test.images[: len(probe.images)].float() / 255
     numbers = most_active(drawn) if units is None else units
     examples = unit_examples(drawn, images, best_matches(drawn, probe), numbers)
-    path = out or run.folder / f"units-{drawn.name}.png"
+    path = out or run.folder / f"units-{file_name_part(drawn.name)}.png"
     title = f"{spec.name}, {drawn.name}"
     try:
         write_bytes(path, save(lambda: draw_units(examples, title, data.attribution), "png", 110))

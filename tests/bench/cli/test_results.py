@@ -7,10 +7,23 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from legible.bench.plugins import registry
+from legible.bench.scores import exchange, submission
 
 pytestmark = pytest.mark.slow
 QUICK = ("--no-cost", "--no-pictures")
+
+
+MINE = '''
+from legible import Method, register
+
+
+@register
+class Mine(Method):
+    """Keeps activations small."""
+
+    def penalty(self, step):
+        return {"size": 0.1 * step.activations[self.taps[0]].mean()}
+'''
 
 
 def scores(folder: str = "results") -> pd.DataFrame:
@@ -96,9 +109,30 @@ class TestExchange:
         assert code == 2 and len(err.strip().splitlines()) == 1
         assert not Path("results").exists()
 
-    def test_a_rerun_that_disagrees_has_exit_code_1(self, here, legible, monkeypatch):
-        legible("export", "tiny.toml", "--origin", "Lab X", "--out", "x.json")
-        spoil = lambda self, step: {"x": 99 * step.logits.square().sum()}  # noqa: E731
-        monkeypatch.setattr(registry.METHODS["bean"], "penalty", spoil)
-        code, out, _ = legible("verify", "tiny.toml", "x.json", "--runs", "again")
+    def test_a_rerun_that_disagrees_has_exit_code_1(self, here, legible, kept_registry):
+        Path("mine.py").write_text(MINE)
+        plugin = ("--plugin", "mine.py")
+        assert legible("run", "tiny.toml", "--methods", "mine", *plugin)[0] == 0
+        legible("export", "tiny.toml", "--origin", "Lab X", "--out", "x.json", *plugin)
+        assert legible("verify", "tiny.toml", "x.json", *plugin)[0] == 0
+        Path("mine.py").write_text(MINE.replace("0.1", "99"))
+        code, out, _ = legible("verify", "tiny.toml", "x.json", *plugin)
         assert code == 1 and "FLAGGED" in out
+
+    def test_a_hostile_method_harms_its_own_verdict_alone(self, here, legible, kept_registry):
+        Path("mine.py").write_text(MINE)
+        plugin = ("--plugin", "mine.py")
+        assert legible("run", "tiny.toml", "--methods", "mine", *plugin)[0] == 0
+        legible("export", "tiny.toml", "--origin", "Lab X", "--out", "x.json", *plugin)
+        for harm in (
+            "import os\nos._exit(0)\n",
+            "import sys\nsys.exit('gone')\n",
+            "from legible.bench.scores import exchange\nexchange.disagreements = lambda *a: []\n",
+        ):
+            Path("mine.py").write_text(harm + MINE.replace("0.1", "99"))
+            code, out, err = legible("verify", "tiny.toml", "x.json", *plugin)
+            assert (code == 1 and "FLAGGED" in out) if "exchange" in harm else code == 2, out + err
+            assert len(err.splitlines()) == (code == 2)
+        verdicts = Path("results/tiny/submissions/verdicts.json").read_text()
+        assert "FLAGGED" in verdicts and verdicts.count("rerun") == 1
+        assert exchange.disagreements.__module__ == submission.__name__

@@ -1,5 +1,9 @@
 """The cache of computed tensors."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -52,8 +56,49 @@ def test_a_round_trip_is_bit_equal(tmp_path, compute):
 
 
 def test_nothing_is_left_beside_the_file(tmp_path, compute):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / f".{16 * 'a'}.part").write_bytes(b"half, by a process that was killed")
     entry(tmp_path, compute)
-    assert not list((tmp_path / "cache").glob("*.tmp"))
+    (file,) = files(tmp_path)
+    assert set((tmp_path / "cache").iterdir()) == {file, file.with_suffix(".lock")}
+
+
+def test_a_full_disk_leaves_no_file_and_the_entry_is_used(tmp_path, compute, monkeypatch):
+    def full(path, data):
+        with path.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    tensors, _ = entry(tmp_path, compute)
+    assert torch.equal(tensors["floats"], compute.tensors["floats"])
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_damaged_note_is_noticed(tmp_path, compute):
+    entry(tmp_path, compute)
+    (file,) = files(tmp_path)
+    data = file.read_bytes()
+    at = data.index(b"true")  # the note "once", in the header
+    file.write_bytes(data[:at] + b"null" + data[at + 4 :])
+    _, notes = entry(tmp_path, compute)
+    assert notes["once"] == [True, False] and compute.calls == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to act as another user")
+def test_another_user_reads_it_and_waits_for_its_lock(tmp_path, compute):
+    entry(tmp_path, compute)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.name.startswith(("pytest-", "popen-", tmp_path.name)):
+            folder.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        os.setuid(54321)
+        entry(tmp_path, compute)  # reads
+        entry(tmp_path, compute, size=9)  # cannot store
+        os._exit(compute.calls)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 2  # 1 of root's, 1 of the other user's
 
 
 def test_other_parameters_or_code_have_an_entry_of_their_own(tmp_path, compute):

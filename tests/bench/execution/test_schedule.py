@@ -11,7 +11,7 @@ from tiny_suites import TOY_PLUGIN, specs_of, toy_suite, work
 from legible.bench.errors import UserError
 from legible.bench.execution import pool, schedule, worker
 from legible.bench.execution.schedule import attempt, plan_runs, run_all, show_plan
-from legible.bench.execution.store import Store
+from legible.bench.execution.store import WEIGHTS, Store
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.plugins import apart, registry
 from legible.bench.scores.collect import run_rows
@@ -69,6 +69,25 @@ def test_failures_are_returned_and_the_other_runs_done(workspace, tmp_path, caps
     assert "failed: " + failed.name in capsys.readouterr().out
     with pytest.raises(UserError, match="1 runs failed, the first: toy-"):
         run_all(workspace, specs, 1, [])
+
+
+def test_a_retry_shows_what_would_be_tried_again_and_tries_it(workspace, tmp_path, capsys):
+    failed, plain = specs = specs_of(tmp_path, toy_suite(f'{FAILS}, "plain"'))
+    work(workspace, specs)
+    show_plan(workspace, specs)
+    assert "1 done  1 failed" in capsys.readouterr().out
+    show_plan(workspace, specs, retry=True)
+    out = capsys.readouterr().out
+    assert "1 done  1 to run" in out and "failed before: loss" in " ".join(out.split())
+    assert statuses(workspace, specs) == ["failed", "done"]  # a plan changes nothing
+    before = workspace.run_of(failed).require_manifest().finished
+    weights = (workspace.run_of(plain).folder / WEIGHTS).stat().st_mtime_ns
+    assert attempt(workspace, specs, 1, []) == [failed.name]
+    assert "0 of 2 runs to do" in capsys.readouterr().out
+    assert attempt(workspace, specs, 1, [], retry=True) == [failed.name]
+    assert "1 of 2 runs to do" in capsys.readouterr().out
+    assert workspace.run_of(failed).require_manifest().finished >= before
+    assert (workspace.run_of(plain).folder / WEIGHTS).stat().st_mtime_ns == weights
 
 
 def test_a_reason_to_skip_is_printed_once(workspace, tmp_path, capsys):

@@ -159,6 +159,6 @@ def test_temporary_files_of_a_killed_worker_are_removed(workspace, tmp_path):
     (spec,) = specs_of(tmp_path, toy_suite())
     run = workspace.run_of(spec)
     run.folder.mkdir(parents=True)
-    (run.folder / ".0123.part").write_bytes(b"half")
+    (run.folder / f".{16 * 'a'}.part").write_bytes(b"half")
     work(workspace, [spec])
     assert run.done() and not list(run.folder.glob(".*"))

@@ -57,6 +57,16 @@ def test_runs_that_are_not_done_become_tasks(executor, workspace, tmp_path, caps
     assert "nothing to run" in capsys.readouterr().out and len(executor.made) == 1
 
 
+def test_failed_runs_are_submitted_again_on_request(executor, workspace, tmp_path, capsys):
+    text = toy_suite('"plain", {name = "activation_l1", strength = 1e39}')
+    specs = specs_of(tmp_path, text)
+    work(workspace, specs)
+    submit(workspace, specs, [TOY_PLUGIN], "partition=gpu")
+    assert "nothing to run" in capsys.readouterr().out
+    submit(workspace, specs, [TOY_PLUGIN], "partition=gpu", retry=True)
+    assert "submitted 1 runs" in capsys.readouterr().out
+
+
 def test_cluster_is_the_executor_s(executor, workspace, tmp_path):
     submit(workspace, specs_of(tmp_path, toy_suite()), [TOY_PLUGIN], "cluster=local")
     assert executor.made[0].cluster == "local"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -47,3 +49,31 @@ def test_the_handler_before_is_put_back() -> None:
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
     assert not stop.requested()
+
+
+class Careless:
+    """Calls a function when it is collected."""
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action = action
+
+    def __del__(self) -> None:
+        self.action()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_finalizer_is_not_lost(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with (
+            pytest.raises((KeyboardInterrupt, stop.Stopped)),
+            stop.sure_ctrl_c(), stop.stop_on_sigterm(),
+        ):  # fmt: skip
+            Careless(lambda: os.kill(os.getpid(), number))
+            time.sleep(5)
+            raise AssertionError("it was lost")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "Traceback" not in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from legible.bench.errors import UserError
+from legible.bench.execution.listing import LISTING, Listing
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard import publish
 from legible.bench.plugins import registry
@@ -56,9 +57,9 @@ def test_files_are_written_and_those_of_the_earlier_publication_removed(
     for name in ("figures/old.svg", "details/old.md", *mine):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("old")
-    (folder / "publication.json").write_bytes(
-        publish.listing(["figures/old.svg", "details/old.md", "details/more", "../../x"])
-    )
+    names = ["figures/old.svg", "details/old.md", "details/more", "../../x"]
+    old = Listing("Old", [], dict.fromkeys(names, ""))
+    (folder / LISTING).write_bytes(old.to_bytes())
     (tmp_path.parent / "x").write_text("outside")
     readme = publish.write_publication(
         workspace, suite, specs, tmp_path, False, "legible run quick", ["csv"], with_pictures=False
@@ -69,7 +70,10 @@ def test_files_are_written_and_those_of_the_earlier_publication_removed(
     assert (folder / "scores.csv").is_file()
     assert all((folder / name).read_text() == "old" for name in mine)
     assert (tmp_path.parent / "x").is_file()
-    assert "README.md" in json.loads((folder / "publication.json").read_text())["files"]
+    listing = json.loads((folder / LISTING).read_text())
+    assert "README.md" in listing["files"] and "figures/old.svg" not in listing["files"]
+    assert (listing["title"], listing["blocks"]) == (suite.title, suite.block_names)
+    assert not list(folder.rglob(".*"))
     assert not (folder / "figures" / "old.svg").exists()
     assert not (folder / "details" / "old.md").exists()
 
@@ -80,11 +84,6 @@ def test_a_folder_that_cannot_be_written_is_an_error(
     (tmp_path / "quick").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot write to"):
         publish.write_publication(workspace, suite, specs, tmp_path, False, "", [], False)
-
-
-def test_a_publication_without_a_listing_is_known_by_its_links(tmp_path):
-    (tmp_path / "README.md").write_text("![x](figures/a-b.svg) [y](details/toy%20z.md). figures/")
-    assert publish.earlier_files(tmp_path) == ["details/toy%20z.md", "figures/a-b.svg"]
 
 
 def test_a_folder_in_a_file_s_place_is_named_and_nothing_changes(

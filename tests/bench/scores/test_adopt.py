@@ -11,6 +11,7 @@ import pytest
 from published_suites import EARLIER, Published
 
 from legible.bench.errors import UserError
+from legible.bench.execution.listing import refuse_edited, write_listed
 from legible.bench.execution.published import Machine, read_published, sealed_files
 from legible.bench.execution.schedule import plan_runs
 from legible.bench.leaderboard.publish import marks_of_earlier
@@ -281,12 +282,20 @@ def test_nothing_published_and_a_damaged_table_are_one_line(published):
         published.adopt()
 
 
+def test_adopting_keeps_the_checksum_true(published):
+    published.age()
+    write_listed(published.folder, {"scores.csv": published.file.read_bytes()})
+    assert published.adopt() == []
+    refuse_edited(published.file)
+    assert published.file.read_text() == published.present
+
+
 def test_a_table_that_cannot_be_written_is_one_line(published, monkeypatch):
     published.age()
 
-    def refuse(files):
+    def refuse(folder, files):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("legible.bench.scores.adopt.write_together", refuse)
+    monkeypatch.setattr("legible.bench.scores.adopt.write_listed", refuse)
     with pytest.raises(UserError, match=r"cannot write .*: Permission denied"):
         published.adopt()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from tiny_suites import toy_suite, work, write_suite
 
@@ -18,6 +16,7 @@ from legible.bench.scores.exchange import (
     export,
     file_name,
     python_source,
+    read_verdicts,
     verify,
     with_submissions,
 )
@@ -63,6 +62,19 @@ def lab(toy_plugin, tmp_path):
 def file(lab, tmp_path):
     """A submission of the lab's scores."""
     return lab.export(tmp_path / "x.json")
+
+
+def test_a_damaged_copy_of_a_source_is_not_exported_and_made_again(lab, tmp_path):
+    run = lab.workspace.run_of(lab.specs[0])
+    copy = run.folder / "plugins" / "toy_plugin.py"
+    source = copy.read_text()
+    copy.write_text(source.replace("bright", "brighx"))
+    with pytest.raises(UserError, match=r"plugins/toy_plugin.py: its checksum differs .*`legible"):
+        lab.export(tmp_path / "x.json")
+    events = work(lab.workspace, lab.specs)
+    assert [e.kind for e in events] == ["note"] + ["done"] * len(lab.specs)
+    assert "set aside as plugins.corrupt-1" in events[0].text and copy.read_text() == source
+    assert lab.export(tmp_path / "x.json")
 
 
 def edit(file, **changes):
@@ -198,10 +210,8 @@ class TestVerify:
         assert not verify(*elsewhere, file, tmp_path / "results", lines.append)
         assert lines[-1].startswith("FLAGGED: a rerun of seed 0 disagrees in")
         assert any("/bean/" in line and "submitted" in line for line in lines)
-        verdicts = json.loads(
-            (tmp_path / "results" / "tiny" / "submissions" / VERDICTS).read_text()
-        )
-        assert list(verdicts) == [read(file).sha256]
+        path = tmp_path / "results" / "tiny" / "submissions" / VERDICTS
+        assert list(read_verdicts(path)) == [read(file).sha256]
 
     def test_methods_that_are_unknown_here_are_named(self, lab, file, tmp_path, monkeypatch):
         monkeypatch.delitem(registry.METHODS, "bean")
@@ -215,5 +225,13 @@ class TestVerify:
         folder = tmp_path / "results" / "tiny" / "submissions"
         folder.mkdir(parents=True)
         (folder / VERDICTS).write_text("{")
-        with pytest.raises(UserError, match=VERDICTS):
-            verify(*lab.place, file, tmp_path / "results", print)
+        with pytest.raises(UserError, match=f"{VERDICTS}: .*; delete it and verify again"):
+            verify(*lab.place, file, tmp_path / "results")
+
+    def test_a_verdict_with_a_flipped_bit_is_refused(self, lab, file, tmp_path):
+        assert verify(*lab.place, file, tmp_path / "results")
+        path = tmp_path / "results" / "tiny" / "submissions" / VERDICTS
+        path.write_text(path.read_text().replace("agrees", "agreez"))
+        accept(*lab.place, [file], tmp_path / "results")
+        with pytest.raises(UserError, match=r"its checksum differs; delete it and run `legible"):
+            with_submissions(to_table([]), path.parents[1], expected(*lab.place))

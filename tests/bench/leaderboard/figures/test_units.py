@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny_suites import specs_of, toy_suite, work
 
 from legible.bench.errors import UserError
-from legible.bench.leaderboard.figures.units import layer_named, most_active
+from legible.bench.leaderboard.figures import units
+from legible.bench.leaderboard.figures.units import draw_run, layer_named, most_active
 from legible.bench.plugins import registry
 from legible.bench.scoring.probe import probe_network
 from legible.methods.base import METHODS
@@ -21,6 +24,19 @@ def probe():
     return probe_network(network, METHODS["plain"](), data.test, ["all"])
 
 
+def test_a_layer_s_name_does_not_lead_out_of_the_run_s_folder(
+    workspace, tmp_path, monkeypatch, kept_registry
+):
+    (spec,) = specs_of(tmp_path, toy_suite())
+    work(workspace, [spec])
+    for name in ("../../escape", "a/b", "x" * 300):
+        monkeypatch.setattr(units, "layer_named", lambda probe, layer, name=name: replace(
+            layer_named(probe, layer), name=name))  # fmt: skip
+        path = draw_run(workspace, workspace.run_of(spec).name, [0], None, None)
+        assert path.parent == workspace.run_of(spec).folder and path.is_file()
+    assert path.name == f"units-{'x' * 87}-{path.name[-16:-4]}.png"
+
+
 def test_the_last_layer_with_a_map_is_the_default(probe):
     assert layer_named(probe, None).spatial
     with pytest.raises(UserError, match=r"no probed layer 'part'; did you mean 'parts'"):
@@ -30,6 +46,6 @@ def test_the_last_layer_with_a_map_is_the_default(probe):
 def test_the_units_with_the_largest_peaks_come_first(probe):
     layer = layer_named(probe, "parts")
     peaks = layer.activation.flatten(2).amax(2).amax(0)
-    units = most_active(layer, 3)
-    assert len(units) == 3 and units[0] == int(peaks.argmax())
+    first = most_active(layer, 3)
+    assert len(first) == 3 and first[0] == int(peaks.argmax())
     assert 0 not in most_active(layer, layer.units - 1)  # the planted dead unit is last

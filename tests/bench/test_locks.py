@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from legible.bench.execution.lock import hold
+from legible.bench.locks import hold
 
 
 def hold_until_killed(path: Path, ready: Any) -> None:
