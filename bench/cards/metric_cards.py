@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from legible.bench.cards.planted_answers import ANSWERS
+from legible.bench.execution.published import PACKAGED
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.null_networks import (
     NETWORKS,
@@ -38,9 +39,8 @@ from legible.bench.text import number
 from legible.metrics.base import ASPECTS, METRICS, NEEDS, PARTS, TREATMENT, Metric, scope
 from legible.metrics.laws import LAWS
 
-#: The published scores of impostors: a link to results/cards/impostors.csv, so that an installed
-#: package has a copy.
-IMPOSTOR_TABLE = Path(__file__).parent / "published_impostors.csv"
+#: The published scores of impostors.
+IMPOSTOR_TABLE = PACKAGED / "cards" / "impostors.csv"
 
 HEAD = """# Metrics
 

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from legible.bench.execution.published import PACKAGED
 from legible.bench.plugins import registry
 from legible.bench.scoring.impostors import CHEATS, reads_activations
 from legible.bench.statistics.intervals import paired_difference
@@ -31,9 +32,8 @@ from legible.bench.statistics.reliability import row_reliability
 from legible.bench.suites.run_spec import Block
 from legible.metrics.base import Metric, scope
 
-#: The published conditions: a link to results/cards/headlines.csv, so that an installed package has
-#: a copy.
-PUBLISHED = Path(__file__).parent / "published_headlines.csv"
+#: The published conditions, results/cards/headlines.csv.
+PUBLISHED = PACKAGED / "cards" / "headlines.csv"
 #: The name of an impostor's rows in a score table: this and the impostor's name.
 IMPOSTOR = "impostor: "
 #: Least reliability of a headline.
