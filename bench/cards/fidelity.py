@@ -1,7 +1,7 @@
 """Results of each method in its fidelity card, docs/cards/METHOD.md.
 
-`python -m legible.bench.cards.fidelity` writes them from results/standard/scores.csv, in a checkout of
-the repository. A card holds a table between two markers: the metrics that the method's paper claims
+`python -m legible.bench.cards.fidelity` writes them from results/standard/scores.csv, in a checkout
+of the repository. A card holds a table between two markers: the metrics that the paper claims
 to improve (`Method.claims`) and accuracy, as plain's mean and the method's difference to it.
 """
 
