@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from legible.bench.api import prepare
 from legible.bench.cards.impostor_scores import impostor_rows
+from legible.bench.execution.workspace import open_workspace
 from legible.bench.plugins import registry
 from legible.bench.scores.headline_conditions import (
     Condition,
@@ -28,6 +28,8 @@ from legible.bench.scores.headline_conditions import (
     to_frame,
 )
 from legible.bench.scores.score_table import read_scores, scores_text, to_table
+from legible.bench.suites.run_spec import expand
+from legible.bench.suites.schema import find_suite, read_suite
 from legible.bench.text import number
 from legible.metrics.base import ASPECTS, METRICS, PARTS
 
@@ -44,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = options.results / "cards"
     impostors = folder / "impostors.csv"
     if not options.keep_impostors:
-        here = prepare(options.suite, runs=options.runs, results=options.results)
-        rows = impostor_rows(here.workspace, here.specs)
+        workspace = open_workspace("cpu", (), options.runs, None)
+        specs = expand(read_suite(find_suite(options.suite)))
+        rows = impostor_rows(workspace, specs)
         impostors.write_text(scores_text(to_table(rows)), encoding="utf-8")
     scores = with_impostors(read_scores(folder / "scores.csv"), read_scores(impostors))
     standard = options.results / "standard" / "scores.csv"

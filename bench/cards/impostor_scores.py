@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -60,7 +61,8 @@ def _impostors_of(name: str, probe: Probe, others_of_run: Others) -> Others:
     On other images fewer concepts may be common, so that two-concept units cannot be compared.
     """
 
-    def built(kind: str) -> Probe | str:
+    @functools.cache
+    def other_impostor(kind: str) -> Probe | str:
         other = others_of_run[kind]()
         if isinstance(other, str):
             return other
@@ -70,14 +72,7 @@ def _impostors_of(name: str, probe: Probe, others_of_run: Others) -> Others:
         )
         return impostor if impostor is not None and alike else "no such impostor there"
 
-    cache: dict[str, Probe | str] = {}
-
-    def of(kind: str) -> Probe | str:
-        if kind not in cache:
-            cache[kind] = built(kind)
-        return cache[kind]
-
-    return {kind: (lambda kind=kind: of(kind)) for kind in others_of_run}
+    return {kind: functools.partial(other_impostor, kind) for kind in others_of_run}
 
 
 def _scored_elsewhere(item: Metric) -> bool:

@@ -219,7 +219,7 @@ def impostors_text(metric: Metric, table: pd.DataFrame | None = None) -> str:
         means = part.groupby("method")["value"].mean()
         values = [float(means.get(IMPOSTOR + name, math.nan)) for name in IMPOSTORS]
         texts = ["undefined" if math.isnan(value) else _number(value) for value in values]
-        rows.append([" · ".join(filter(None, (dataset, backbone, layer))), *texts])
+        rows.append([" · ".join(map(str, filter(None, (dataset, backbone, layer)))), *texts])
     return grid(["impostors", *heads], rows, ["---"] * len(heads))
 
 

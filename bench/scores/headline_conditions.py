@@ -89,7 +89,7 @@ def conditions(
     suite `standard`, None if it is not published.
     """
     table = scores[(scores["params"] == "{}") & (scores["metric"] != "")]
-    outcomes = []
+    outcomes: list[Condition] = []
     for item in metrics:
         own = table[table["metric"] == item.name]
         for (dataset, backbone), part in own.groupby(["dataset", "backbone"], sort=True):
@@ -116,10 +116,15 @@ def values_by_row(part: pd.DataFrame) -> Values:
     return part.pivot(index="method", columns="seed", values="value")
 
 
+def _of_row(values: Values, row: str) -> pd.Series:
+    """The values of one row by seed."""
+    return pd.Series(values.loc[row], dtype=float)
+
+
 def _on_block(
     item: Metric, block: Block, layer: str, values: Values, standard: pd.DataFrame | None
 ) -> Iterator[Condition]:
-    seeds = int(values.loc["plain"].notna().sum())
+    seeds = int(_of_row(values, "plain").notna().sum())
     base = Condition(item.heads, item.name, item.headline, *block, layer, condition="", seeds=seeds)
     if item.better == "neither":
         yield base._replace(condition="direction", note=DESCRIPTIVE)
@@ -144,6 +149,9 @@ def _cheats(item: Metric, base: Condition, sign: float, values: Values) -> Itera
     for name in cheats:
         row = base._replace(condition=f"impostor {name}", ours=sign * trained.max(),
                             note=f"best trained row: {trained.idxmax()}")  # fmt: skip
+        if IMPOSTOR + name not in values.index:
+            yield row._replace(note="this impostor was not scored")
+            continue
         theirs, undefined = _mean_or_null(item, values, IMPOSTOR + name)
         better = sign * theirs <= trained.max() if math.isfinite(theirs) else undefined
         note = f"{row.note}; the impostor is undefined" if undefined else row.note
@@ -164,14 +172,14 @@ def _mean_or_null(item: Metric, values: Values, row: str) -> tuple[float, bool]:
     null = item.null if isinstance(item.null, float) else math.nan
     if row not in values.index or not values.loc[row].notna().any():
         return null, True
-    return float(values.loc[row].fillna(null).mean()), False
+    return float(_of_row(values, row).fillna(null).mean()), False
 
 
 def _comparison(
     item: Metric, base: Condition, sign: float, values: Values, other: str
 ) -> Condition:
     """Plain against the oracle (at least as good) or against a null network (plain is better)."""
-    row = base._replace(condition=other, ours=float(values.loc["plain"].mean()))
+    row = base._replace(condition=other, ours=float(_of_row(values, "plain").mean()))
     if other not in values.index:
         return row._replace(note=f"no {other} was scored")
     theirs, undefined = _mean_or_null(item, values, other)

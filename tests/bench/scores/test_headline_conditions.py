@@ -98,6 +98,15 @@ def test_an_impostor_that_is_no_cheat_of_the_aspect_does_not_matter():
     assert failed("concept_localisation", {**GOOD, IMPOSTOR + "two concepts": 0.99}) == set()
 
 
+def test_an_impostor_that_is_undefined_counts_as_the_null_and_a_missing_one_is_open():
+    means = {**GOOD, IMPOSTOR + "label": math.nan}
+    row = outcomes("concept_localisation", means)["impostor label"]
+    assert row.holds == "yes" and row.theirs == 0 and "undefined" in row.note
+    del means[IMPOSTOR + "label"]
+    row = outcomes("concept_localisation", means)["impostor label"]
+    assert row.holds == "" and "not scored" in row.note
+
+
 def test_lower_can_be_better():
     lower = {row: 1 - value for row, value in GOOD.items()}
     assert failed("focus_dispersion", lower) == set()
