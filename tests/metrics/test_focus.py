@@ -40,6 +40,38 @@ def test_two_opposite_corners():
     assert score("focus_spread", activation).item() == pytest.approx(math.sqrt(2))
 
 
+# ----------------------------------------------------------------- compactness
+
+
+def test_compactness_of_a_few_maps_by_hand():
+    maps = torch.zeros(4, 1, 3, 3)
+    maps[0, 0, 0, 0] = maps[0, 0, 2, 2] = 1.0
+    maps[1, 0, 0, 0], maps[1, 0, 0, 1] = 2.0, 1.0
+    maps[2] = 1.0
+    maps[3, 0, 1, 1] = 5.0
+    values = [score("focus_compactness", image[None]).item() for image in maps]
+    # squared distances from a corner to the other eight positions: 1 1 2 4 4 5 5 8, mean 3.75
+    assert values == pytest.approx([1 - 8 / 3.75, 1 - 1 / 3.75, 0, 0])  # a single position: chance
+    assert score("focus_compactness", maps).item() == pytest.approx(sum(values) / 4)
+
+
+def test_values_at_random_places_have_no_compactness():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.rand(400, 1, 6, 6, generator=generator) ** 4
+    assert abs(score("focus_compactness", maps).item()) < 0.03
+    sparse = maps * (torch.rand(maps.shape, generator=generator) < 0.06)
+    assert abs(score("focus_compactness", sparse).item()) < 0.03
+    # the form around the peak calls a few single positions focused
+    assert score("focus_dispersion", sparse).item() < 0.7 * score("focus_dispersion", maps).item()
+
+
+def test_a_silent_image_is_left_out_and_a_dead_unit_undefined():
+    maps = torch.zeros(3, 2, 3, 3)
+    maps[0, 0, 0, 0], maps[0, 0, 0, 1] = 2.0, 1.0
+    values = score("focus_compactness", maps)
+    assert values[0].item() == pytest.approx(1 - 1 / 3.75) and values[1].isnan()
+
+
 def test_cgl_form_against_its_formula():
     layer, probe = random_probe(images=20, units=3)
     a = layer.activation.double()

@@ -17,6 +17,7 @@ from legible.metrics.selectivity import (
     class_information_share,
     class_selectivity,
     mutual_information,
+    own_unit_share,
 )
 
 
@@ -190,6 +191,34 @@ def test_own_units_carry_their_class():
     assert accuracy_own_units(layer, probe) == 1
     # all logits zero: argmax answers the first class
     assert accuracy_other_units(layer, probe) == pytest.approx(1 / 3)
+
+
+def test_the_share_of_accuracy_that_own_units_carry():
+    y = torch.arange(30) % 3
+    rows = (y[:, None] == torch.arange(3)).float()
+    layer, probe = make_probe(rows, y)
+    head = probe.network.taps["units"].outgoing[0].weight
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(3))
+    assert own_unit_share(layer, probe) == pytest.approx((1 - 1 / 3) / 1)
+    doubled, twice = make_probe(torch.cat([rows, rows], 1), y)
+    with torch.no_grad():  # three classes of two units each: only their own answer
+        twice.network.taps["units"].outgoing[0].weight.weight.copy_(torch.eye(3).repeat(1, 2))
+    assert own_unit_share(doubled, twice) == pytest.approx((1 - 1 / 3) / 1)
+
+
+def test_a_share_of_little_accuracy_is_undefined():
+    y = torch.arange(40) % 4
+    rows = (y[:, None] == torch.arange(4)).float()
+    layer, probe = make_probe(rows, y)
+    head = probe.network.taps["units"].outgoing[0].weight
+    for right, defined in ((1, False), (2, True)):  # classes answered rightly: 1 / 4 or 2 / 4
+        with torch.no_grad():
+            head.weight.copy_(torch.eye(4).roll(1, 0))
+            head.weight[:right] = 0
+            head.weight[:, :right] = torch.eye(4)[:, :right]
+        assert accuracy_all_units(layer, probe) == right / 4
+        assert math.isnan(own_unit_share(layer, probe)) != defined
 
 
 def test_all_units_give_the_network_s_own_accuracy():
