@@ -3,7 +3,7 @@
 Each of Captum's algorithms (`ALGORITHMS`) explains a sample of images once, for the logit of the
 label, and all metrics here read these maps. A metric gives a value for each algorithm, in that
 order; NaN for an algorithm that fails its audit on this network or has no defined value, so means
-leave it out. These metrics rerun the network thousands of times: quick suites leave them out.
+leave it out. An image whose map says nothing counts as chance. These metrics rerun the network thousands of times: quick suites leave them out.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ NOISE, RADIUS = 0.2, 0.02
 #: Steps of the deletion and insertion curves.
 CURVE = 8
 NAN = float("nan")
+#: Relative change between two unrelated maps of one size.
+UNRELATED = 2**0.5
 
 Values = Float[Tensor, "algorithms"]
 _attribution = partial(metric, aspect="attribution", per="network")
@@ -53,7 +55,7 @@ _ANSWERS = {"dose": "asks what the network reads, and how smoothly, whether evid
 
 
 def by_algorithm(
-    probe: Probe, of: Callable[[Explanations, str], PerImage | float], evidence: bool = False
+    probe: Probe, of: Callable[[Explanations, str], Tensor | float], evidence: bool = False
 ) -> Values:
     """The mean over images of ``of`` for each algorithm; NaN for those that fail the audit.
 
@@ -87,6 +89,17 @@ def attribution_audit(network: NetworkLike, probe: Probe) -> Values:
     """1 for each attribution algorithm that passes its audit on this network, 0 for the others."""
     faults = explanations(probe).faults
     return torch.tensor([float(name not in faults) for name in ALGORITHMS], dtype=torch.float64)
+
+
+@_attribution(better="neither", title="silent attributions", limits=(0.0, 1.0))
+def silent_attributions(network: NetworkLike, probe: Probe) -> Values:
+    """Share of images on which an algorithm's map says nothing: no positive relevance.
+
+    They count as chance in the other metrics of attributions.
+    """
+    return by_algorithm(
+        probe, lambda sample, name: relevance.silent(relevance.positive(sample.attributions[name]))
+    )
 
 
 # ----------------------------------------------------------------- where
@@ -240,7 +253,8 @@ def sensitivity_max(network: NetworkLike, probe: Probe) -> Values:
     """Largest relative change of an attribution under a tiny change of the image.
 
     max |A(x + e) - A(x)| / |A(x)| over three e, uniform within 0.02 standard deviations, on 16
-    images (Yeh et al.). Unlike in Captum, every run has the same random e.
+    images (Yeh et al.). Unlike in Captum, every run has the same random e. An image whose map is
+    all zero counts as the square root of 2, the change between two unrelated maps of one size.
     """
 
     def of(sample: Explanations, name: str) -> PerImage | float:
@@ -256,7 +270,7 @@ def sensitivity_max(network: NetworkLike, probe: Probe) -> Values:
                 return NAN
             changes.append((after.flatten(1) - before).norm(dim=1))
         size = before.norm(dim=1)
-        return (torch.stack(changes).amax(0) / size).masked_fill(size == 0, NAN)
+        return (torch.stack(changes).amax(0) / size).masked_fill(size == 0, UNRELATED)
 
     return by_algorithm(probe, of)
 

@@ -7,7 +7,8 @@ The names of its arguments are its scope:
 - ``(network, probe)`` one number for the whole network;
 - ``(first, second)``  one number that compares a layer on two halves of the probe's images;
 - ``(train, test)``    one number that compares a layer on training images and on the probe's;
-- ``(mine, theirs)``   one number that compares the networks of two seeds on the same images.
+- ``(mine, theirs)``   one number that compares the networks of two seeds on the same images;
+                       ``(mine, theirs, probe)`` if it also needs their labels.
 
 It returns NaN where it is undefined, changes nothing, and takes random numbers only from
 ``probe.generator(name)``, so the same probe always gives the same score.
@@ -31,8 +32,8 @@ from legible.metrics.network import Concepts
 from legible.metrics.probe import Layer, Probe, remember
 
 __all__ = [
-    "ASPECTS", "METRICS", "NEEDS", "TREATMENT", "Concepts", "Layer", "Metric", "Probe", "Scope",
-    "Score", "as_values", "metric", "remember", "scope", "unmet",
+    "ASPECTS", "COMPARISONS", "METRICS", "NEEDS", "TREATMENT", "Concepts", "Layer", "Metric",
+    "Probe", "Scope", "Score", "as_values", "metric", "remember", "scope", "unmet",
 ]  # fmt: skip
 
 # ----------------------------------------------------------------- the metric
@@ -57,6 +58,15 @@ class Metric:
     limits: tuple[float, float]
     origin: str
     breaks: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
+    compares: tuple[str, ...] = ()
+    because: str = ""
+
+    @property
+    def heads(self) -> str:
+        """What its column in a table is called if it is a headline: the part of its aspect that it
+        stands for, else the aspect."""
+        return self.part or self.aspect
 
     @property
     def summary(self) -> str:
@@ -95,6 +105,14 @@ TREATMENT = "treatment"
 #: The aspects whose metrics run the network again, from its images.
 RERUNS = ("attribution", "efficiency")
 
+#: The networks that plain training is compared with on a metric's card. A headline must score the
+#: oracle at least as good as plain, and the others worse.
+COMPARISONS = ("oracle", "untrained", "shuffled_labels", "plain_rotated")
+_OF_ANSWERS = (
+    "it is about the network as a whole: the oracle is a layer alone, and rotated units give the "
+    "same answers"
+)
+
 
 def metric(
     *,
@@ -107,6 +125,9 @@ def metric(
     title: str = "",
     limits: tuple[float, float] = (-float("inf"), float("inf")),
     breaks: Mapping[str, str] | None = None,
+    part: str = "",
+    compares: Sequence[str] | None = None,
+    because: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers a function as a metric under its own name.
 
@@ -117,13 +138,19 @@ def metric(
         null: the score of a unit without the property. Undefined units count as the null in
             means, so that dead units do not improve a score.
         needs: requirements (see NEEDS); without them the metric is undefined, with a reason.
-        headline: whether it is the one metric of its aspect that ranks are based on.
+        headline: whether it is the one metric of its aspect, or of its part, that verdicts use. A
+            headline without a better direction is descriptive: it gets no verdicts.
         title: the name in tables; by default the function's name.
         limits: the smallest and the largest possible value.
         breaks: laws that it breaks (see metrics/laws.py), each with the reason.
+        part: the part of the aspect that it stands for, where an aspect has several headlines.
+        compares: the networks of COMPARISONS that plain must be compared with if it is a headline.
+            By default all of them; for a metric of the network, the untrained ones and those
+            trained on shuffled labels.
+        because: the reason why the others do not apply; needed where ``compares`` leaves some out.
 
-    Raises ValueError for an unknown aspect, need or law, and for a name that another file has
-    registered.
+    Raises ValueError for an unknown aspect, need, law or comparison, for a comparison left out
+    without a reason, and for a name that another file has registered.
     """
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -136,6 +163,14 @@ def metric(
         _check_names(name, "aspect", [aspect], (*ASPECTS, TREATMENT))
         _check_names(name, "need", needs, NEEDS)
         _check_names(name, "law", breaks or {}, LAWS)
+        _check_names(name, "comparison", compares or (), COMPARISONS)
+        asked, reason = tuple(compares or COMPARISONS), because
+        if compares is None and next(iter(inspect.signature(function).parameters), "") == "network":
+            asked, reason = ("untrained", "shuffled_labels"), _OF_ANSWERS
+        if len(asked) < len(COMPARISONS) and not reason:
+            raise ValueError(
+                f"metric '{name}': compares leaves out networks: give the reason, because=..."
+            )
         METRICS[name] = Metric(
             name=name,
             function=function,
@@ -149,6 +184,9 @@ def metric(
             limits=limits,
             origin=origin,
             breaks=dict(breaks or {}),
+            part=part,
+            compares=asked,
+            because=reason,
         )
         return function
 

@@ -17,17 +17,21 @@ effective rank.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from legible.metrics.base import Layer, metric, remember
-from legible.metrics.modules import layer_modules
+from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.copies import copy_groups
+from legible.metrics.modules import layer_modules, membership
 from legible.metrics.partition_agreement import NAN, SEED, agreement
+from legible.metrics.selectivity import class_means
 from legible.metrics.similarity import layer_correlation, live_units
+from legible.metrics.subsets import unit_subsets
 
 ORDERS = 8  # random orders of the images, for the match of units by chance
 
@@ -233,23 +237,160 @@ def matched_correlation_null(mine: Layer, theirs: Layer) -> float:
 
 
 def _shuffled_match(mine: Layer, theirs: Layer) -> float:
+    correlations = _remembered(mine, theirs, "shuffled correlations", _shuffled_correlations)
+    return sum(_matched(rho) for rho in correlations) / ORDERS
+
+
+def _orders(images: int) -> list[Int[Tensor, "images"]]:
+    """8 random orders of the images; always the same."""
     generator = torch.Generator().manual_seed(SEED)
-    values = []
-    for _ in range(ORDERS):
-        order = torch.randperm(len(theirs.activation), generator=generator)
-        values.append(_matched(cross_correlation(mine, theirs, order.to(theirs.activation.device))))
-    return sum(values) / ORDERS
+    return [torch.randperm(images, generator=generator) for _ in range(ORDERS)]
+
+
+def _shuffled_correlations(mine: Layer, theirs: Layer) -> list[Float[Tensor, "units others"]]:
+    """`cross_correlation` with the second network's images in each of 8 random orders."""
+    device = theirs.activation.device
+    orders = _orders(len(theirs.activation))
+    return [cross_correlation(mine, theirs, order.to(device)) for order in orders]
 
 
 @metric(
-    aspect="consistency", better="higher", per="pair", null=0.0, headline=True,
+    aspect="consistency", better="higher", per="pair", null=0.0,
     title="matched units' correlation above chance, two seeds", limits=(-1.0, 1.0),
 )  # fmt: skip
 def matched_correlation_excess(mine: Layer, theirs: Layer) -> float:
     """`matched_correlation` minus `matched_correlation_null`: do two seeds learn the same units?
 
-    0 by chance, near 1 for the same units in another order. The headline of its aspect, by the
-    evidence on its card: it tells trained from untrained networks, while the agreement of modules
-    (ARI, AMI) between halves, splits or seeds is as high in untrained ones. It needs two seeds.
+    0 by chance, near 1 for the same units in another order. It tells trained from untrained
+    networks, while the agreement of modules (ARI, AMI) between halves, splits or seeds is as high
+    in untrained ones. No headline: units that know the label alone score highest (see
+    `matched_dimensions`).
     """
     return matched_correlation(mine, theirs) - matched_correlation_null(mine, theirs)
+
+
+# ----------------------------------------------------------------- matched dimensions
+
+#: A unit whose class means explain all but this share of its variance says nothing else.
+NOTHING_ELSE = 1e-4
+
+
+class Residuals(NamedTuple):
+    """A layer's responses with the class means removed, in the parts that products need.
+
+    ``pooled`` are the mean responses of each image and ``means`` those of its class, both less the
+    unit's mean. ``scale`` gives a unit's residual responses unit norm; 0 if nothing is left.
+    ``positions`` is the number of positions of the map.
+    """
+
+    pooled: Float[Tensor, "images units"]
+    means: Float[Tensor, "images units"]
+    scale: Float[Tensor, "units"]
+    positions: int
+
+
+def _residuals(layer: Layer, probe: Probe) -> Residuals:
+    def compute() -> Residuals:
+        mean, total_scale = (part[:, 0] for part in _scaling(layer))
+        live, positions = total_scale > 0, layer.activation[0, 0].numel()
+        pooled = torch.where(live, layer.pooled, 0.0).double() - torch.where(live, mean, 0.0)
+        means = class_means(pooled, probe.labels, probe.classes)[probe.labels]
+        total = torch.where(live, total_scale, 1.0).square().reciprocal()
+        left = total - positions * means.square().sum(0)
+        usable = live & (left > NOTHING_ELSE * total)
+        scale = torch.where(usable, torch.where(usable, left, 1.0).rsqrt(), 0.0)
+        return Residuals(pooled, means, scale, positions)
+
+    return remember(layer, ("residuals", probe.classes), compute)
+
+
+def residual_correlation(
+    correlation: Float[Tensor, "units others"],
+    first: Layer,
+    second: Layer,
+    probe: Probe,
+    order: Int[Tensor, "images"] | None = None,
+) -> Float[Tensor, "units others"]:
+    """Correlation of units of two layers over images and positions, with class means removed.
+
+    ``correlation`` is that of the whole responses (`cross_correlation` with the same ``order``).
+    From each response the unit's mean over its image's class is subtracted, so that units which
+    share the label alone have correlation 0. 0 for units of which nothing is left.
+    """
+    (_, scale), (_, other_scale) = _scaling(first), _scaling(second)
+    mine, theirs = _residuals(first, probe), _residuals(second, probe)
+    known = torch.where((scale > 0) & (other_scale.T > 0), scale * other_scale.T, torch.inf)
+    pooled, means = (x if order is None else x[order] for x in (theirs.pooled, theirs.means))
+    by_class = mine.means.T @ pooled + mine.pooled.T @ means - mine.means.T @ means
+    residual = correlation / known - mine.positions * by_class
+    return (residual * mine.scale[:, None] * theirs.scale).clamp(-1, 1)
+
+
+def distinct_units(layer: Layer, probe: Probe) -> Int[Tensor, "units"]:
+    """The number of the group of copies that each unit belongs to.
+
+    Copies are units with a residual correlation above 0.95 (connected components).
+    """
+
+    def compute() -> Tensor:
+        return copy_groups(residual_correlation(layer_correlation(layer), layer, layer, probe))
+
+    return remember(layer, ("distinct units", probe.classes), compute)
+
+
+def _without_copies(
+    rho: Float[Tensor, "units others"], groups: Int[Tensor, "others"]
+) -> Float[Tensor, "units groups"]:
+    """The mean correlation with the members of each group of copies."""
+    member = membership(groups).to(rho)
+    return rho @ member / member.sum(0)
+
+
+def _matched_sums(
+    rho: Float[Tensor, "units groups"],
+    subsets: Int[Tensor, "draws picked"],
+    groups: Int[Tensor, "units"],
+) -> Float[Tensor, "draws"]:
+    """Total correlation of the matched units in each subset, one unit for each group of copies."""
+    sums = []
+    for picked in subsets.cpu().numpy():
+        _, first = np.unique(groups[picked].cpu().numpy(), return_index=True)
+        table = rho[picked[np.sort(first)]].cpu().numpy()
+        rows, columns = linear_sum_assignment(table, maximize=True)
+        sums.append(float(table[rows, columns].sum()))
+    return torch.tensor(sums, dtype=torch.float64)
+
+
+@metric(
+    aspect="consistency", better="higher", per="pair", null=0.0,
+    title="matched dimensions, two seeds", limits=(-1.0, 1.0),
+)  # fmt: skip
+def matched_dimensions(mine: Layer, theirs: Layer, probe: Probe) -> float:
+    """Share of a network's units that another seed's network has too, beyond class and copies.
+
+    Correlations are over images and positions, of responses with the class means removed
+    (`residual_correlation`), so units that know the label alone share nothing. Units of one network
+    with a correlation above 0.95 are copies and count once. As many random units of the first
+    network as there are classes are matched one to one with units of the second (Hungarian
+    algorithm). The value is the sum of the matched correlations, less its mean over 8 random orders
+    of the second network's images, divided by the number of units picked; mean of 20 picks [ours].
+    1 for the same distinct units in another order, 0 by chance. Undefined if nothing is left of
+    all units of a network. It needs two seeds.
+    """
+    rho = _remembered(mine, theirs, "cross correlation", cross_correlation)
+    shuffled = _remembered(mine, theirs, "shuffled correlations", _shuffled_correlations)
+    if not (_residuals(mine, probe).scale.any() and _residuals(theirs, probe).scale.any()):
+        return NAN
+    subsets, groups = unit_subsets(mine, probe), distinct_units(mine, probe)
+    copies = distinct_units(theirs, probe)
+    orders = [None, *(o.to(rho.device) for o in _orders(len(theirs.activation)))]
+    sums = [
+        _matched_sums(
+            _without_copies(residual_correlation(part, mine, theirs, probe, order), copies),
+            subsets,
+            groups,
+        )
+        for part, order in zip([rho, *shuffled], orders, strict=True)
+    ]
+    excess = sums[0] - torch.stack(sums[1:]).mean(0)
+    return float(excess.mean() / subsets.shape[1])

@@ -1,4 +1,8 @@
-"""Scores of attributions: of maps, of answers to perturbed images, and of rankings."""
+"""Scores of attributions: of maps, of answers to perturbed images, and of rankings.
+
+A map that says nothing (all zero) or is not finite is silent. It scores like a random map, so that
+an explainer gains nothing by being silent on difficult images.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from torch import Tensor, nn
 Maps = Float[Tensor, "images height width"]
 PerImage = Float[Tensor, "images"]
 NAN = float("nan")
+#: Of the random order of pixels for silent maps.
+SEED = 1202
 
 # ----------------------------------------------------------------- where the map lies
 
@@ -20,8 +26,8 @@ def positive(attribution: Float[Tensor, "images channels height width"]) -> Maps
     return attribution.sum(1).clamp(min=0)
 
 
-def undefined(relevance: Maps) -> Bool[Tensor, "images"]:
-    """Whether each map is undefined: all zero, or not finite."""
+def silent(relevance: Maps) -> Bool[Tensor, "images"]:
+    """Whether each map says nothing: all zero, or not finite."""
     flat = relevance.flatten(1)
     return ~flat.isfinite().all(1) | (flat.amax(1) <= 0)
 
@@ -29,40 +35,49 @@ def undefined(relevance: Maps) -> Bool[Tensor, "images"]:
 def hits(relevance: Maps, mask: Bool[Tensor, "images height width"]) -> PerImage:
     """Pointing game: 1 if the highest pixel (of equal ones, the first) lies in the mask, else 0.
 
-    Without the tolerance of 15 pixels of its first version.
+    Without the tolerance of 15 pixels of its first version. A silent map scores the mask's share of
+    the pixels.
     """
     peak = relevance.flatten(1).argmax(1, keepdim=True)
     inside = mask.flatten(1).gather(1, peak)[:, 0].double()
-    return inside.masked_fill(undefined(relevance), NAN)
+    return torch.where(silent(relevance), area(mask), inside)
 
 
 def mass(relevance: Maps, mask: Bool[Tensor, "images height width"]) -> PerImage:
-    """Share of the relevance that lies in the mask (Arras et al., relevance mass accuracy)."""
+    """Share of the relevance that lies in the mask (Arras et al., relevance mass accuracy).
+
+    A silent map scores the mask's share of the pixels.
+    """
     flat = relevance.flatten(1).double()
     share = (flat * mask.flatten(1)).sum(1) / flat.sum(1)
-    return share.masked_fill(undefined(relevance), NAN)
+    return torch.where(silent(relevance), area(mask), share)
 
 
 def rank(relevance: Maps, mask: Bool[Tensor, "images height width"]) -> PerImage:
     """Share of the K most relevant pixels that lie in the mask, K the mask's size.
 
-    Arras et al., relevance rank accuracy.
+    Arras et al., relevance rank accuracy. A silent map scores the mask's share of the pixels.
     """
     flat, inside = relevance.flatten(1), mask.flatten(1)
     size = inside.sum(1, keepdim=True)
     place = flat.argsort(dim=1, descending=True, stable=True)
     among = torch.arange(flat.shape[1], device=flat.device) < size
     share = (inside.gather(1, place) & among).sum(1) / size[:, 0].double()
-    return share.masked_fill(undefined(relevance), NAN)
+    return torch.where(silent(relevance), area(mask), share)
+
+
+def area(mask: Bool[Tensor, "images height width"]) -> PerImage:
+    """Share of the pixels that lie in the mask: what a random map scores."""
+    return mask.flatten(1).double().mean(1)
 
 
 def gini(relevance: Maps) -> PerImage:
-    """Gini index of the pixels' relevance: 0 for a flat map, near 1 for a single pixel."""
+    """Gini index of the pixels' relevance: 0 for a flat or silent map, near 1 for one pixel."""
     flat = relevance.flatten(1).double().sort(dim=1).values
     count = flat.shape[1]
     weight = 2 * torch.arange(1, count + 1, device=flat.device) - count - 1
     value = (flat * weight).sum(1) / (count * flat.sum(1))
-    return value.masked_fill(undefined(relevance), NAN)
+    return value.masked_fill(silent(relevance), 0.0)
 
 
 def edges(images: Float[Tensor, "images channels height width"]) -> Maps:
@@ -89,17 +104,19 @@ def curve(
 
     With ``insert``, pixels are added to a blank image instead. A blank pixel is 0, the mean of the
     training images. ``answer`` gives a number for each image. Pixels of equal relevance count in
-    the order in which they stand in the image. From 0 to 1 if the answer is a probability.
+    the order in which they stand in the image, those of a silent map in a random order, always the
+    same. From 0 to 1 if the answer is a probability.
     """
     order = relevance.flatten(1).argsort(dim=1, descending=True, stable=True)
+    chance = torch.randperm(order.shape[1], generator=torch.Generator().manual_seed(SEED))
+    order = torch.where(silent(relevance)[:, None], chance.to(order.device), order)
     place = order.argsort(dim=1).reshape(len(images), 1, *images.shape[2:])
     count = place[0].numel()
     values = []
     for step in range(steps + 1):
         early = place < count * step / steps
         values.append(answer(torch.where(early == insert, images, 0.0)))
-    area = torch.trapezoid(torch.stack(values).double(), dim=0) / steps
-    return area.masked_fill(undefined(relevance), NAN)
+    return torch.trapezoid(torch.stack(values).double(), dim=0) / steps
 
 
 def unexplained_share(
@@ -109,13 +126,14 @@ def unexplained_share(
 
     min over b >= 0 of sum (b predicted - change)^2 / sum change^2, over the draws: Captum's
     normalised infidelity as a share. 0 for an exactly linear answer, 1 for a useless attribution,
-    NaN for one that predicts no change.
+    also for one that predicts no change. NaN if the answer does not change.
     """
     predicted, change = predicted.double(), change.double()
     overlap = (predicted * change).sum(0).clamp(min=0).square()
-    share = 1 - overlap / (predicted.square().sum(0) * change.square().sum(0))
-    no_prediction = predicted.abs().amax(0) <= 0
-    return share.clamp(0, 1).masked_fill(no_prediction, NAN)
+    power = change.square().sum(0)
+    share = 1 - overlap / (predicted.square().sum(0) * power)
+    share = share.masked_fill(predicted.abs().amax(0) <= 0, 1.0)
+    return share.clamp(0, 1).masked_fill(power == 0, NAN)
 
 
 # ----------------------------------------------------------------- rankings

@@ -265,7 +265,6 @@ def accuracy_all_units(layer: Layer, probe: Probe) -> float:
     better="higher",
     per="layer",
     needs={"trunk"},
-    headline=True,
     title="accuracy, own units (ACC2)",
     limits=(0.0, 1.0),
 )
@@ -274,9 +273,8 @@ def accuracy_own_units(layer: Layer, probe: Probe) -> float:
 
     A unit belongs to the class of its highest mean response. It uses the image's label, so it is
     not the accuracy of a classifier: silencing the units of the other classes helps any network.
-    Read it together with ``accuracy_other_units``. The headline of its aspect, by the evidence on
-    its card: it tells plain networks from untrained and from rotated ones better than the
-    selectivity and the information of single units do.
+    Read it together with ``accuracy_other_units``. No headline: it mostly counts how many classes
+    own a unit, and units that know the label alone would reach 1.
     """
     return _accuracy_keeping(layer, probe, _own_units(layer, probe))
 
@@ -296,3 +294,28 @@ def accuracy_other_units(layer: Layer, probe: Probe) -> float:
     Low if only the units of a class carry its information. It uses the image's label.
     """
     return _accuracy_keeping(layer, probe, ~_own_units(layer, probe))
+
+
+@metric(
+    aspect="class specificity",
+    better="higher",
+    per="layer",
+    null=0.0,
+    needs={"trunk"},
+    title="accuracy carried by own units",
+    limits=(-float("inf"), 1.0),
+    compares=("untrained", "shuffled_labels", "plain_rotated"),
+    because="the oracle is a layer alone, and the network cannot be run on from it",
+)
+def own_unit_share(layer: Layer, probe: Probe) -> float:
+    """Share of the accuracy that is lost without the units of the image's class: (all - other)/all.
+
+    ``all`` is the accuracy of the network run on from this layer (`accuracy_all_units`), ``other``
+    that without the units that belong to the image's class (`accuracy_other_units`, PICNN's ACC3).
+    0 if the other units do as well, 1 if nothing is left without the class's own units. Undefined
+    for an accuracy below twice chance, 2 / classes: there is nothing to lose then [ours].
+    """
+    whole = accuracy_all_units(layer, probe)
+    if not whole >= 2 / probe.classes:
+        return float("nan")
+    return (whole - accuracy_other_units(layer, probe)) / whole

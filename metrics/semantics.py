@@ -24,6 +24,7 @@ from legible.metrics.maps import (
 )
 from legible.metrics.network import Concepts
 from legible.metrics.relevance import midranks
+from legible.metrics.subsets import unit_subsets
 
 #: Registers a metric of the aspect semantics.
 semantic = partial(
@@ -114,7 +115,7 @@ def best_concepts(
     return value.masked_fill(undefined, float("nan")), concept.masked_fill(undefined, -1)
 
 
-@semantic(per="unit", title="NetDissect IoU")
+@semantic(per="unit", part="exclusivity", title="NetDissect IoU")
 def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Dataset-wide IoU of a unit's regions with the concept that they match best (NetDissect).
 
@@ -123,12 +124,12 @@ def netdissect_iou(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     images that contain the concept's category + concept's area - intersection). Its ceiling is the
     oracle's value, well below 1 on coarse maps. A dead unit is undefined. No headline: like all
     metrics of a unit's highest regions, it does not tell a network on kanji from the same network
-    with rotated units (see `concept_auc`).
+    with rotated units.
     """
     return best_concepts(layer, probe)[0]
 
 
-@semantic(per="unit", title="NetDissect IoU (Lite tally)")
+@semantic(per="unit", part="exclusivity", title="NetDissect IoU (Lite tally)")
 def netdissect_iou_lite(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """`netdissect_iou` as computed by NetDissect-Lite's code.
 
@@ -139,28 +140,37 @@ def netdissect_iou_lite(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     return largest(dissect(layer, masks_of(probe), lite=True))
 
 
-def _detected(layer: Layer, probe: Probe) -> Int[Tensor, "detectors"]:
-    """The best concept of each unit that detects a concept."""
+def _detected(layer: Layer, probe: Probe) -> Int[Tensor, "units"]:
+    """The concept that each unit detects; -1 for a unit that detects none."""
     value, concept = best_concepts(layer, probe)
-    return concept[value >= DETECTS]
+    return torch.where(value >= DETECTS, concept, -1)
 
 
-@semantic(per="layer", title="unique detectors", limits=(0.0, float("inf")))
+@semantic(per="layer", part="coverage", title="unique detectors", limits=(0.0, float("inf")))
 def unique_detectors(layer: Layer, probe: Probe) -> float:
     """Number of different best concepts of the units whose NetDissect IoU is at least 0.04.
 
-    Undefined if all units are dead.
+    Among as many random units as there are classes, so that layers with different numbers of units
+    can be compared; mean of 20 draws. Undefined if all units are dead.
     """
-    return float("nan") if layer.dead.all() else float(len(_detected(layer, probe).unique()))
+    if layer.dead.all():
+        return float("nan")
+    detected = _detected(layer, probe)[unit_subsets(layer, probe)]
+    counts = [len(row[row >= 0].unique()) for row in detected]
+    return sum(counts) / len(counts)
 
 
-@semantic(per="layer", title="detectors", limits=(0.0, float("inf")))
+@semantic(per="layer", part="coverage", title="detectors", limits=(0.0, float("inf")))
 def detectors(layer: Layer, probe: Probe) -> float:
     """Number of units whose NetDissect IoU with a concept is at least 0.04.
 
-    Undefined if all units are dead.
+    The expected number among as many random units as there are classes, so that layers with
+    different numbers of units can be compared. Undefined if all units are dead.
     """
-    return float("nan") if layer.dead.all() else float(len(_detected(layer, probe)))
+    if layer.dead.all():
+        return float("nan")
+    share = (_detected(layer, probe) >= 0).double().mean()
+    return float(share * min(layer.units, max(1, probe.classes)))
 
 
 # ----------------------------------------------------------------- part interpretability
@@ -192,7 +202,7 @@ def _part_shares(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     return (matches / images).masked_fill(layer.dead[:, None], float("nan"))
 
 
-@semantic(per="unit", title="part interpretability")
+@semantic(per="unit", part="localisation", title="part interpretability")
 def part_interpretability(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How often a unit's region matches the concept that it matches most often (ICNN).
 
@@ -241,7 +251,7 @@ def purity_anywhere(layer: Layer, probe: Probe) -> float:
     return purity(peak, concepts_at(position, map_size, masks_of(probe))).mean().item()
 
 
-@semantic(per="unit", null=purity_anywhere, title="concept purity")
+@semantic(per="unit", null=purity_anywhere, part="exclusivity", title="concept purity")
 def concept_purity(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """Share of a unit's ten highest peaks that lie in the same concept.
 
@@ -283,15 +293,13 @@ def concept_aucs(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     return area.masked_fill(undefined | layer.dead[:, None], float("nan"))
 
 
-@semantic(per="unit", headline=True, null=0.5, title="concept AUC")
+@semantic(per="unit", null=0.5, part="localisation", title="concept AUC")
 def concept_auc(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How well a unit's activation at a position predicts its concept there: area under ROC.
 
     Over all positions of all images (INVERT, Bykov et al. 2023, ranks whole images); ties count
     half. The largest over concepts in at least ten images, so chance is a little above 0.5. A dead
-    unit is undefined. The headline of its aspect: the area counts everything that a unit responds
-    to, while its highest 0.5 % only show what it responds to most, which hardly changes if units
-    are rotated. It was chosen as headline on networks with seeds 8 to 15; the card shows other
-    networks.
+    unit is undefined. No headline: units that know the image's label alone, with no place, score
+    higher than trained ones.
     """
     return largest(concept_aucs(layer, masks_of(probe)))

@@ -2,7 +2,9 @@
 
 Units are nodes, and the correlations of their responses on the probe are edges. Modules are
 extracted in the same way for all methods (metrics/modules.py), or are those that the method itself
-claims. Copies of a unit increase all of these metrics, so read them together with effective rank.
+claims. Copies of a unit increase all of these metrics but `modularity_excess`, so read them
+together with effective rank. No metric here has a direction that survives the comparison with
+untrained networks: the aspect is descriptive.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from legible.metrics.base import Layer, Probe, metric, remember
+from legible.metrics.copies import distinct_correlation
 from legible.metrics.modules import (
     claimed_modules,
     graph,
@@ -53,18 +56,24 @@ def modularity(layer: Layer, probe: Probe) -> float:
 
 
 @metric(
-    aspect="structure", better="higher", per="layer", null=0.0, headline=True,
+    aspect="structure", better="neither", per="layer", null=0.0, headline=True,
     title="modularity Q above shuffled weights", limits=(-1.0, 1.0),
 )  # fmt: skip
 def modularity_excess(layer: Layer, probe: Probe) -> float:
     """Modularity Q minus its mean over 20 graphs with the correlations shuffled over unit pairs.
 
+    Copies of a unit are merged first (`distinct_correlation`): they would be modules of their own.
     Modules are extracted from each shuffled graph, so the null has the best partition too.
-    Shuffling preserves the weights but not the units' degrees. The headline of its aspect: unlike
-    Q it is near 0 for independent units; and unlike `modularity_z`, which divides by a small and
-    uncertain deviation, it falls steadily when modules dissolve.
+    Shuffling preserves the weights but not the units' degrees. Descriptive, without a better
+    direction: untrained networks have more of it than trained ones. It heads its aspect because,
+    unlike Q, it is near 0 for independent units; and unlike `modularity_z`, which divides by a
+    small and uncertain deviation, it falls steadily when modules dissolve.
     """
-    return modularity(layer, probe) - float(_shuffled_modularity(layer, probe).mean())
+    rho = distinct_correlation(layer_correlation(layer))
+    if len(rho) == layer.units:
+        return modularity(layer, probe) - float(_shuffled_modularity(layer, probe).mean())
+    value = newman_modularity(graph(rho), synchronised_modules(rho))
+    return float(value - _modularity_of_shuffled(rho, probe).mean())
 
 
 @metric(
@@ -84,13 +93,17 @@ def modularity_z(layer: Layer, probe: Probe) -> float:
 
 def _shuffled_modularity(layer: Layer, probe: Probe) -> Float[Tensor, "draws"]:
     def compute() -> Tensor:
-        generator = probe.generator("modularity")
-        graphs = (shuffled(layer_correlation(layer), generator) for _ in range(SHUFFLES))
-        return torch.stack(
-            [newman_modularity(graph(rho), synchronised_modules(rho)) for rho in graphs]
-        )
+        return _modularity_of_shuffled(layer_correlation(layer), probe)
 
     return remember(layer, ("shuffled modularity", probe.seed), compute)
+
+
+def _modularity_of_shuffled(
+    correlation: Float[Tensor, "units units"], probe: Probe
+) -> Float[Tensor, "draws"]:
+    generator = probe.generator("modularity")
+    graphs = (shuffled(correlation, generator) for _ in range(SHUFFLES))
+    return torch.stack([newman_modularity(graph(rho), synchronised_modules(rho)) for rho in graphs])
 
 
 def shuffled(

@@ -64,7 +64,7 @@ def n_cut(
 ) -> Float[Tensor, ""]:
     """n-cut: sum_k of the weight from part k to other parts / the weight of the nodes of part k.
 
-    From 0 (no weight between parts) to about the number of parts - 1.
+    From 0 (no weight between parts) to the number of parts (no weight inside a part).
     """
     member = membership(partition).to(adjacency)
     volume = adjacency.sum(1) @ member

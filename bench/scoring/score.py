@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import time
 import traceback
@@ -152,10 +153,11 @@ def score_metric(item: Metric, probe: Probe, others: Others | None = None) -> li
     if isinstance(pair, str):
         return [_undefined(item, name, pair) for name in probe.layers]
     first, second = pair
+    extra = (probe,) if "probe" in inspect.signature(item.function).parameters else ()
     return [
         _measure(
             item, layer, probe,
-            lambda name=name: item.function(first.layers[name], second.layers[name]),
+            lambda name=name: item.function(first.layers[name], second.layers[name], *extra),
         )
         for name, layer in probe.layers.items()
     ]  # fmt: skip
