@@ -32,8 +32,8 @@ from legible.metrics.network import Concepts
 from legible.metrics.probe import Layer, Probe, remember
 
 __all__ = [
-    "ASPECTS", "COMPARISONS", "METRICS", "NEEDS", "TREATMENT", "Concepts", "Layer", "Metric",
-    "Probe", "Scope", "Score", "as_values", "metric", "remember", "scope", "unmet",
+    "ASPECTS", "COMPARISONS", "METRICS", "NEEDS", "PARTS", "TREATMENT", "Concepts", "Layer",
+    "Metric", "Probe", "Scope", "Score", "as_values", "metric", "remember", "scope", "unmet",
 ]  # fmt: skip
 
 # ----------------------------------------------------------------- the metric
@@ -105,6 +105,8 @@ TREATMENT = "treatment"
 #: The aspects whose metrics run the network again, from its images.
 RERUNS = ("attribution", "efficiency")
 
+#: The parts of an aspect that have a headline each, in the order of their columns.
+PARTS = {"semantics": ("localisation", "exclusivity", "coverage")}
 #: The networks that plain training is compared with on a metric's card. A headline must score the
 #: oracle at least as good as plain, and the others worse.
 COMPARISONS = ("oracle", "untrained", "shuffled_labels", "plain_rotated")
@@ -112,6 +114,12 @@ _OF_ANSWERS = (
     "it is about the network as a whole: the oracle is a layer alone, and rotated units give the "
     "same answers"
 )
+
+
+def _check_part(name: str, aspect: str, part: str) -> None:
+    if part and part not in PARTS.get(aspect, ()):
+        choices = ", ".join(PARTS.get(aspect, ())) or "none"
+        raise ValueError(f"metric '{name}': '{aspect}' has no part '{part}' (it has: {choices})")
 
 
 def metric(
@@ -143,7 +151,7 @@ def metric(
         title: the name in tables; by default the function's name.
         limits: the smallest and the largest possible value.
         breaks: laws that it breaks (see metrics/laws.py), each with the reason.
-        part: the part of the aspect that it stands for, where an aspect has several headlines.
+        part: the part of the aspect that it stands for, where an aspect has several (PARTS).
         compares: the networks of COMPARISONS that plain must be compared with if it is a headline.
             By default all of them; for a metric of the network, the untrained ones and those
             trained on shuffled labels.
@@ -164,6 +172,7 @@ def metric(
         _check_names(name, "need", needs, NEEDS)
         _check_names(name, "law", breaks or {}, LAWS)
         _check_names(name, "comparison", compares or (), COMPARISONS)
+        _check_part(name, aspect, part)
         asked, reason = tuple(compares or COMPARISONS), because
         if compares is None and next(iter(inspect.signature(function).parameters), "") == "network":
             asked, reason = ("untrained", "shuffled_labels"), _OF_ANSWERS

@@ -30,9 +30,7 @@ def unit_subsets(layer: Layer, probe: Probe) -> Int[Tensor, "draws picked"]:
     return order[draws[:, : max(1, probe.classes)].to(order.device)]
 
 
-def expected_largest(
-    values: Float[Tensor, "units columns"], size: int
-) -> Float[Tensor, "columns"]:
+def expected_largest(values: Float[Tensor, "units columns"], size: int) -> Float[Tensor, "columns"]:
     """The expected largest value of each column in a random subset of ``size`` rows (exact)."""
     units = len(values)
     size = min(size, units)

@@ -18,7 +18,7 @@ from legible.bench.scores.score_table import tidy
 from legible.bench.statistics.intervals import Interval, t_interval
 from legible.bench.suites.run_spec import BASELINE, Block, RowKey
 from legible.bench.tuning.ledger import Ledger
-from legible.metrics.base import ASPECTS, METRICS, Metric
+from legible.metrics.base import ASPECTS, METRICS, PARTS, Metric
 
 #: Watched metrics of one row by name, as (seeds, epochs); see `figures.training_curves`.
 Histories = Mapping[str, Float[np.ndarray, "seeds epochs"]]
@@ -167,10 +167,15 @@ class Board:
 
     @cached_property
     def headlines(self) -> dict[str, str]:
-        """The headline metric of each aspect that has one, in the order of the aspects."""
-        flagged = {m.aspect: m.name for m in self.metrics.values() if m.headline}
+        """The headline metric of each aspect, or of each of its parts, that has one."""
+        flagged = {m.heads: m.name for m in self.metrics.values() if m.headline}
         names = {**flagged, **self.headline}
-        return {a: names[a] for a in self.aspects if names.get(a) in self.metric_names}
+        return {head: names[head] for head in self.heads if names.get(head) in self.metric_names}
+
+    @cached_property
+    def heads(self) -> list[str]:
+        """What headlines stand for: each aspect, or its parts (`PARTS`), in their order."""
+        return [head for aspect in self.aspects for head in (aspect, *PARTS.get(aspect, ()))]
 
     @cached_property
     def metric_names(self) -> list[str]:
@@ -199,7 +204,7 @@ class Board:
         """The metrics of an aspect, its headline first."""
         table = self.table
         names = sorted(set(table.loc[table["aspect"] == aspect, "metric"]) - {""})
-        return sorted(names, key=lambda name: (name != self.headlines.get(aspect), name))
+        return sorted(names, key=lambda name: (name not in self.headlines.values(), name))
 
     def columns(self, block: Block, names: Iterable[str]) -> list[Column]:
         """Metrics of a block, each at the layer that is shown (see `shown_layers`)."""
