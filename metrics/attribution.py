@@ -3,7 +3,8 @@
 Each of Captum's algorithms (`ALGORITHMS`) explains a sample of images once, for the logit of the
 label, and all metrics here read these maps. A metric gives a value for each algorithm, in that
 order; NaN for an algorithm that fails its audit on this network or has no defined value, so means
-leave it out. An image whose map says nothing counts as chance. These metrics rerun the network thousands of times: quick suites leave them out.
+leave it out. An image whose map says nothing counts as chance. These metrics rerun the network
+thousands of times: quick suites leave them out.
 """
 
 from __future__ import annotations

@@ -173,10 +173,11 @@ def metric(
         _check_names(name, "law", breaks or {}, LAWS)
         _check_names(name, "comparison", compares or (), COMPARISONS)
         _check_part(name, aspect, part)
-        asked, reason = tuple(compares or COMPARISONS), because
-        if compares is None and next(iter(inspect.signature(function).parameters), "") == "network":
-            asked, reason = ("untrained", "shuffled_labels"), _OF_ANSWERS
-        if len(asked) < len(COMPARISONS) and not reason:
+        applicable, reason = tuple(compares or COMPARISONS), because
+        of_network = next(iter(inspect.signature(function).parameters), "") == "network"
+        if compares is None and of_network:
+            applicable, reason = ("untrained", "shuffled_labels"), _OF_ANSWERS
+        if len(applicable) < len(COMPARISONS) and not reason:
             raise ValueError(
                 f"metric '{name}': compares leaves out networks: give the reason, because=..."
             )
@@ -194,7 +195,7 @@ def metric(
             origin=origin,
             breaks=dict(breaks or {}),
             part=part,
-            compares=asked,
+            compares=applicable,
             because=reason,
         )
         return function

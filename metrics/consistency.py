@@ -319,10 +319,10 @@ def residual_correlation(
     """
     (_, scale), (_, other_scale) = _scaling(first), _scaling(second)
     mine, theirs = _residuals(first, probe), _residuals(second, probe)
-    known = torch.where((scale > 0) & (other_scale.T > 0), scale * other_scale.T, torch.inf)
+    unit_norm = torch.where((scale > 0) & (other_scale.T > 0), scale * other_scale.T, torch.inf)
     pooled, means = (x if order is None else x[order] for x in (theirs.pooled, theirs.means))
     by_class = mine.means.T @ pooled + mine.pooled.T @ means - mine.means.T @ means
-    residual = correlation / known - mine.positions * by_class
+    residual = correlation / unit_norm - mine.positions * by_class
     return (residual * mine.scale[:, None] * theirs.scale).clamp(-1, 1)
 
 
@@ -363,7 +363,9 @@ def _matched_sums(
 
 @metric(
     aspect="consistency", better="higher", per="pair", null=0.0,
-    title="matched dimensions, two seeds", limits=(-1.0, 1.0),
+    headline=True, title="matched dimensions, two seeds", limits=(-1.0, 1.0),
+    compares=("untrained", "shuffled_labels", "plain_rotated"),
+    because="the oracle is the same for every seed",
 )  # fmt: skip
 def matched_dimensions(mine: Layer, theirs: Layer, probe: Probe) -> float:
     """Share of a network's units that another seed's network has too, beyond class and copies.

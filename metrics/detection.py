@@ -46,7 +46,7 @@ def _finds(layer: Layer, probe: Probe) -> Float[Tensor, "units scored"]:
 # ----------------------------------------------------------------- localisation
 
 
-@semantic(per="unit", part="localisation", title="localisation", limits=(-1.0, 1.0))
+@semantic(per="unit", part="localisation", headline=True, title="localisation", limits=(-1.0, 1.0))
 def concept_localisation(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How much better a unit finds a concept in an image than the layer's units do on average.
 
@@ -73,7 +73,7 @@ def top_precision(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conc
     positions, the missing ones contain nothing. NaN for dead units, and for concepts in fewer than
     ten images or at every position.
     """
-    images, units, *map_size = layer.activation.shape
+    _, units, *map_size = layer.activation.shape
     least = thresholds(layer)[:, None]
     keep = max(1, round(QUANTILE * layer.activation[:, 0].numel()))
     weight = _top_weights(layer, least, keep)
@@ -123,7 +123,7 @@ def concept_precision(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 # ----------------------------------------------------------------- coverage
 
 
-@semantic(per="layer", part="coverage", title="coverage of concepts")
+@semantic(per="layer", part="coverage", headline=True, title="coverage of concepts")
 def concept_coverage(layer: Layer, probe: Probe) -> float:
     """How well units and concepts can be matched one to one.
 

@@ -138,7 +138,7 @@ def focus_distance(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
 @metric(
     aspect="focus", better="higher", per="unit", null=0.0, needs={"spatial"},
-    title="compactness", limits=(-8.0, 1.0),
+    headline=True, title="compactness", limits=(-8.0, 1.0),
 )  # fmt: skip
 def focus_compactness(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How near the rest of a unit's activation lies to its peak, compared with random places.

@@ -302,6 +302,7 @@ def accuracy_other_units(layer: Layer, probe: Probe) -> float:
     per="layer",
     null=0.0,
     needs={"trunk"},
+    headline=True,
     title="accuracy carried by own units",
     limits=(-float("inf"), 1.0),
     compares=("untrained", "shuffled_labels", "plain_rotated"),

@@ -8,7 +8,7 @@ layers of a block, and averaged over 20 of them.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from legible.metrics.probe import Layer, Probe
@@ -28,16 +28,3 @@ def unit_subsets(layer: Layer, probe: Probe) -> Int[Tensor, "draws picked"]:
     generator = torch.Generator().manual_seed(SEED)
     draws = torch.rand(DRAWS, layer.units, generator=generator).argsort(1)
     return order[draws[:, : max(1, probe.classes)].to(order.device)]
-
-
-def expected_largest(values: Float[Tensor, "units columns"], size: int) -> Float[Tensor, "columns"]:
-    """The expected largest value of each column in a random subset of ``size`` rows (exact)."""
-    units = len(values)
-    size = min(size, units)
-    ascending = values.sort(dim=0).values
-    # the i-th smallest is the largest of a subset with probability C(i, size - 1) / C(units, size)
-    chance = torch.zeros(units, dtype=torch.float64)
-    chance[-1] = size / units
-    for i in range(units - 2, size - 2, -1):
-        chance[i] = chance[i + 1] * (i + 2 - size) / (i + 1)
-    return chance.to(values) @ ascending

@@ -23,7 +23,7 @@ KEPT_POSITIONS = 0.01
 
 
 def label_units(layer: Layer, probe: Probe) -> Layer | None:
-    """Units that know the image's label alone: unit u is 1 everywhere on images of class u mod K."""
+    """Units that know the label alone: unit u is 1 everywhere on images of class u mod K."""
     own = torch.arange(layer.units, device=probe.labels.device) % probe.classes
     active = (probe.labels[:, None] == own).to(layer.activation.dtype)
     flat = active.reshape(*active.shape, *[1] * (layer.activation.ndim - 2))
@@ -39,8 +39,8 @@ def energy_units(layer: Layer, probe: Probe) -> Layer | None:
 def copied_units(layer: Layer, probe: Probe) -> Layer | None:
     """A tenth of the units, chosen at random, each about ten times."""
     generator = probe.generator(f"copies of {layer.name}")
-    kept = torch.randperm(layer.units, generator=generator)[: -(-layer.units // 10)]
-    index = kept[torch.arange(layer.units) % len(kept)].to(layer.activation.device)
+    picked = torch.randperm(layer.units, generator=generator)[: -(-layer.units // 10)]
+    index = picked[torch.arange(layer.units) % len(picked)].to(layer.activation.device)
     return Layer(layer.name, layer.activation[:, index])
 
 
@@ -66,8 +66,8 @@ def two_concept_units(layer: Layer, probe: Probe) -> Layer | None:
 def noise_units(layer: Layer, probe: Probe) -> Layer | None:
     """The units with a random hundredth of their positions; all other positions are 0."""
     generator = probe.generator(f"noise of {layer.name}")
-    kept = torch.rand(layer.activation.shape, generator=generator) < KEPT_POSITIONS
-    return Layer(layer.name, layer.activation * kept.to(layer.activation.device))
+    picked = torch.rand(layer.activation.shape, generator=generator) < KEPT_POSITIONS
+    return Layer(layer.name, layer.activation * picked.to(layer.activation.device))
 
 
 #: The impostors: name, and the function that builds one in place of a layer.

@@ -75,12 +75,32 @@ def test_without_evidence_places_are_undefined():
     assert not math.isnan(of("attribution_sparseness", probe)["saliency"])
 
 
-def test_a_map_of_zeros_is_undefined():
-    """Images that are blank where they are not the part: input times gradient has nothing."""
+def test_a_map_of_zeros_counts_as_chance():
+    """Blank images: input times gradient says nothing."""
     _, probe = make_probe(torch.zeros(20, 3, 6, 6), torch.arange(20) % 3)
     probe.concepts = make_concepts(torch.ones(20, 3, 24, 24, dtype=torch.bool))
-    for metric in ("attribution_sparseness", "deletion", "infidelity", "sensitivity_max"):
-        assert math.isnan(of(metric, probe)["input_x_gradient"]), metric
+    values = {m: of(m, probe)["input_x_gradient"] for m in ("silent_attributions", "infidelity")}
+    assert values == {"silent_attributions": 1, "infidelity": 1}
+    assert of("attribution_sparseness", probe)["input_x_gradient"] == 0
+    assert of("sensitivity_max", probe)["input_x_gradient"] == pytest.approx(2**0.5)
+
+
+def test_an_explainer_that_is_silent_on_most_images_is_not_rewarded(monkeypatch):
+    """Saliency that shows its map only where it points to the part scores less than before."""
+    data = planted(Path(), parts=4, noise=4)
+    network = networks.planted_parts(data.image, 4)
+    with torch.no_grad():  # the units also read noise, so that some images are difficult
+        network.trunk[1].weight[:, 4:] = 0.5 * torch.eye(4)[:, :, None, None]
+    honest = probe_planted(network, data)
+    whole = ALGORITHMS["saliency"]
+    before = of("pointing_game", honest)["saliency"]
+    monkeypatch.setitem(ALGORITHMS, "saliency", lambda m, x, y: whole(m, x, y) * 0)
+    silent = probe_planted(network, data)
+    chance = attribution.relevance_chance(silent.network, silent)
+    assert of("silent_attributions", silent)["saliency"] == 1
+    for metric in ("pointing_game", "relevance_mass", "relevance_rank"):
+        assert of(metric, silent)["saliency"] == pytest.approx(chance), metric
+    assert before > chance + 0.1
 
 
 # ----------------------------------------------------------------- what the network does

@@ -22,7 +22,17 @@ from legible import metrics
 from legible.bench.plugins import registry
 from legible.bench.scoring.score import score_metric as score
 from legible.metrics import maps
-from legible.metrics.base import ASPECTS, METRICS, Layer, Metric, Probe, Score, as_values
+from legible.metrics.base import (
+    ASPECTS,
+    COMPARISONS,
+    METRICS,
+    PARTS,
+    Layer,
+    Metric,
+    Probe,
+    Score,
+    as_values,
+)
 
 registry.load(["metrics"])
 HERE = str(Path(metrics.__file__).parent)
@@ -39,6 +49,8 @@ EXPLAINS = {name for name in ALL if METRICS[name].aspect == "attribution"}
 #: Metrics that compare with random draws of units: these change with the units' order, so that
 #: permuting units moves them by the noise of the draws; by how much at most.
 DRAWN: dict[str, float] = {}
+#: Metrics that compare a unit with the layer's other units.
+RELATIVE = {"concept_localisation"}
 #: Metrics for which 0 is the true answer about a layer without live units.
 COUNTS = {name for name in ALL if "coverage" in name or name.endswith("module_count")}
 #: Metrics of the network's answers, which it gives without live units too.
@@ -236,7 +248,10 @@ def rotated(probe: Probe) -> Probe:
         "netdissect_iou_lite",
         "part_interpretability",
         "concept_auc",
+        "concept_localisation",
+        "concept_precision",
         "concept_purity",
+        "focus_compactness",
         "focus_dispersion",
         "focus_spread",
         "location_instability",
@@ -366,16 +381,25 @@ def test_one_broken_unit_is_undefined_and_leaves_the_others_alone(name, broken):
     expected = only(item, changed(Change())[0]).values
     others = np.arange(12) != 3
     assert np.isnan(result[3])
-    if item.aspect != "structure":  # which is about a unit's neighbours
+    if item.aspect != "structure" and name not in RELATIVE:  # which are about other units too
         np.testing.assert_allclose(result[others], expected[others], rtol=1e-6)
 
 
 # ----------------------------------------------------------------- declarations
 
 
-def test_each_aspect_has_one_headline():
-    headlines = [METRICS[name].aspect for name in ALL if METRICS[name].headline]
-    assert sorted(headlines) == sorted(ASPECTS)
+def test_each_aspect_or_part_has_one_headline_at_most():
+    heads = [METRICS[name].heads for name in ALL if METRICS[name].headline]
+    possible = [head for aspect in ASPECTS for head in PARTS.get(aspect, (aspect,))]
+    assert len(heads) == len(set(heads)) and set(heads) <= set(possible)
+    without = set(possible) - set(heads)
+    assert without == {"exclusivity", "module semantics"}  # nothing qualifies (results/cards)
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if METRICS[n].headline])
+def test_what_a_headline_is_not_compared_with_has_a_reason(name):
+    item = METRICS[name]
+    assert bool(item.because) == (set(item.compares) < set(COMPARISONS))
 
 
 @every_metric

@@ -317,11 +317,6 @@ def test_one_module_of_all_units_is_as_specific_as_any():
     assert lesion_specificity_percentile(layer, probe).tolist() == [0.5]
 
 
-def test_the_headline():
-    headlines = [name for name in NAMES if METRICS[name].headline]
-    assert headlines == ["lesion_specificity_percentile"]
-
-
 # ----------------------------------------------------------------- speed
 
 

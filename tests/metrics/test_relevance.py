@@ -23,9 +23,31 @@ def test_scores_of_a_map_with_a_known_answer():
     assert relevance.mass(maps, mask).tolist()[:2] == [0.5, 1]
     assert relevance.rank(maps, mask).tolist()[:2] == [0.5, 0.5]  # of equals, the first
     assert relevance.gini(maps).tolist()[:2] == [pytest.approx(0.25), 0.75]
+    assert relevance.silent(maps).tolist() == [False, False, True]
+
+
+def test_a_silent_map_scores_like_a_random_one():
+    mask = torch.zeros(2, 4, 4, dtype=torch.bool)
+    mask[0, 0] = mask[1, :2] = True
+    for maps in (torch.zeros(2, 4, 4), torch.full((2, 4, 4), float("nan"))):
+        for score in (relevance.hits, relevance.mass, relevance.rank):
+            assert score(maps, mask).tolist() == [0.25, 0.5]
+        assert relevance.gini(maps).tolist() == [0, 0]
+
+
+def test_silence_on_difficult_images_is_no_reward():
+    """An explainer that is right on half of the images gains nothing by leaving out the others,
+    compared with guessing there."""
+    mask = torch.zeros(2000, 8, 8, dtype=torch.bool)
+    mask[:, :2] = True
+    guesses = torch.rand(2000, 8, 8, generator=generator())
+    guesses[:1000] = mask[:1000].float()
+    discreet = guesses.clone()
+    discreet[1000:] = 0
     for score in (relevance.hits, relevance.mass, relevance.rank):
-        assert score(maps, mask)[2].isnan()
-    assert relevance.gini(maps)[2].isnan()
+        chatty, quiet = score(guesses, mask).mean(), score(discreet, mask).mean()
+        assert quiet.item() == pytest.approx(chatty.item(), abs=0.03)
+        assert quiet.item() == pytest.approx(0.5 + 0.5 * 0.25)
 
 
 def test_rank_of_a_mask_of_its_own():
@@ -74,9 +96,12 @@ def test_the_right_order_deletes_faster_and_inserts_sooner():
         assert ((good > bad) if insert else (good < bad)).all()
 
 
-def test_an_empty_map_has_no_curve():
-    area = relevance.curve(torch.ones(1, 1, 4, 4), torch.zeros(1, 4, 4), brightness, 4, True)
-    assert area.isnan().all()
+def test_a_silent_map_has_the_curve_of_a_random_order():
+    bright = torch.zeros(1, 1, 16, 16)
+    bright[..., :4, :] = 1.0  # the order in which pixels stand in the image would be the best
+    for insert in (False, True):
+        area = relevance.curve(bright, torch.zeros(1, 16, 16), brightness, 8, insert)
+        assert area.item() == pytest.approx(0.5 * bright.mean().item(), rel=0.1)
 
 
 def test_unexplained_change():
@@ -85,7 +110,8 @@ def test_unexplained_change():
         [0] * 3, abs=1e-6
     )
     assert relevance.unexplained_share(-change, change).tolist() == [1] * 3
-    assert relevance.unexplained_share(0 * change, change).isnan().all()
+    assert relevance.unexplained_share(0 * change, change).tolist() == [1] * 3  # it says nothing
+    assert relevance.unexplained_share(change, 0 * change).isnan().all()  # nothing to explain
     lucky = torch.randn(16, 3000, generator=generator(1))
     unrelated = relevance.unexplained_share(lucky, torch.randn(16, 3000, generator=generator(2)))
     assert unrelated.mean().item() == pytest.approx(1 - 1 / 32, abs=0.01)
