@@ -3,7 +3,7 @@
 Reads results/cards/scores.csv and the plain runs of suite `cards`, scores the impostors, evaluates
 the conditions of every metric, and writes results/cards/impostors.csv and
 results/cards/headlines.csv. Prints the candidates of each aspect with what they fail: the headline
-is the candidate that fails nothing and repeats best over seeds. `--keep-impostors` uses the scores
+is the candidate that fails nothing and is most reliable over seeds, if that is at least 0.7. `--keep-impostors` uses the scores
 of impostors that are there already.
 """
 
@@ -21,16 +21,15 @@ from legible.bench.cards.impostor_scores import impostor_rows
 from legible.bench.plugins import registry
 from legible.bench.scores.headline_conditions import (
     Condition,
-    block_reliability,
     conditions,
     failures,
     fault_text,
+    least_reliability,
     to_frame,
 )
 from legible.bench.scores.score_table import read_scores, scores_text, to_table
-from legible.bench.suites.run_spec import Block
 from legible.bench.text import number
-from legible.metrics.base import ASPECTS, METRICS, PARTS, Metric
+from legible.metrics.base import ASPECTS, METRICS, PARTS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     text = to_frame(outcomes).to_csv(index=False, float_format="%.4g", lineterminator="\n")
     (folder / "headlines.csv").write_text(text, encoding="utf-8")
-    print(candidates(outcomes, scores))
+    print(candidates(outcomes))
 
 
 def heads() -> list[str]:
@@ -70,7 +69,7 @@ def with_impostors(scores: pd.DataFrame, impostors: pd.DataFrame) -> pd.DataFram
     return pd.concat([scores, impostors], ignore_index=True)
 
 
-def candidates(outcomes: Sequence[Condition], scores: pd.DataFrame) -> str:
+def candidates(outcomes: Sequence[Condition]) -> str:
     """For each aspect, its metrics with what they fail and how well they repeat over seeds."""
     faults = failures(outcomes)
     lines = []
@@ -80,7 +79,7 @@ def candidates(outcomes: Sequence[Condition], scores: pd.DataFrame) -> str:
         if not items:
             continue
         lines.append(f"\n{head}")
-        own = {item.name: least_reliability(item, outcomes, scores) for item in items}
+        own = {item.name: least_reliability(item.name, outcomes) for item in items}
         items.sort(key=lambda item: (len(faults[item.name]), -_sortable(own[item.name])))
         for item in items:
             reason = "; ".join(map(fault_text, faults[item.name])) or "fails nothing"
@@ -88,14 +87,6 @@ def candidates(outcomes: Sequence[Condition], scores: pd.DataFrame) -> str:
             repeats = number(own[item.name], 2)
             lines.append(f" {mark} {item.name:34} reliability {repeats:>6}  {reason}")
     return "\n".join(lines)
-
-
-def least_reliability(item: Metric, outcomes: Sequence[Condition], scores: pd.DataFrame) -> float:
-    """The smallest reliability over blocks, over the trained rows of suite `cards`: it chooses
-    between candidates; a headline's own condition is evaluated on suite `standard`."""
-    places = {(c.dataset, c.backbone): c for c in outcomes if c.metric == item.name}
-    values = [block_reliability(scores, c, Block(*place)) for place, c in places.items()]
-    return min(values, default=math.nan)
 
 
 def _sortable(value: float) -> float:

@@ -58,9 +58,9 @@ score an impostor.
 **Headline metrics.** A metric may head an aspect only if no cheat of the aspect is better on
 average than the best trained row; if the oracle is at least as good as plain, and plain beats
 untrained networks, shuffled labels and its rotation, wherever these comparisons apply; and if its
-reliability over seeds is at least 0.7. `python -m legible.bench.cards.headlines` evaluates these conditions on
-seeds that are used nowhere else and writes results/cards/headlines.csv. An aspect for which no
-metric qualifies has no headline.
+reliability over seeds is at least 0.7. `python -m legible.bench.cards.headlines` evaluates these
+conditions on seeds that are used nowhere else and writes results/cards/headlines.csv. An aspect for
+which no metric qualifies has no headline.
 
 """
 

@@ -44,6 +44,10 @@ NOT_TRAINED = ("oracle", "untrained", "shuffled_labels", "plain_rotated")
 #: n pairs, so the mean over pairs has up to twice the variance.
 PAIRED_SEEDS_FACTOR = math.sqrt(2)
 
+#: The reliability over the trained rows of suite `cards`.
+REPEATS = "reliability on cards"
+
+CHOOSES = "chooses between candidates; the condition itself is evaluated on suite standard"
 CANNOT = "no impostor can be scored: the metric reads weights or runs the network again"
 NO_STANDARD = "computed on suite standard, which is not published yet"
 DESCRIPTIVE = "descriptive: no better direction, so no verdicts"
@@ -125,6 +129,9 @@ def _on_block(
     for other in item.compares:
         yield _comparison(item, base, sign, values, other)
     yield _reliability(base, block, standard)
+    trained = values[[is_trained(str(name)) for name in values.index]].to_numpy(dtype=float)
+    repeats = float(row_reliability(trained).mean)
+    yield base._replace(condition=REPEATS, ours=repeats, theirs=RELIABLE, note=CHOOSES)
 
 
 def _cheats(item: Metric, base: Condition, sign: float, values: Values) -> Iterator[Condition]:
@@ -240,6 +247,16 @@ def from_frame(table: pd.DataFrame) -> list[Condition]:
 def published_conditions(path: Path = PUBLISHED) -> tuple[Condition, ...]:
     """The published conditions; none if the table does not exist."""
     return tuple(from_frame(pd.read_csv(path))) if path.is_file() else ()
+
+
+def least_reliability(metric: str, outcomes: Sequence[Condition]) -> float:
+    """The smallest reliability of a metric on suite `cards` over its blocks; NaN if there is none.
+
+    A metric that fails no condition is a candidate. Of several, the most reliable one is chosen,
+    if it reaches `RELIABLE` here.
+    """
+    own = [c.ours for c in outcomes if c.metric == metric and c.condition == REPEATS]
+    return min(own, default=math.nan)
 
 
 def may_head(metric: str, outcomes: Sequence[Condition], block: Block | None = None) -> bool:

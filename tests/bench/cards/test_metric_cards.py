@@ -6,14 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from legible.bench.cards.metric_cards import (
+    all_cards,
     card,
+    conditions_text,
+    headline_text,
+    impostors_text,
     laws_text,
+    null_of,
     planted_text,
     scores_text,
 )
 from legible.bench.leaderboard.null_networks import network_scores, published_cards
 from legible.bench.plugins import registry
+from legible.bench.scores.headline_conditions import IMPOSTOR, Condition
 from legible.metrics.base import METRICS
 
 registry.load(["metrics"])
@@ -27,11 +35,67 @@ def test_the_document_is_what_the_command_prints():
 
 
 def test_a_card_has_the_docstring_the_facts_and_the_numbers():
-    text = card(METRICS["concept_auc"], published_cards())
-    assert text.startswith('### <a id="concept_auc"></a>concept_auc (headline)\n\nhigher is better')
-    assert "defined in `metrics/semantics.py`" in text
-    assert "| kanji · vgg · conv6 | 1.000" in text and "**+0." in text
+    text = card(METRICS["concept_localisation"], published_cards())
+    assert text.startswith(
+        '### <a id="concept_localisation"></a>concept_localisation (headline)\n\nhigher is better'
+    )
+    assert "part localisation" in text and "defined in `metrics/detection.py`" in text
+    assert "| kanji · vgg · conv6 | 0." in text and "**+0." in text
     assert "Separates plain from untrained and rotated." in text
+
+
+# ----------------------------------------------------------------- impostors and conditions
+
+
+def test_impostors_stand_on_the_card_with_the_cheats_in_bold():
+    text = card(METRICS["concept_localisation"])
+    assert "| impostors | **label** | **energy** | copies | two concepts | **noise** |" in text
+    assert "| kanji · vgg · conv6 | 0.0" in text
+    assert "Impostors: no impostor can be scored" in card(METRICS["own_unit_share"])
+
+
+def test_impostors_text_of_a_table_made_by_hand():
+    rows = [
+        ("scenes", "vgg", IMPOSTOR + "label", "conv", "concept_auc", 0.25 + seed / 2)
+        for seed in (0, 1)
+    ]
+    table = pd.DataFrame(
+        rows, columns=["dataset", "backbone", "method", "layer", "metric", "value"]
+    )
+    last = impostors_text(METRICS["concept_auc"], table).splitlines()[-1]
+    assert last.split(" | ")[:2] == ["| scenes · vgg · conv", "0.500"]
+    assert last.count("undefined") == 4
+
+
+def test_the_conditions_are_said_in_one_sentence():
+    base = Condition("localisation", "concept_auc", False, "scenes", "vgg", "conv", "oracle")
+    text = conditions_text(
+        METRICS["concept_auc"],
+        [base._replace(ours=0.5, theirs=0.4, holds="no"), base._replace(condition="reliability",
+                                                                       note="later")],
+    )  # fmt: skip
+    assert text == ("Conditions of a headline: fails oracle on scenes (0.5 against 0.4). "
+                    "not evaluated: reliability (later).")  # fmt: skip
+    assert conditions_text(METRICS["concept_auc"], [base._replace(holds="yes")]).endswith(
+        "fails none."
+    )
+
+
+def test_an_aspect_says_which_of_its_parts_has_no_headline():
+    text = headline_text("semantics")
+    assert "`concept_localisation` is the headline of localisation." in text
+    assert "**No metric qualifies as the headline of exclusivity.**" in text
+    assert headline_text("structure").startswith("`modularity_excess` describes structure")
+
+
+def test_permutation_nulls_stand_on_the_card_of_their_metric():
+    assert null_of("ari_null_low_seeds") == "ari_seeds" and null_of("ami_null") == "ami"
+    assert null_of("matched_correlation_null") == "matched_correlation"
+    assert null_of("ari") == null_of("conductance_agreement") == ""
+    text = card(METRICS["ari"], published_cards())
+    assert '<a id="ari"></a><a id="ari_null"></a><a id="ari_null_low"></a>' in text
+    assert "`ari_null_high`: Upper end of the 95 % range of the ARI" in text
+    assert "### <a" in all_cards() and '### <a id="ari_null"' not in all_cards()
 
 
 def test_without_scores_there_is_no_table():
