@@ -3,8 +3,8 @@
 Reads results/cards/scores.csv and the plain runs of suite `cards`, scores the impostors, evaluates
 the conditions of every metric, and writes results/cards/impostors.csv and
 results/cards/headlines.csv. Prints the candidates of each aspect with what they fail: the headline
-is the candidate that fails nothing and is most reliable over seeds, if that is at least 0.7. `--keep-impostors` uses the scores
-of impostors that are there already.
+is the candidate that fails nothing and is most reliable over seeds, if that is at least 0.7.
+`--keep-impostors` uses the scores of impostors that are there already.
 """
 
 from __future__ import annotations

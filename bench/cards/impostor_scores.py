@@ -37,7 +37,7 @@ def _of_run(workspace: Workspace, spec: RunSpec) -> Iterator[ScoreRow]:
     for name in IMPOSTORS:
         built = impostor_probe(name, probe)
         if built is not None:
-            yield from _scored(spec, name, items, built, _impostors_of(name, others_of_run))
+            yield from _scored(spec, name, items, built, _impostors_of(name, built, others_of_run))
     if oracle := _oracle(probe):
         rest = [m for m in items if scope(m.function) == "layer" and not _scored_elsewhere(m)]
         for item in rest:
@@ -54,14 +54,21 @@ def _scored(
             yield score_row(spec, "", score).model_copy(update=own)
 
 
-def _impostors_of(name: str, others_of_run: Others) -> Others:
-    """The other probes of comparisons, with the same impostor in place of their layers."""
+def _impostors_of(name: str, probe: Probe, others_of_run: Others) -> Others:
+    """The other probes of comparisons, with the same impostor in place of their layers.
+
+    On other images fewer concepts may be common, so that two-concept units cannot be compared.
+    """
 
     def built(kind: str) -> Probe | str:
         other = others_of_run[kind]()
         if isinstance(other, str):
             return other
-        return impostor_probe(name, other) or "no layer has this impostor"
+        impostor = impostor_probe(name, other)
+        alike = impostor is not None and all(
+            layer.units == probe.layers[key].units for key, layer in impostor.layers.items()
+        )
+        return impostor if impostor is not None and alike else "no such impostor there"
 
     cache: dict[str, Probe | str] = {}
 

@@ -23,10 +23,24 @@ from legible.bench.leaderboard.null_networks import (
     verdict,
 )
 from legible.bench.leaderboard.render.markdown import grid
+from legible.bench.scores.headline_conditions import (
+    CANNOT,
+    IMPOSTOR,
+    REPEATS,
+    Condition,
+    fault_text,
+    published_conditions,
+)
+from legible.bench.scores.score_table import read_scores
+from legible.bench.scoring.impostors import CHEATS, IMPOSTORS, reads_activations
 from legible.bench.statistics.intervals import Interval
 from legible.bench.text import number
-from legible.metrics.base import ASPECTS, METRICS, NEEDS, TREATMENT, Metric, scope
+from legible.metrics.base import ASPECTS, METRICS, NEEDS, PARTS, TREATMENT, Metric, scope
 from legible.metrics.laws import LAWS
+
+#: The published scores of impostors: a link to results/cards/impostors.csv, so that an installed
+#: package has a copy.
+IMPOSTOR_TABLE = Path(__file__).parent / "published_impostors.csv"
 
 HEAD = """# Metrics
 
@@ -216,7 +230,9 @@ def conditions_text(metric: Metric, outcomes: Sequence[Condition]) -> str:
     if not own:
         return ""
     faults = [fault_text(c) for c in own if c.holds == "no"]
-    open_ones = sorted({f"{c.condition} ({c.note})" for c in own if not c.holds})
+    not_open = ("", REPEATS, "impostors")  # the impostors have a sentence of their own
+    waiting = [c for c in own if not c.holds and c.condition not in not_open]
+    open_ones = sorted({f"{c.condition} ({c.note})" for c in waiting})
     parts = ["fails " + "; ".join(faults) if faults else "fails none"]
     parts += ["not evaluated: " + "; ".join(open_ones)] if open_ones else []
     parts += [f"some comparisons do not apply, because {metric.because}"] if metric.because else []

@@ -73,9 +73,13 @@ def test_scores_fall_towards_their_null_as_noise_grows():
 
     noises = (0.2, 0.8, 1.5, 2.5, 4.0)
     # within / between at a fixed number of modules: it also grows with that
-    for score in (modularity, modularity_excess, structure.claimed_within_between):
+    for score in (modularity, structure.claimed_within_between):
         values = [dose(score, noise) for noise in noises[:4]]
         assert values == sorted(values, reverse=True), score.__name__
+    # with less noise, the members of a module are copies, which are merged
+    values = [dose(modularity_excess, noise) for noise in noises[1:4]]
+    assert values == sorted(values, reverse=True) and values[0] > 0.3
+    assert dose(modularity_excess, noises[0]) < values[0]
     ranks = [dose(effective_rank, noise) for noise in noises]
     assert ranks == sorted(ranks)
     assert abs(dose(modularity_z, 50.0)) < 4

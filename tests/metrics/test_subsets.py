@@ -1,8 +1,5 @@
 """Random subsets of units, of the same size for all layers of a block."""
 
-import itertools
-
-import pytest
 import torch
 from planted_probes import make_probe, random_probe
 
@@ -31,11 +28,8 @@ def test_the_order_of_units_does_not_matter():
     assert torch.equal(order[unit_subsets(moved, probe)], unit_subsets(layer, probe))
 
 
-@pytest.mark.parametrize("pair", list(itertools.combinations(range(4), 2)))
-def test_every_pair_of_four_units_is_drawn_about_as_often(pair):
-    layer, probe = make_probe(
-        torch.rand(40, 4, 3, 3, generator=torch.Generator().manual_seed(1)),
-        torch.arange(40) % 2,
-    )
-    drawn = [set(row) == set(pair) for row in unit_subsets(layer, probe).tolist()]
-    assert 1 <= sum(drawn) <= 8  # 20 / 6 on average
+def test_every_unit_is_drawn_about_as_often():
+    generator = torch.Generator().manual_seed(1)
+    layer, probe = make_probe(torch.rand(40, 4, 3, 3, generator=generator), torch.arange(40) % 2)
+    counts = torch.bincount(unit_subsets(layer, probe).flatten(), minlength=4)
+    assert counts.sum() == 40 and counts.min() >= 5 and counts.max() <= 15

@@ -111,7 +111,7 @@ def trained(seed: int) -> Probe:
     order = torch.randperm(layer.units, generator=generator)
     blurred = torch.nn.functional.avg_pool2d(layer.activation, 3, stride=1, padding=1)
     noise = torch.rand(layer.activation.shape, generator=torch.Generator().manual_seed(seed + 1))
-    activation = (layer.activation + blurred + 0.3 * noise * (noise > 0.8))[:, order]
+    activation = (layer.activation + blurred + 0.2 * noise * (noise > 0.95))[:, order]
     concepts = replace(probe.concepts, of_class=tuple(range(12)))
     labels = probe.labels % 12
     return make_probe(activation, labels, concepts, 12)[1]
