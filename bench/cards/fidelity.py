@@ -1,6 +1,6 @@
 """Results of each method in its fidelity card, docs/cards/METHOD.md.
 
-`python -m legible.bench.cards.fidelity` writes them from results/field/scores.csv, in a checkout of
+`python -m legible.bench.cards.fidelity` writes them from results/standard/scores.csv, in a checkout of
 the repository. A card holds a table between two markers: the metrics that the method's paper claims
 to improve (`Method.claims`) and accuracy, as plain's mean and the method's difference to it.
 """
@@ -20,15 +20,24 @@ from legible.bench.text import mean_and_half, number
 from legible.metrics.base import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
-CARDS, TABLE = ROOT / "docs" / "cards", ROOT / "results" / "field" / "scores.csv"
+CARDS, TABLE = ROOT / "docs" / "cards", ROOT / "results" / "standard" / "scores.csv"
 BEGIN = "<!-- results: written by python -m legible.bench.cards.fidelity, do not edit -->"
 END = "<!-- end of results -->"
 INTERVAL_FROM = 3  # seeds: with fewer, an interval says nothing
 
 
-def with_results(text: str, name: str, scores: pd.DataFrame) -> str:
+NOT_PUBLISHED = "No results yet: results/standard is not published."
+
+
+def published() -> pd.DataFrame | None:
+    """The scores of suite `standard`; None if it is not published."""
+    return read_scores(TABLE) if TABLE.is_file() else None
+
+
+def with_results(text: str, name: str, scores: pd.DataFrame | None) -> str:
     """A card with its results put between the markers, or at its end if it has no markers."""
-    block = f"{BEGIN}\n{results(name, scores)}\n{END}"
+    table = NOT_PUBLISHED if scores is None else results(name, scores)
+    block = f"{BEGIN}\n{table}\n{END}"
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     return before + block + after if begin and end else f"{text.rstrip()}\n\n{block}\n"
@@ -38,17 +47,17 @@ def results(name: str, scores: pd.DataFrame) -> str:
     """The table of one method at default parameters; a sentence if it has no scores."""
     own = scores[(scores["method"] == name) & (scores["params"] == "{}")]
     if name != "plain" and own["metric"].eq("").any():
-        return f"No scores in results/field: {own['reason'].iloc[0]}."
+        return f"No scores in results/standard: {own['reason'].iloc[0]}."
     claims = registry.METHODS[name].claims
     rows = [
         row
-        for metric in [*sorted(claims), "accuracy"]
+        for metric in [*sorted(claims - {"accuracy"}), "accuracy"]
         for row in _rows(metric, name, scores, metric in claims)
     ]
     if not rows:
-        return "No row in results/field."
+        return "No row in results/standard."
     seeds = own["seed"].nunique()
-    head = f"From results/field/scores.csv: default parameters, {seeds} seed{'s' * (seeds > 1)}"
+    head = f"From results/standard/scores.csv: default parameters, {seeds} seed{'s' * (seeds > 1)}"
     note = (
         "± half of the 95 % t interval, paired by seed" if seeds >= INTERVAL_FROM else "no interval"
     )
@@ -91,7 +100,7 @@ def _difference(own: pd.Series, plain: pd.Series) -> str:
 def main() -> None:
     """Writes the results into the card of every built-in method."""
     registry.load(["methods", "metrics"])
-    scores = read_scores(TABLE)
+    scores = published()
     for card in sorted(CARDS.glob("*.md")):
         text = card.read_text(encoding="utf-8")
         card.write_text(with_results(text, card.stem, scores), encoding="utf-8")

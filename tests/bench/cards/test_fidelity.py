@@ -1,4 +1,4 @@
-"""Fidelity cards hold the results of results/field."""
+"""Fidelity cards hold the results of results/standard."""
 
 import pkgutil
 
@@ -8,7 +8,6 @@ import pytest
 from legible import methods
 from legible.bench.cards import fidelity
 from legible.bench.plugins import registry
-from legible.bench.scores.score_table import read_scores
 
 NAMES = sorted(
     module.name
@@ -24,7 +23,7 @@ def known():
 
 @pytest.fixture(scope="module")
 def committed():
-    return read_scores(fidelity.TABLE)
+    return fidelity.published()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,10 +81,10 @@ def test_undefined_absent_and_failed_rows_say_so():
     text = fidelity.results("iccnn", table)
     assert "| undefined | (1.500, plain has no value) |" in text
     assert "| accuracy ↑ | 0.500 | undefined |" in text
-    assert fidelity.results("icnn", table) == "No row in results/field."
+    assert fidelity.results("icnn", table) == "No row in results/standard."
     failed = table.assign(method="icnn", metric="", reason="loss is nan in epoch 3")
     assert fidelity.results("icnn", failed) == (
-        "No scores in results/field: loss is nan in epoch 3."
+        "No scores in results/standard: loss is nan in epoch 3."
     )
 
 
@@ -97,6 +96,17 @@ def test_a_table_is_put_between_the_markers_and_nothing_else_changes():
     more = once + "\nafter\n"
     other = scores([("plain", "{}", "", "accuracy", [0.7])])
     assert fidelity.with_results(more, "plain", other) == more.replace("0.500", "0.700")
+
+
+def test_a_claim_of_accuracy_does_not_print_it_twice():
+    assert "accuracy" in registry.METHODS["weight_decay"].claims
+    table = scores([(method, "{}", "", "accuracy", [0.5]) for method in ("plain", "weight_decay")])
+    assert fidelity.results("weight_decay", table).count("| accuracy ↑ * |") == 1
+
+
+def test_without_a_publication_the_card_says_so():
+    text = fidelity.with_results("# card\n", "plain", None)
+    assert "results/standard is not published" in text
 
 
 def test_every_claim_is_a_metric():
