@@ -13,7 +13,7 @@ from legible.bench.leaderboard.missing_values import seed_list
 from legible.bench.leaderboard.tables.differences import column_digits
 from legible.bench.leaderboard.verdicts import BETTER, TASK, WORSE, AspectColumn, Standings
 from legible.bench.statistics.contrasts import FEWEST_SEEDS
-from legible.bench.suites.run_spec import Block
+from legible.bench.suites.run_spec import Block, RowKey
 from legible.bench.text import listed, number
 from legible.metrics.base import PARTS, TREATMENT
 
@@ -131,7 +131,8 @@ def unfinished(board: Board) -> list[str]:
     labels = {row.key: row.name for row in board.rows}
     seeds: dict[tuple[str, Block], list[int]] = {}
     for _, line in rows.iterrows():
-        key = (labels[line["method"], line["params"]], Block(line["dataset"], line["backbone"]))
+        row = RowKey(line["method"], line["params"])
+        key = (labels[row], Block(line["dataset"], line["backbone"]))
         seeds.setdefault(key, []).append(int(line["seed"]))
     where = {b: f" on {' · '.join(b)}" if len(board.blocks) > 1 else "" for b in board.blocks}
     return [f"{name}{where[block]}: {seed_list(of)}" for (name, block), of in seeds.items()]

@@ -469,8 +469,8 @@ class Standings:
         others = [i for i in self.training_free if np.isfinite(column.contrast.difference[i])]
         if not others or not self.methods:
             return []
-        first = np.repeat(self.methods, len(others))
-        contrast = self.compare(column, first, np.tile(others, len(self.methods)))
+        first = [i for i in self.methods for _ in others]
+        contrast = self.compare(column, first, others * len(self.methods))
         p = np.where(contrast.difference > 0, contrast.p(), 1.0)
         p = np.where(contrast.spread & (contrast.seeds >= FEWEST_SEEDS), p, np.nan)
         worst = holm(p.reshape(len(self.methods), len(others)).max(1))

@@ -44,11 +44,11 @@ def _aspect_table(standings: Standings, aspect: str) -> Table:
     alike = len(metrics) == 1
     first = next(iter(metrics.values()))
     title = f"{aspect.capitalize()}: {first.title} {ARROWS[first.better]}".rstrip()
-    columns = tuple(_head(standings, aspect, block, column, alike, notes)
+    heads = tuple(_head(standings, aspect, block, column, alike, notes)
                     for block, column in places.items())  # fmt: skip
     text = " ".join(filter(None, [first.summary, board.remarks.get(first.name)]))
     return in_reading_order(Table(
-        title if alike else aspect.capitalize(), columns, tuple(rows), tuple(notes.texts),
+        title if alike else aspect.capitalize(), heads, tuple(rows), tuple(notes.texts),
         text=text if alike else "", metric=first.name if alike else "",
     ))  # fmt: skip
 

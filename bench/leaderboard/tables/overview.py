@@ -147,9 +147,14 @@ def step_times(board: Board) -> dict[RowKey, float]:
     """The time of a training step as a ratio to plain, by row: the mean over blocks."""
     if board.cost.empty or "step_ratio" not in board.cost:
         return {}
-    by_block = board.cost.groupby(["method", "params", "dataset", "backbone"])["step_ratio"].mean()
-    means = by_block.groupby(["method", "params"]).mean().dropna()
-    return {RowKey(*map(str, key)): float(value) for key, value in means.items()}
+    by_block = board.cost.groupby(["method", "params", "dataset", "backbone"], as_index=False)
+    means = by_block["step_ratio"].mean().dropna()
+    ratios: dict[RowKey, list[float]] = {}
+    for method, params, ratio in zip(
+        means["method"], means["params"], means["step_ratio"], strict=True
+    ):
+        ratios.setdefault(RowKey(method, params), []).append(float(ratio))
+    return {row: sum(of) / len(of) for row, of in ratios.items()}
 
 
 def _step(steps: dict[RowKey, float], row: Row) -> TableCell:

@@ -15,6 +15,7 @@ from legible.bench.errors import UserError
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard import publish
 from legible.bench.plugins import registry
+from legible.bench.scores.suite_numbers import SuiteNumbers
 from legible.bench.suites.run_spec import expand
 from legible.bench.suites.schema import find_suite, read_suite
 
@@ -38,11 +39,13 @@ def workspace():
 
 @pytest.fixture
 def read_nothing(monkeypatch, board):
-    costs = pd.DataFrame({"seed": [0], "step_ratio": [1.23456789]})
+    costs = pd.DataFrame({
+        "seed": [0], "step_ratio": [1.23456789], "method": "plain", "params": "{}",
+        "dataset": "kanji", "backbone": "vgg", "device": "cpu",
+    })  # fmt: skip
+    numbers = SuiteNumbers(board.scores, costs, pd.DataFrame(), [], [], {}, (), {})
     monkeypatch.setattr(publish, "ended", lambda workspace, spec: True)
-    costs = costs.assign(method="plain", params="{}", dataset="kanji", backbone="vgg", device="cpu")
-    costs = costs.assign(memory_ratio=1.0, parameter_ratio=1.0)
-    monkeypatch.setattr(publish, "cost_table", lambda *arguments: costs)
+    monkeypatch.setattr(publish, "gather_numbers", lambda *arguments: numbers)
     monkeypatch.setattr(publish, "make_board", lambda *arguments: board)
 
 
