@@ -361,6 +361,21 @@ class Board:
             ))  # fmt: skip
         return failures
 
+    @cached_property
+    def failed_seeds(self) -> dict[tuple[Block, RowKey], tuple[int, int]]:
+        """How many seeds of how many failed, for each block and row with a failed seed."""
+        keys = ["dataset", "backbone", "method", "params"]
+        table = self.table[self.table["seed"] >= 0]
+        failed = table[table["status"] == "failed"].groupby(keys)["seed"].nunique()
+        counts = {}
+        for key, count in failed.items():
+            dataset, backbone, method, params = map(str, key)  # type: ignore[call-overload]
+            block, row = Block(dataset, backbone), RowKey(method, params)
+            own = self.of_block(table, block)
+            own = own[(own["method"] == method) & (own["params"] == params)]
+            counts[block, row] = (int(count), int(own["seed"].nunique()))
+        return counts
+
     def values(
         self, block: Block, rows: Sequence[Row], columns: Sequence[Column]
     ) -> Float[np.ndarray, "seeds rows columns"]:

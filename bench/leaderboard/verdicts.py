@@ -40,6 +40,7 @@ SYMBOLS = {
     "undecided": "?", "untested": "",
 }  # fmt: skip
 BETTER, WORSE = ("▲", "△"), ("▼", "▽")
+TOO_FEW = f"fewer than {FEWEST_SEEDS} seeds"
 
 
 # ----------------------------------------------------------------- values of one metric on a block
@@ -294,7 +295,7 @@ class Delivery:
     def text(self) -> str:
         """``yes``, ``no``, ``in 1 of 2 blocks``, ``?`` below 8 seeds, or a dash."""
         if not self.blocks:
-            return "?" if self.note.startswith("fewer") else "—"
+            return "?" if self.note == TOO_FEW else "—"
         if self.moved in (0, self.blocks):
             return "yes" if self.moved else "no"
         return f"in {self.moved} of {self.blocks} blocks"
@@ -425,8 +426,8 @@ class Standings:
         if not seeds:
             return Delivery(0, 0, f"{about}: not scored")
         if not blocks:
-            few = f"fewer than {FEWEST_SEEDS} seeds"
-            return Delivery(0, 0, few if min(seeds) < FEWEST_SEEDS else f"{about}: no spread")
+            few = min(seeds) < FEWEST_SEEDS
+            return Delivery(0, 0, TOO_FEW if few else f"{about}: no spread")
         return Delivery(moved, blocks, f"{about}: {', '.join(changes)} (above 0: as intended)")
 
     def _target_column(self, block: Block, metric: str, better: str) -> BlockColumn | None:

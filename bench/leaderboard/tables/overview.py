@@ -171,6 +171,8 @@ def _beats(standings: Standings, i: int) -> TableCell:
     if i not in standings.methods:
         return TableCell()
     aspects = [aspect for aspect, rows in standings.beating.items() if i in rows]
+    if standings.most_seeds < FEWEST_SEEDS:
+        return TableCell(Words("?"))
     return TableCell(Words(", ".join(aspects) or "—"))
 
 
@@ -181,6 +183,8 @@ def row_remarks(standings: Standings, i: int) -> list[str]:
     for block in board.blocks:
         where = f" on {' · '.join(block)}" if len(board.blocks) > 1 else ""
         remarks += [f"{reason}{where}" for reason in board.failures.get((block, row.key), ())]
+        failed, seeds = board.failed_seeds.get((block, row.key), (0, 0))
+        remarks += [f"{failed} of {seeds} seeds failed{where}"] if failed else []
     return remarks + [DID_NOT_MOVE] * (i in standings.methods and not standings.counts(i))
 
 

@@ -92,6 +92,11 @@ def test_reasons_name_the_seeds_they_belong_to(board):
     assert len(failures) == 1 and failures[0].endswith("(seeds 0–8)")
 
 
+def test_failed_seeds_are_counted(board):
+    strong = RowKey("sync", '{"strength": 2.0}')
+    assert board.failed_seeds == {(Block("shapes", "vgg"), strong): (1, 9)}
+
+
 def test_a_row_without_any_entry_says_that_it_is_not_scored(board):
     bean = next(row for row in board.rows if row.method == "bean")
     scores = board.scores[board.scores["status"] == "ok"]

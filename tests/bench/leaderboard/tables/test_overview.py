@@ -75,13 +75,15 @@ def test_footnotes_say_what_is_missing_failed_or_not_delivered(table):
     (note,) = row_of(table, "bean").cells[2].notes
     assert table.notes[note - 1] == "on 2 of 3 blocks"
     strong = [table.notes[i - 1] for i in row_of(table, "sync", '{"strength": 2.0}').notes]
-    assert strong == ["failed: step 7: penalty 'focus' is not finite (seed 2) on shapes · vgg"]
+    assert strong == ["failed: step 7: penalty 'focus' is not finite (seed 2) on shapes · vgg",
+                      "1 of 9 seeds failed on shapes · vgg"]  # fmt: skip
 
 
 def test_undecided_table_cells_name_the_seeds_that_would_decide(three_seeds):
     table = overview_table(Standings(three_seeds))
     focus = row_of(table, "sync").cells[1]
     assert focus.text == "? +0.049 ± 0.006" and focus.below == "8 seeds"
+    assert texts(table, row_of(table, "sync"))["beats training-free rows"] == "?"
     last = table.rows[-1]
     assert last.title == DETECTABLE and last.cells[1].text.startswith("± 0.0")
     assert len(last.cells) == len(table.columns)
