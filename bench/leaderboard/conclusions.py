@@ -59,7 +59,7 @@ def summary(standings: Standings) -> str:
     ]
     text = f"Of {_methods(len(counted))}, {listed(part for part in parts if part)}"
     beating = {i for rows in standings.beating.values() for i in rows if i in counted}
-    if standings.training_free:
+    if standings.training_free and standings.beating:
         names = _names(standings, sorted(beating))
         text += f"; {_some(len(beating), 'beats', 'beat')} every training-free row in an aspect"
         text += f" ({names})" if names else ""

@@ -63,7 +63,7 @@ def test_a_method_that_is_worse_is_said_to_be(board):
 def test_too_few_seeds_say_what_eight_would_decide(three_seeds, one_seed):
     assert summary(Standings(three_seeds)) == (
         "All 3 methods are undecided: a verdict needs 8 seeds, and there are 3 seeds. If the "
-        "differences stay as they are, 8 seeds would decide 3 of 4 table cells."
+        "differences stay as they are, 8 seeds would decide 4 of 4 table cells."
     )
     assert summary(Standings(one_seed)) == (
         "All 3 methods are undecided: a verdict needs 8 seeds, and there is 1 seed."
@@ -81,7 +81,7 @@ def test_a_suite_of_accuracy_alone_is_summed_up_by_it(board):
     task = replace(board, scores=board.scores[board.scores["metric"] == "accuracy"], targets={})
     text = summary(Standings(task))
     assert text.startswith("Of 3 methods, none improve an aspect, 2 worsen one (task: sync")
-    assert "lose accuracy" not in text
+    assert "lose accuracy" not in text and "training-free" not in text
 
 
 def test_runs_that_have_not_been_made_are_named(board):
