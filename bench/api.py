@@ -137,6 +137,7 @@ def publish(
     plugins: Sequence[Path | str] = (),
     pictures: bool = True,
     cost: bool = True,
+    partial: bool = False,
     device: str = "auto",
     runs: Path | str = "runs",
     data_root: Path | str | None = None,
@@ -146,8 +147,9 @@ def publish(
     """Writes the leaderboard of a suite's finished runs and returns the path of its README.
 
     Rows that are published already are kept, unless ``only_local`` is true. ``pictures``: draw the
-    units and modules of each method. ``cost``: measure the costs that are not measured yet. Raises
-    UserError if nothing has run.
+    units and modules of each method. ``cost``: measure the costs that are not measured yet.
+    ``partial``: publish although runs are missing; the page names them. Raises UserError if nothing
+    has run, or if runs are missing and ``partial`` is False.
     """
     from legible.bench.leaderboard.publish import write_publication  # draws, which runs do not
     from legible.bench.leaderboard.reproduce import reproduce_command
@@ -165,12 +167,12 @@ def publish(
             "--runs": None if Path(runs) == Path("runs") else runs, "--data-root": data_root,
             "--results": None if Path(results) == Path("results") else results,
         },
-        {"--no-cost": not cost, "--no-pictures": not pictures},
+        {"--no-cost": not cost, "--no-pictures": not pictures, "--partial": partial},
         tuned=here.suite.tune is not None,
     )  # fmt: skip
     return write_publication(
         here.workspace, here.suite, here.specs, Path(results), cost, command,
-        with_pictures=pictures,
+        with_pictures=pictures, partial=partial,
     )  # fmt: skip
 
 

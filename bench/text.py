@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import statistics
 import unicodedata
 from collections.abc import Iterable
 
@@ -97,8 +98,18 @@ def decimals(values: Iterable[float]) -> int:
 
 
 def digits_with_half(mean: Iterable[float], half: Iterable[float]) -> int:
-    """Digits after the point that show two significant digits of the largest mean or half width."""
-    return max(decimals([*mean, *half]) - 1, 0)
+    """Digits after the point for values with half widths: as many as a typical half width needs.
+
+    It is shown with one significant digit, or two if the first is 1: ± 0.004, ± 0.014. Typical is
+    the median, so that one wide interval does not round all others away. Without half widths,
+    two significant digits of the largest mean are shown.
+    """
+    sizes = [h for h in half if math.isfinite(h) and h > 0]
+    if not sizes:
+        return max(decimals(mean) - 1, 0)
+    typical = statistics.median(sizes)
+    digits = -math.floor(math.log10(typical))
+    return min(max(digits + int(typical * 10.0**digits < 2), 0), 5)
 
 
 def number(value: float, digits: int, signed: bool = False) -> str:

@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 
 @pytest.mark.slow
 def test_nothing_is_lost_or_silently_wrong():
-    """Hostile plugins and fuzz have tests of their own, which the long form runs with more cases."""
+    """Hostile plugins and fuzz have tests of their own; the long form runs them with more cases."""
     subjects = ["kills", "flips", "publications", "disk", "users"]
     result = subprocess.run(
         [sys.executable, "-m", "torture", "--short", *subjects], cwd=TESTS,

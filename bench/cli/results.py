@@ -41,6 +41,9 @@ def publish(
     ] = "csv,json,html",
     pictures: Annotated[bool, typer.Option(help="Draw each method's units and modules")] = True,
     only_local: OnlyLocal = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Publish although runs are missing, and name them")
+    ] = False,
 ) -> None:
     """Write the leaderboard of a suite with its figures, the score table and the report.
 
@@ -64,14 +67,14 @@ def publish(
             "--results": None if results == Path("results") else results,
         },
         {
-            "--no-cost": not cost, "--no-pictures": not pictures,
+            "--no-cost": not cost, "--no-pictures": not pictures, "--partial": partial,
             "--format": None if formats == "csv,json,html" else formats,
         },
         tuned=here.suite.tune is not None,
     )  # fmt: skip
     readme = write_publication(
         here.workspace, here.suite, here.specs, results, cost, command, names(formats) or [],
-        pictures,
+        pictures, partial,
     )  # fmt: skip
     print(readme)
 

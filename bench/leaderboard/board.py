@@ -17,20 +17,28 @@ from legible.bench.leaderboard.missing_values import SeedReason, merge
 from legible.bench.scores.score_table import tidy
 from legible.bench.statistics.intervals import Interval, t_interval
 from legible.bench.suites.run_spec import BASELINE, Block, RowKey
+from legible.bench.text import settings
 from legible.bench.tuning.ledger import Ledger
+from legible.methods.base import Target
 from legible.metrics.base import ASPECTS, METRICS, PARTS, Metric
+
+#: Null networks that every metric should tell from plain; never a training-free row.
+NULLS = ("untrained", "plain_rotated")
 
 #: Watched metrics of one row by name, as (seeds, epochs); see `figures.training_curves`.
 Histories = Mapping[str, Float[np.ndarray, "seeds epochs"]]
 
 
 class Row(NamedTuple):
-    """A row of the leaderboard: a method with its non-default parameters."""
+    """A row of the leaderboard: a method with its non-default parameters.
+
+    ``group`` is one of `GROUPS`: a row is set apart in tables unless it is trained by a method.
+    """
 
     method: str
     params: str
     label: str
-    kind: str
+    group: str
 
     @property
     def key(self) -> RowKey:
@@ -38,9 +46,25 @@ class Row(NamedTuple):
         return RowKey(self.method, self.params)
 
     @property
-    def ranked(self) -> bool:
-        """Whether it takes part in the ranks. Null rows and controls do not."""
-        return self.kind == "method"
+    def trained(self) -> bool:
+        """Whether it is trained by a method: plain too, but no control and no null row."""
+        return self.group == "method"
+
+    @property
+    def tested(self) -> bool:
+        """Whether it gets signs. Controls and null rows are shown without."""
+        return self.group in ("method", "training-free")
+
+    @property
+    def name(self) -> str:
+        """Label and parameters, for sentences and figures."""
+        extra = settings(self.params)
+        return f"{self.label} [{extra}]" if extra else self.label
+
+
+#: The groups of rows, in the order of tables. "training-free": made from plain's trained network
+#: without further training (dictionaries, pruning); a method should beat them.
+GROUPS = ("method", "training-free", "control", "null")
 
 
 class Column(NamedTuple):
@@ -95,13 +119,18 @@ class Board:
 
     ``provenance`` holds facts about how the numbers were made, ``command`` the shell commands that
     reproduce them. ``headline`` maps an aspect to its headline metric (default: the metrics' own
-    flags). ``layers`` maps (dataset, backbone) to layer names in the network's order.
-    ``trained_on`` maps a method to the metrics that its loss nearly minimises. ``marks`` maps a
-    method to a footnote (a layer it replaces), ``remarks`` a metric to one (a law it breaks).
-    ``photographs`` names the datasets of photographs with concept masks, ``unmasked`` the datasets
-    without any masks. ``attributions`` are credits that published images need. ``dynamics`` holds
-    the watched metrics by epoch. ``ledger`` holds the trials of a tuned suite, ``algorithms`` the
-    attribution scores of each algorithm. ``docs`` is the path of docs/metrics.md from the README.
+    flags), ``block_headlines`` does so for single blocks; there "" means that no metric heads the
+    aspect, for the reason in ``unheaded``. ``margins`` holds, for each block, the differences in a
+    metric that make no difference in practice. ``contrasts`` are pairs of rows that are compared.
+    ``derived`` names the methods that are made from plain's trained networks. ``targets`` says for
+    each row which metric it treats and in which direction, or why there is none. ``layers`` maps
+    (dataset, backbone) to layer names in the network's order. ``trained_on`` maps a method to the
+    metrics that its loss nearly minimises. ``marks`` maps a method to a footnote (a layer it
+    replaces), ``remarks`` a metric to one (a law it breaks). ``photographs`` names the datasets of
+    photographs with concept masks, ``unmasked`` the datasets without any masks. ``attributions``
+    are credits that published images need. ``dynamics`` holds the watched metrics by epoch.
+    ``ledger`` holds the trials of a tuned suite, ``algorithms`` the attribution scores of each
+    algorithm. ``docs`` is the path of docs/metrics.md from the README.
     """
 
     scores: pd.DataFrame
@@ -110,6 +139,12 @@ class Board:
     provenance: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     title: str = "Leaderboard"
+    block_headlines: Mapping[Block, Mapping[str, str]] = field(default_factory=dict)
+    unheaded: Mapping[tuple[Block, str], str] = field(default_factory=dict)
+    margins: Mapping[Block, Mapping[str, float]] = field(default_factory=dict)
+    contrasts: Sequence[tuple[RowKey, RowKey]] = ()
+    derived: Collection[str] = ()
+    targets: Mapping[RowKey, Target | str] = field(default_factory=dict)
     layers: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     trained_on: Mapping[str, Collection[str]] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)
@@ -138,16 +173,22 @@ class Board:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """All rows: plain first, then methods, controls and null rows, each by name."""
+        """All rows: plain first, then those of each of the `GROUPS`, by name."""
         rows: dict[tuple[str, ...], Row] = {}
         for method, params, label, kind in _distinct(
             self.table, ["method", "params", "label", "kind"]
         ):
-            rows.setdefault((method, params), Row(method, params, label or method, kind))
-        kinds = ["method", "control", "null"]
+            free = kind == "null" and self.is_derived(method) and method not in NULLS
+            group = "training-free" if free else kind
+            rows.setdefault((method, params), Row(method, params, label or method, group))
         return sorted(rows.values(), key=lambda row: (
-            row.key != BASELINE, kinds.index(row.kind), row.method, row.params != "{}", row.params,
+            row.key != BASELINE, GROUPS.index(row.group), row.method, row.params != "{}",
+            row.params,
         ))  # fmt: skip
+
+    def is_derived(self, method: str) -> bool:
+        """Whether a method is made from plain's trained networks; also if it was submitted."""
+        return method.partition("@")[0] in self.derived
 
     def rows_of(self, block: Block) -> list[Row]:
         """The rows that have an entry in a block, including failed and missing ones."""
@@ -167,15 +208,50 @@ class Board:
 
     @cached_property
     def headlines(self) -> dict[str, str]:
-        """The headline metric of each aspect, or of each of its parts, that has one."""
-        flagged = {m.heads: m.name for m in self.metrics.values() if m.headline}
-        names = {**flagged, **self.headline}
-        return {head: names[head] for head in self.heads if names.get(head) in self.metric_names}
+        """The headline metric of each head that has one in some block, in the order of the heads;
+        the first block's where blocks differ."""
+        names = [(head, self.headline_columns(block).get(head)) for head in self.heads
+                 for block in self.blocks]  # fmt: skip
+        first = {head: column.metric.name for head, column in reversed(names) if column}
+        return {head: first[head] for head in self.heads if head in first}
 
     @cached_property
     def heads(self) -> list[str]:
         """What headlines stand for: each aspect, or its parts (`PARTS`), in their order."""
         return [head for aspect in self.aspects for head in (aspect, *PARTS.get(aspect, ()))]
+
+    def headline_columns(self, block: Block) -> dict[str, Column]:
+        """The headline metric of each head of a block, at the layer shown. A head without a
+        headline there, or whose headline has no value of plain, is left out."""
+        if block not in self._headline_columns:
+            names = {**self.usual_headlines, **self.block_headlines.get(block, {})}
+            columns = {head: self.columns(block, [names.get(head, "")]) for head in self.heads}
+            self._headline_columns[block] = {
+                head: c[0] for head, c in columns.items() if c and self._is_scored(block, c[0])
+            }
+        return self._headline_columns[block]
+
+    def described_column(self, block: Block, head: str) -> Column | None:
+        """The metric that describes a head of a block where none heads it: the suite's or the
+        metrics' own choice. None if it has no value of plain."""
+        columns = self.columns(block, [self.usual_headlines.get(head, "")])
+        return columns[0] if columns and self._is_scored(block, columns[0]) else None
+
+    @cached_property
+    def usual_headlines(self) -> dict[str, str]:
+        """The headline metrics that the metrics' own flags and the suite choose."""
+        flagged = {m.heads: m.name for m in self.metrics.values() if m.headline}
+        return {**flagged, **self.headline}
+
+    @cached_property
+    def _headline_columns(self) -> dict[Block, dict[str, Column]]:
+        return {}
+
+    def _is_scored(self, block: Block, column: Column) -> bool:
+        """Whether plain has a value, or any trained row on a board without plain. A metric that
+        is defined for the oracle alone compares nothing."""
+        rows = [self.baseline] if self.baseline else [row for row in self.rows if row.trained]
+        return any(np.isfinite(self.seed_values(block, row, column).mean) for row in rows)
 
     @cached_property
     def metric_names(self) -> list[str]:
@@ -196,9 +272,13 @@ class Board:
         aspect = self.table.loc[self.table["metric"] == name, "aspect"].iloc[0]
         infinite = (-float("inf"), float("inf"))
         return Metric(
-            name, lambda: None, aspect, "neither", "layer", None, frozenset(), False,
+            name, lambda layer, probe: None, aspect, "neither", "layer", None, frozenset(), False,
             name.replace("_", " "), infinite, "",
         )  # fmt: skip
+
+    def metric_title(self, name: str) -> str:
+        """The name of a metric in tables, whether the table has it or not."""
+        return self.metrics[name].title if name in self.metrics else name.replace("_", " ")
 
     def metrics_of(self, aspect: str) -> list[str]:
         """The metrics of an aspect, its headline first."""
@@ -280,6 +360,21 @@ class Board:
                 for seed, status, reason in zip(*columns, strict=True)
             ))  # fmt: skip
         return failures
+
+    @cached_property
+    def failed_seeds(self) -> dict[tuple[Block, RowKey], tuple[int, int]]:
+        """How many seeds of how many failed, for each block and row with a failed seed."""
+        keys = ["dataset", "backbone", "method", "params"]
+        table = self.table[self.table["seed"] >= 0]
+        failed = table[table["status"] == "failed"].groupby(keys)["seed"].nunique()
+        counts = {}
+        for key, count in failed.items():
+            dataset, backbone, method, params = map(str, key)  # type: ignore[call-overload]
+            block, row = Block(dataset, backbone), RowKey(method, params)
+            own = self.of_block(table, block)
+            own = own[(own["method"] == method) & (own["params"] == params)]
+            counts[block, row] = (int(count), int(own["seed"].nunique()))
+        return counts
 
     def values(
         self, block: Block, rows: Sequence[Row], columns: Sequence[Column]

@@ -1,42 +1,23 @@
-"""What can be concluded from a leaderboard, as sentences generated from its numbers."""
+"""What a leaderboard shows, in generated sentences: one that sums it up, and some remarks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
 
-from legible.bench.leaderboard.board import Row
-from legible.bench.leaderboard.standings import (
-    TASK,
-    PooledDifferences,
-    Standings,
-    pooled_differences,
-)
-from legible.bench.leaderboard.tables.table import ARROWS
-from legible.bench.text import (
-    decimals,
-    digits_with_half,
-    listed,
-    mean_and_half,
-    number,
-    settings,
-)
+from legible.bench.leaderboard.board import Board
+from legible.bench.leaderboard.missing_values import seed_list
+from legible.bench.leaderboard.tables.differences import column_digits
+from legible.bench.leaderboard.verdicts import BETTER, TASK, WORSE, AspectColumn, Standings
+from legible.bench.statistics.contrasts import FEWEST_SEEDS
+from legible.bench.suites.run_spec import Block, RowKey
+from legible.bench.text import listed, number
+from legible.metrics.base import PARTS, TREATMENT
 
-#: How the differences in the sentences were computed.
-METHOD = (
-    "Differences to plain in the headline metric of each aspect, paired by seed and averaged over "
-    "the blocks, each ± the half-width of the 95 % interval. The intervals say how much the result "
-    "would change with new seeds on the same blocks; they say nothing about other data. A "
-    "difference is listed if Holm's correction over all methods and aspects leaves p < .05."
-)
-UNTESTED = (
-    "no method shares at least two seeds with plain, so a difference cannot be distinguished from "
-    "training noise"
-)
-SUGGESTIVE = "Suggestive only: the interval excludes 0, but not after correction for {} tests"
+FEW_NAMES = 3  # more methods are counted, not named
 
 
 class Sentence(NamedTuple):
@@ -46,148 +27,191 @@ class Sentence(NamedTuple):
     text: str
 
 
-def conclude(standings: Standings) -> list[Sentence]:
-    """All statements, in reading order. Empty if there is nothing to compare with plain."""
-    board = standings.board
-    names = [n for n in board.headlines.values() if board.metric(n).better != "neither"]
-    nulls = [row for row in board.rows if row.kind == "null"]
-    differences = pooled_differences(board, standings.others, names)
-    if differences is None:
-        return []
-    if np.isnan(differences.adjusted).all():
-        return [Sentence("Nothing can be concluded yet", UNTESTED)]
-    interval, significant = differences.interval, differences.significant
-    suggestive = ~significant & (np.abs(interval.mean) > interval.half)
-    out = [Sentence(about[:1].upper() + about[1:], text)
-           for about, text in _by_metric(standings, differences, significant)]  # fmt: skip
-    out += _without_difference(differences)
-    parts = [f"{about}: {text}" for about, text in _by_metric(standings, differences, suggestive)]
-    tests = np.isfinite(differences.adjusted).sum()
-    out += [Sentence(SUGGESTIVE.format(tests), "; ".join(parts))] if parts else []
-    out += [*_single_blocks(standings, differences), *_tiers(standings)]
-    out += _null_rows(standings, nulls, [n for n in names if board.metric(n).aspect != TASK])
-    return [*out, _smallest_effects(differences), *_shared(standings)]
+# ----------------------------------------------------------------- the sentence above the table
 
 
-def _name(row: Row) -> str:
-    extra = settings(row.params)
-    return f"{row.label} [{extra}]" if extra else row.label
+def summary(standings: Standings) -> str:
+    """One sentence for the whole table; "" if there is nothing to compare with plain."""
+    columns = list(standings.signed.values()) or [
+        column for aspect, column in standings.columns.items() if aspect == TASK
+    ]
+    methods = [i for i in standings.methods if any(
+        np.isfinite(column.contrast.difference[i]) for column in columns)]  # fmt: skip
+    if not methods:
+        return ""
+    if standings.most_seeds < FEWEST_SEEDS:
+        return _too_few_seeds(standings, columns, methods)
+    counted = [i for i in methods if standings.counts(i)]
+    signs = {i: [column.symbol(i) for column in columns] for i in counted}
+    improve = [i for i in counted if set(signs[i]) & {*BETTER}]
+    worsen = [i for i in counted if set(signs[i]) & {*WORSE}]
+    equal = [i for i in counted if set(signs[i]) - {""} == {"≈"}]
+    undecided = [i for i in counted if not {*improve, *worsen, *equal} & {i}]
+    same = "shown equal to plain in every aspect"
+    parts = [
+        _some(len(improve), "improves an aspect", "improve an aspect")
+        + _by_aspect(standings, columns, improve, BETTER),
+        worsen
+        and _some(len(worsen), "worsens one", "worsen one")
+        + _by_aspect(standings, columns, worsen, WORSE),
+        equal and _some(len(equal), f"is {same}", f"are {same}"),
+        undecided and _some(len(undecided), "is undecided", "are undecided"),
+    ]
+    text = f"Of {_methods(len(counted))}, {listed(part for part in parts if part)}"
+    beating = {i for rows in standings.beating.values() for i in rows if i in counted}
+    if standings.training_free and standings.beating:
+        names = _names(standings, sorted(beating))
+        text += f"; {_some(len(beating), 'beats', 'beat')} every training-free row in an aspect"
+        text += f" ({names})" if names else ""
+    costly = [i for i in costs_accuracy(standings) if i in counted and standings.signed]
+    text += f"; {_some(len(costly), 'loses accuracy', 'lose accuracy')}" if costly else ""
+    return f"{text}.{_not_delivered(len(methods) - len(counted))}"
 
 
-def difference_digits(differences: PooledDifferences, metric: int) -> int:
-    """Digits after the point for the differences in one metric."""
-    interval = differences.interval
-    return digits_with_half(interval.mean[:, metric], interval.half[:, metric])
+def _not_delivered(count: int) -> str:
+    if not count:
+        return ""
+    words = "its own target and does" if count == 1 else "their own targets and do"
+    return f" {_methods(count).capitalize()} did not move {words} not count."
 
 
-def _by_metric(
-    standings: Standings, differences: PooledDifferences, listable: Bool[np.ndarray, "rows metrics"]
-) -> list[Sentence]:
-    """A sentence for each metric with a listable difference: who is better or worse than plain."""
-    out = []
-    for c, metric in enumerate(differences.metrics):
-        better = differences.better[:, c]
-        parts = []
-        for word, side in (("better", better), ("worse", ~better)):
-            names = [
-                _difference(standings, differences, i, c)
-                for i in np.flatnonzero(listable[:, c] & side).tolist()
-            ]
-            parts += [f"{word} than plain: {listed(names)}"] if names else []
-        about = f"{metric.aspect} ({metric.title} {ARROWS[metric.better]})"
-        out += [Sentence(about, "; ".join(parts))] if parts else []
-    return out
+def costs_accuracy(standings: Standings) -> list[int]:
+    """The methods that are significantly less accurate than plain."""
+    column = standings.columns.get(TASK)
+    return [i for i in standings.methods if column and column.symbol(i) in WORSE]
 
 
-def _difference(standings: Standings, differences: PooledDifferences, i: int, c: int) -> str:
-    mean, half = float(differences.interval.mean[i, c]), float(differences.interval.half[i, c])
-    row, metric = differences.rows[i], differences.metrics[c]
-    trained = metric.name in standings.board.trained_on.get(row.method, ())
-    more = " (its own loss trains on this)" if trained else ""
-    digits = difference_digits(differences, c)
-    return f"{_name(row)} {mean_and_half(mean, half, digits, signed=True)}{more}"
+def _methods(count: int) -> str:
+    return f"{count} method{'' if count == 1 else 's'}"
 
 
-def _without_difference(differences: PooledDifferences) -> list[Sentence]:
-    about, significant = "No difference from plain was shown", differences.significant
-    if not significant.any():
-        return [Sentence(about, "in any aspect, by any method")]
-    rows = [_name(row) for i, row in enumerate(differences.rows) if not significant[i].any()]
-    aspects = [m.aspect for c, m in enumerate(differences.metrics) if not significant[:, c].any()]
-    parts = [f"in {listed(aspects)}, by any method"] if aspects else []
-    parts += [f"by {listed(rows)}, in any aspect"] if rows else []
-    return [Sentence(about, "; ".join(parts))] if parts else []
+def _some(count: int, one: str, several: str) -> str:
+    return f"{count or 'none'} {one if count == 1 else several}"
 
 
-def _single_blocks(standings: Standings, pooled: PooledDifferences) -> list[Sentence]:
-    """Differences that are significant on one of several blocks, but not averaged over all."""
-    out = []
-    blocks = standings.board.blocks
-    names = [metric.name for metric in pooled.metrics]
-    for block in blocks if len(blocks) > 1 else []:
-        single = standings.differences_in(block, names)
-        if single is None:
-            continue
-        parts = [
-            f"{_name(single.rows[i])} {'better' if sign == '▲' else 'worse'} in "
-            f"{single.columns[c].metric.aspect}"
-            for i, c in np.argwhere(single.adjusted < 0.05).tolist()
-            if (sign := single.sign(i, c))
-            and not pooled.significant[
-                pooled.rows.index(single.rows[i]), names.index(single.columns[c].metric.name)
-            ]
-        ]
-        out += [Sentence(f"On {' · '.join(block)} alone", listed(parts))] if parts else []
-    return out
-
-
-def _tiers(standings: Standings) -> list[Sentence]:
-    overall = standings.overall
-    if overall is None or len(standings.rows) < 2 or not overall.tier.any():
-        return []
-    if overall.tier.max() == 1:
-        return [Sentence("Overall", "no two methods differ significantly in their mean rank")]
-    first = [_name(row) for row, tier in zip(standings.rows, overall.tier, strict=True)
-             if tier == 1]  # fmt: skip
-    text = f"the first of {overall.tier.max()} tiers by mean rank is {listed(first)}"
-    return [Sentence("Overall", text)]
-
-
-def _null_rows(standings: Standings, nulls: Sequence[Row], names: Sequence[str]) -> list[Sentence]:
-    """The aspects in which plain training does not significantly beat a null row."""
-    differences = pooled_differences(standings.board, nulls, names)
-    if differences is None:
-        return []
-    null_rows_beaten = differences.significant & ~differences.better
-    was_tested = np.isfinite(differences.adjusted)
+def _by_aspect(
+    standings: Standings, columns: Sequence[AspectColumn], rows: Sequence[int], signs: Sequence[str]
+) -> str:
+    """In which aspects rows have one of the signs, in brackets: names if they are few."""
     parts = []
-    for c, metric in enumerate(differences.metrics):
-        rows = [_name(row) for i, row in enumerate(differences.rows)
-                if was_tested[i, c] and not null_rows_beaten[i, c]]  # fmt: skip
-        parts += [f"{metric.aspect} ({listed(rows)})"] if rows else []
+    for column in columns:
+        own = [i for i in rows if column.symbol(i) in signs]
+        if own:
+            parts.append(f"{column.aspect}: {_names(standings, own) or len(own)}")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _names(standings: Standings, rows: Sequence[int]) -> str:
+    """The names of rows, if they are few; else ""."""
+    names = [standings.board.rows[i].name for i in rows]
+    return listed(names) if len(names) <= FEW_NAMES else ""
+
+
+def _too_few_seeds(
+    standings: Standings, columns: Sequence[AspectColumn], methods: Sequence[int]
+) -> str:
+    """No verdict below eight seeds: what eight would decide if the differences stay as they are."""
+    needed = np.array([[column.seeds_needed[i] for i in methods] for column in columns])
+    decided = int((needed <= FEWEST_SEEDS).sum())
+    seeds = f"{standings.most_seeds} seed{'' if standings.most_seeds == 1 else 's'}"
+    text = (f"All {_methods(len(methods))} are undecided: a verdict needs {FEWEST_SEEDS} seeds, "
+            f"and there {'is' if standings.most_seeds == 1 else 'are'} {seeds}")  # fmt: skip
+    if not np.isfinite(needed).any():
+        return f"{text}."
+    return (f"{text}. If the differences stay as they are, {FEWEST_SEEDS} seeds would decide "
+            f"{decided} of {int((~np.isnan(needed)).sum())} table cells.")  # fmt: skip
+
+
+# ----------------------------------------------------------------- what is not there
+
+
+def unfinished(board: Board) -> list[str]:
+    """Rows whose runs have not been made, each with its missing seeds and blocks."""
+    rows = board.table[(board.table["metric"] == "") & (board.table["status"] == "missing")]
+    labels = {row.key: row.name for row in board.rows}
+    seeds: dict[tuple[str, Block], list[int]] = {}
+    for _, line in rows.iterrows():
+        row = RowKey(line["method"], line["params"])
+        key = (labels[row], Block(line["dataset"], line["backbone"]))
+        seeds.setdefault(key, []).append(int(line["seed"]))
+    where = {b: f" on {' · '.join(b)}" if len(board.blocks) > 1 else "" for b in board.blocks}
+    return [f"{name}{where[block]}: {seed_list(of)}" for (name, block), of in seeds.items()]
+
+
+# ----------------------------------------------------------------- remarks
+
+
+def conclude(standings: Standings) -> list[Sentence]:
+    """Remarks about the table of verdicts, in reading order."""
+    return [
+        *_without_headline(standings), *_blocks_left_out(standings), *_seeds(standings),
+        *_undecided_columns(standings), *_training_free(standings), *_shared(standings),
+    ]  # fmt: skip
+
+
+def _without_headline(standings: Standings) -> list[Sentence]:
+    """Aspects that have no column in the table of verdicts, each with its reason."""
+    board = standings.board
+    by_reason: dict[str, list[str]] = {}
+    parts = {head for aspect, of in PARTS.items() for head in of if aspect in board.aspects}
+    for aspect in board.heads:
+        column = standings.columns.get(aspect)
+        # An aspect with parts needs no headline of its own, nor a part that no metric stands for.
+        optional = aspect in {*PARTS, *parts, TREATMENT} and aspect not in board.usual_headlines
+        if (column and not column.descriptive) or optional:
+            continue
+        reasons = list(dict.fromkeys(standings.left_out[aspect].values()))
+        text = "; ".join(reasons) or "its metric has no better direction"
+        text += "; described below the table" if column else ""
+        by_reason.setdefault(text, []).append(aspect)
+    return [Sentence(f"No column for {listed(of)}", text) for text, of in by_reason.items()]
+
+
+def _blocks_left_out(standings: Standings) -> list[Sentence]:
+    """Blocks that take no part in an aspect that other blocks decide."""
+    parts = [
+        f"{' · '.join(block)} in {aspect} ({reason})"
+        for aspect, column in standings.columns.items()
+        for block, reason in column.left_out.items() if reason != "not scored"
+    ]  # fmt: skip
+    return [Sentence("Blocks that take no part", "; ".join(parts))] if parts else []
+
+
+def _seeds(standings: Standings) -> list[Sentence]:
+    """How many seeds the comparisons rest on."""
+    plain = standings.plain_seeds
+    if not plain:
+        return []
+    text = f"up to {standings.most_seeds} of each method, {plain} of plain"
+    return [Sentence("Seeds", text)]
+
+
+def _undecided_columns(standings: Standings) -> list[Sentence]:
+    """What the columns without a decided sign could have shown."""
+    parts = []
+    for column in standings.signed.values():
+        signs = {column.symbol(i) for i in standings.methods}
+        if signs <= {"?", ""} and math.isfinite(column.detectable):
+            unit = " margins" if column.in_margins else ""
+            size = number(column.detectable, column_digits(column))
+            parts.append(f"{column.aspect} {size}{unit}")
     if not parts:
         return []
-    text = (
-        f"{'; '.join(parts)}. In these, a lead over plain proves nothing, because a null row "
-        "scores as high without training for interpretability"
-    )
-    about = "Aspects in which plain training does not significantly beat a null row"
-    return [Sentence(about, text)]
+    text = f"{', '.join(parts)} (with 80 % power, after the correction)"
+    return [Sentence("Aspects in which no method differs, and the smallest difference that would "
+                     "have been shown", text)]  # fmt: skip
 
 
-def _smallest_effects(differences: PooledDifferences) -> Sentence:
-    """How large a difference must be to be detected."""
+def _training_free(standings: Standings) -> list[Sentence]:
+    """The training-free rows that are better than plain, by aspect: they train nothing."""
     parts = []
-    for c, metric in enumerate(differences.metrics):
-        half = differences.interval.half[:, c]
-        if np.isfinite(half).any():
-            typical = float(np.nanmedian(half))
-            parts.append(f"{metric.title} ±{number(typical, decimals([typical]) - 1)}")
-    return Sentence(
-        "Smallest effects this suite can detect",
-        "the median half-width of the 95 % interval of a method's difference to plain is, before "
-        "any correction, " + ", ".join(parts),
-    )
+    for column in standings.signed.values():
+        rows = [i for i in standings.training_free if column.symbol(i) in BETTER]
+        parts += [f"{column.aspect} ({_names(standings, rows) or len(rows)})"] if rows else []
+    if not parts:
+        return []
+    text = f"{'; '.join(parts)}. There, a method must beat these rows too: see its last column"
+    return [Sentence("Training-free rows that are better than plain", text)]
 
 
 def _shared(standings: Standings) -> list[Sentence]:

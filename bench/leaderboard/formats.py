@@ -9,7 +9,7 @@ from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.figures.network_pictures import Picture
 from legible.bench.leaderboard.figures.style import save
 from legible.bench.leaderboard.publication import Publication, make_publication
-from legible.bench.leaderboard.render.as_csv import scores_csv
+from legible.bench.leaderboard.render.as_csv import scores_csv, verdicts_csv
 from legible.bench.leaderboard.render.as_json import render_json
 from legible.bench.leaderboard.render.html import render_html
 from legible.bench.leaderboard.render.latex import render_latex
@@ -40,6 +40,7 @@ def publication_files(
     files |= {path: picture.data for path, picture in publication.pictures.items()}
     files |= {page.path: render_page(publication, page).encode() for page in publication.pages}
     files["README.md"] = render_readme(publication).encode()
+    files["verdicts.csv"] = verdicts_csv(publication.standings).encode()
     return files | {FORMATS[name][0]: FORMATS[name][1](publication).encode() for name in formats}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from legible.bench.execution.published import PACKAGED, SCORES
+from legible.bench.leaderboard.board import NULLS as NULLS
 from legible.bench.leaderboard.board import Board, Column, Row
 from legible.bench.scores.score_table import read_scores
 from legible.bench.statistics.intervals import Interval, paired_difference, t_interval
@@ -28,8 +29,6 @@ NETWORKS = {
     "shuffled_labels": "shuffled labels",
     "plain_rotated": "rotated",
 }
-#: The null networks that plain is compared with.
-NULLS = ("untrained", "plain_rotated")
 #: Factor that widens the intervals of metrics that compare two seeds. Each network is in two of the
 #: n pairs, so the mean over pairs has up to twice the variance.
 PAIRED_SEEDS_FACTOR = math.sqrt(2)

@@ -10,16 +10,18 @@ from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.conclusions import Sentence
 from legible.bench.leaderboard.figures.network_pictures import Picture
 from legible.bench.leaderboard.figures.table_figures import TableFigure, available_figures
-from legible.bench.leaderboard.standings import Standings
-from legible.bench.leaderboard.tables import aspects, cost
+from legible.bench.leaderboard.tables import cost
 from legible.bench.leaderboard.tables.aspects import aspect_tables
 from legible.bench.leaderboard.tables.attribution_algorithms import algorithms_table
 from legible.bench.leaderboard.tables.block_details import aspect_details, layer_details
-from legible.bench.leaderboard.tables.correlations import agreement_table, pairing_table
+from legible.bench.leaderboard.tables.correlations import agreement_table
 from legible.bench.leaderboard.tables.cost import cost_tables
-from legible.bench.leaderboard.tables.differences import differences_table
+from legible.bench.leaderboard.tables.deliveries import deliveries_table
+from legible.bench.leaderboard.tables.descriptions import descriptions_table
+from legible.bench.leaderboard.tables.differences import READING
 from legible.bench.leaderboard.tables.missing_runs import missing_runs_table
-from legible.bench.leaderboard.tables.overall import overall_table
+from legible.bench.leaderboard.tables.named_contrasts import contrasts_table
+from legible.bench.leaderboard.tables.overview import overview_table
 from legible.bench.leaderboard.tables.provenance import provenance_table
 from legible.bench.leaderboard.tables.table import Table
 from legible.bench.leaderboard.tables.tuned_settings import (
@@ -27,10 +29,11 @@ from legible.bench.leaderboard.tables.tuned_settings import (
     tuned_tables,
     tuned_title,
 )
+from legible.bench.leaderboard.verdicts import Standings
 from legible.bench.suites.run_spec import Block
 from legible.bench.text import plain_letters, settings
 
-ONE_SEED = "There is only one seed, so there are no intervals and no comparison is significant."
+PARTIAL = "Some runs have not been made; the numbers will change with them. Missing: "
 
 
 @dataclass(frozen=True)
@@ -69,16 +72,23 @@ class BlockPage:
 
 @dataclass(frozen=True, eq=False)
 class Publication:
-    """A leaderboard as data, for the renderers to lay out. Empty sections are false."""
+    """A leaderboard as data, for the renderers to lay out. Empty sections are false.
+
+    ``partial`` says which runs are missing ("" if none); ``summary`` is the sentence above the
+    table of verdicts; ``concepts`` says where concept masks come from.
+    """
 
     board: Board
     standings: Standings
-    remarks: tuple[str, ...]
-    tuned: Section
-    overall: Section
+    partial: str
+    summary: str
+    concepts: str
+    overview: Section
+    contrasts: Section
     conclusions: Section
-    differences: Section
     aspects: Section
+    tuned: Section
+    deliveries: Section
     pages: tuple[BlockPage, ...]
     cost: Section
     correlations: Section
@@ -91,7 +101,7 @@ class Publication:
     def sections(self) -> list[Section]:
         """All sections of the main page that have tables, in reading order."""
         sections = (
-            self.tuned, self.overall, self.differences, self.aspects, self.cost,
+            self.overview, self.contrasts, self.aspects, self.tuned, self.deliveries, self.cost,
             self.correlations, self.missing, self.provenance,
         )  # fmt: skip
         return [section for section in sections if section.tables]
@@ -103,33 +113,32 @@ def make_publication(board: Board, pictures: Sequence[Picture] = ()) -> Publicat
     Raises ValueError for a picture of a row that the board does not have.
     """
     standings, ledger = Standings(board), board.ledger
-    sentences = conclusions.conclude(standings)
+    missing = conclusions.unfinished(board)
     return Publication(
         board,
         standings,
-        (concept_source(board), *([ONE_SEED] if _one_seed(board) else [])),
+        PARTIAL + "; ".join(missing) + "." if missing else "",
+        conclusions.summary(standings),
+        concept_source(board),
+        _section("Verdicts", [overview_table(standings)]),
+        _section("Contrasts", [contrasts_table(standings), descriptions_table(standings)]),
+        Section("Remarks", (), (), tuple(conclusions.conclude(standings))),
+        _section("Aspects by block", aspect_tables(standings), READING),
         Section(tuned_title(ledger), tuple(tuned_tables(board)), (tuned_reading(ledger),))
         if ledger else Section(""),
-        _section("Overall", [overall_table(standings)]),
-        Section("What the numbers show", (), (conclusions.METHOD,), tuple(sentences)),
-        _section("Differences to plain over blocks like these", [differences_table(standings)]),
-        _section("Aspects", aspect_tables(standings), aspects.READING),
+        _section("Targets", [deliveries_table(standings)]),
         block_pages(board),
         _section("Cost", cost_tables(board), cost.READING),
-        _section("Correlations", [pairing_table(standings), agreement_table(standings)]),
+        _section("Correlations", [agreement_table(standings)]),
         _section("Skipped, failed and missing runs", [missing_runs_table(board)]),
         _section("How this was made", [provenance_table(board)]),
-        tuple(available_figures(board)),
+        tuple(available_figures(standings)),
         dict(zip(picture_paths(board, pictures), pictures, strict=True)),
     )  # fmt: skip
 
 
 def _section(title: str, tables: Sequence[Table | None], *text: str) -> Section:
     return Section(title, tuple(table for table in tables if table is not None), text)
-
-
-def _one_seed(board: Board) -> bool:
-    return int(board.table.loc[board.table["seed"] >= 0, "seed"].nunique()) == 1
 
 
 def block_pages(board: Board) -> tuple[BlockPage, ...]:

@@ -30,13 +30,13 @@ from legible.bench.leaderboard.figures.network_pictures import (
 from legible.bench.leaderboard.figures.picture_data import gather_picture_data
 from legible.bench.leaderboard.figures.training_curves import gather_histories
 from legible.bench.leaderboard.formats import DEFAULT_FORMATS, publication_files
-from legible.bench.leaderboard.null_networks import metric_remarks, published_cards
 from legible.bench.leaderboard.publication import picture_paths
 from legible.bench.leaderboard.render.as_csv import (
     attributions_csv,
     cost_csv,
     curves_csv,
 )
+from legible.bench.leaderboard.suite_board import suite_board
 from legible.bench.plugins import registry
 from legible.bench.plugins.faults import PluginFault
 from legible.bench.scores.exchange import expected, with_submissions
@@ -56,14 +56,15 @@ def write_publication(
     command: str,
     formats: Sequence[str] = DEFAULT_FORMATS,
     with_pictures: bool = True,
+    partial: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Writes the README, its pages, figures and tables below ``results``/SUITE/ and returns the
     README's path.
 
     ``cost`` measures costs that are not known yet. ``command`` is the text that the README shows
-    under "Reproduce with". ``formats`` names further files (see `FORMATS`). Raises
-    UserError.
+    under "Reproduce with". ``formats`` names further files (see `formats.FORMATS`). Raises
+    UserError; also for runs that have not been made, unless ``partial``: then the page names them.
     """
     folder = results / suite.name
     if not (folder / "submissions").is_dir() and not any(ended(workspace, s) for s in specs):
@@ -72,6 +73,8 @@ def write_publication(
         )
     numbers = gather_numbers(workspace, suite, specs, results, cost, say)
     board = make_board(workspace, suite, specs, numbers, command, folder)
+    if not partial:
+        refuse_unfinished(board.scores, suite)
     pictures = pictures_of_runs(workspace, specs, say) if with_pictures else []
     pictures += earlier_pictures(folder, board, pictures) if with_pictures else []
     files = publication_files(board, pictures, formats)
@@ -85,6 +88,17 @@ def write_publication(
             f"cannot write to {folder}: {error.filename}: {reason_of(error)}"
         ) from error
     return folder / "README.md"
+
+
+def refuse_unfinished(scores: pd.DataFrame, suite: Suite) -> None:
+    """Raises UserError if runs that are possible here have no scores."""
+    waiting = scores[(scores["status"] == "missing") & (scores["metric"] == "")]
+    count = int((waiting["run"] != "").sum())  # a run that is impossible here has no name
+    if count:
+        raise UserError(
+            f"suite '{suite.name}': {count} run{'s have' if count > 1 else ' has'} no scores yet: "
+            f"run `legible run {suite.name}`, or publish the others with --partial"
+        )
 
 
 def store_files(
@@ -142,24 +156,18 @@ def make_board(
     folder: Path,
 ) -> Board:
     """The data of a leaderboard, from its numbers and from accepted submissions."""
-    names = {place.row.method for place in numbers.earlier.values()} | {s.method for s in specs}
-    classes = {name: registry.METHODS[name] for name in sorted(names & set(registry.METHODS))}
     scores, submitted = with_submissions(numbers.scores, folder, expected(workspace, suite, specs))
     datasets = _datasets(workspace, specs)
-    replaced = {n: f"replaces a {cls.replaces}" for n, cls in classes.items() if cls.replaces}
-    return Board(
+    return suite_board(
+        suite,
         scores,
-        numbers.costs,
-        suite.headline,
-        provenance(suite, numbers),
-        command,
-        f"{suite.title} leaderboard",
+        cost=numbers.costs,
+        provenance=provenance(suite, numbers),
+        command=command,
         layers=layer_order(workspace, specs),
         algorithms=numbers.algorithms,
         ledger=tune.read(suite, folder.parent) if suite.tune else None,
-        trained_on={name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
-        marks=replaced | submitted | marks_of_earlier(numbers, workspace.device),
-        remarks=metric_remarks(published_cards()),
+        marks=submitted | marks_of_earlier(numbers, workspace.device),
         attributions=sorted({d.attribution for d in datasets.values() if d.attribution}),
         photographs=sorted(name for name, d in datasets.items() if d.test.concepts and not d.drawn),
         dynamics=gather_histories((p.block, p.row, h) for p, h in numbers.histories),

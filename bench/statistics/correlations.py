@@ -1,4 +1,4 @@
-"""Correlations: of a method with its baseline over seeds, and between metrics."""
+"""Correlations between metrics."""
 
 from __future__ import annotations
 
@@ -7,20 +7,6 @@ from jaxtyping import Float
 from scipy import stats
 
 from legible.bench.statistics.intervals import LEVEL, Interval, moments
-
-
-def pairing_correlation(
-    values: Float[np.ndarray, "blocks seeds *items"],
-    baseline: Float[np.ndarray, "blocks seeds *items"],
-) -> Interval:
-    """Pearson correlation of values and baseline over seeds, with deviations pooled over blocks.
-
-    It shows the gain of pairing by seed: with equal variances, the variance of a paired difference
-    is that of an unpaired one times 1 - r. Fisher's z interval with the pooled degrees of freedom.
-    """
-    both = np.isfinite(values) & np.isfinite(baseline)
-    x, y = (_centred(np.where(both, v, np.nan), 1) for v in (values, baseline))
-    return _pooled(x, y, both, 0.0)
 
 
 def rank_correlation(values: Float[np.ndarray, "blocks methods metrics"]) -> Interval:
@@ -56,7 +42,7 @@ def _centred(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _pooled(
-    x: np.ndarray, y: np.ndarray, both: np.ndarray, extra: float, smallest: int = 4
+    x: np.ndarray, y: np.ndarray, both: np.ndarray, extra: float, smallest: int
 ) -> Interval:
     """Correlation of deviations over the first two axes, with Fisher's z interval."""
     sums = [(a * b).sum((0, 1)) for a, b in ((x, y), (x, x), (y, y))]

@@ -54,57 +54,6 @@ def paired_difference(
     return t_interval(values - baseline, level)
 
 
-def paired_p(
-    values: Float[np.ndarray, "seeds *items"], baseline: Float[np.ndarray, "seeds *#items"]
-) -> Numbers:
-    """Two-sided p value of the paired t test.
-
-    NaN with fewer than two seeds, and if all differences are equal but not zero: with few seeds
-    that does not show that they never vary.
-    """
-    n, mean, deviation = moments(values - baseline)
-    error = np.asarray(deviation / np.sqrt(np.maximum(n, 1)))
-    return t_p(mean, error, np.where(n > 1, n - 1, np.nan))
-
-
-class Pooled(NamedTuple):
-    """A mean over blocks of means over seeds.
-
-    With its standard error, Welch and Satterthwaite's degrees of freedom, and the number of blocks.
-    It is about the same blocks with other seeds.
-    """
-
-    mean: Numbers
-    error: Numbers
-    freedom: Numbers
-    n: Numbers
-
-    def interval(self, level: float = LEVEL) -> Interval:
-        """Student's t interval."""
-        half = special.stdtrit(self.freedom, (1 + level) / 2) * self.error
-        return Interval(self.mean, self.mean - half, self.mean + half, self.n)
-
-    def p(self) -> Numbers:
-        """Two-sided p value for a mean of 0 (see `t_p`)."""
-        return t_p(self.mean, self.error, self.freedom)
-
-
-def pooled(values: Float[np.ndarray, "blocks seeds *items"]) -> Pooled:
-    """The mean over the blocks that have a value; the blocks' variances may differ.
-
-    The standard error is NaN if one of these blocks has a single seed.
-    """
-    n, mean, deviation = moments(np.swapaxes(values, 0, 1))
-    has_values = n > 0
-    count = np.asarray(has_values.sum(0, dtype=float))
-    variance = np.where(has_values, deviation**2 / np.maximum(n, 1), 0)
-    total = variance.sum(0)
-    freedom = total**2 / np.maximum((variance**2 / np.maximum(n - 1, 1)).sum(0), 1e-300)
-    centre = np.where(has_values, mean, 0).sum(0) / np.where(count > 0, count, np.nan)
-    error = np.asarray(np.sqrt(total) / np.maximum(count, 1))
-    return Pooled(np.asarray(centre), error, np.where(freedom > 0, freedom, 1.0), count)
-
-
 def t_p(mean: Numbers, error: Numbers, freedom: Numbers) -> Numbers:
     """Two-sided p value of mean/error in Student's t; 1 for 0/0, NaN for another mean over 0."""
     flat = error <= 1e-12 * np.abs(mean)

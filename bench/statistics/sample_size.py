@@ -52,7 +52,7 @@ def seeds_to_decide(contrast: Contrast, margin: float, tests: int, power: float 
     high = np.full(contrast.difference.shape, MOST_SEEDS + 1)
     while np.any(high - low > 1):
         middle = (low + high) // 2
-        enough = decided(np.maximum(middle, FEWEST_SEEDS))
+        enough = (middle >= FEWEST_SEEDS) & decided(np.maximum(middle, FEWEST_SEEDS))
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     seeds = np.where(high > MOST_SEEDS, np.inf, high.astype(float))
     return np.where(np.isfinite(contrast.error), seeds, np.nan)

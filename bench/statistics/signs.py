@@ -96,9 +96,12 @@ def verdicts_over_blocks(
     """Signs of the mean over blocks in units of the margin, unless a block contradicts them.
 
     A block contradicts better if its own sign is worse or worse_small, and the reverse; it
-    contradicts equal if its own sign is better or worse. Then the sign is undecided.
+    contradicts equal if its own sign is better or worse. Then the sign is undecided. Where a block
+    has no margin (NaN), it is the plain mean of differences, without small and equal signs.
     """
-    whole = verdicts(over_blocks(contrasts, margins), 1.0, family)
+    declared = bool(np.isfinite(margins).all())
+    scale = margins if declared else np.ones(len(contrasts))
+    whole = verdicts(over_blocks(contrasts, scale), 1.0 if declared else np.nan, family)
     each = [verdicts(c, m, family).sign for c, m in zip(contrasts, margins, strict=True)]
     contradicts = {
         "better": ("worse", "worse_small"),

@@ -29,8 +29,8 @@ from legible.metrics.base import Metric
 
 def describe(name: str, aspect: str) -> Metric:
     """A metric with values from 0 to 1."""
-    return Metric(name, lambda: None, aspect, "higher", "unit", None, frozenset(), True, name,
-                  (0.0, 1.0), "")  # fmt: skip
+    return Metric(name, lambda layer, probe: None, aspect, "higher", "unit", None, frozenset(),
+                  True, name, (0.0, 1.0), "")  # fmt: skip
 
 
 METRICS = {

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from PIL import Image
@@ -142,6 +142,18 @@ def frame(
     )
     room = 0.08 * max(high - low, reach)
     return float(low - room), float(high + room)
+
+
+def central(
+    points: Float[np.ndarray, "points axes"], factor: float = 8.0
+) -> Bool[np.ndarray, "points"]:
+    """Which points lie near the others: within ``factor`` median absolute deviations of the median
+    along each axis. All of them where the deviations are 0 or there are no points."""
+    if not len(points):
+        return np.zeros(0, dtype=bool)
+    distance = np.abs(points - np.median(points, 0))
+    scale = np.median(distance, 0)
+    return np.asarray((distance <= np.where(scale > 0, factor * scale, np.inf)).all(1))
 
 
 def legend(figure: Figure, axes: Sequence[Any]) -> None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from legible.bench.leaderboard.board import Board
-from legible.bench.leaderboard.figures.aspect_profile import draw_profile
-from legible.bench.leaderboard.figures.pareto import draw_pareto
+from legible.bench.leaderboard.figures.forest import draw_forest, forest_columns
+from legible.bench.leaderboard.figures.front import draw_front
 from legible.bench.leaderboard.figures.training_curves import draw_training_curves
 from legible.bench.leaderboard.figures.tuning_trials import (
     DOSES,
@@ -19,17 +19,17 @@ from legible.bench.leaderboard.figures.tuning_trials import (
     draw_fronts,
     searched_trials,
 )
-from legible.bench.leaderboard.standings import TASK
+from legible.bench.leaderboard.verdicts import TASK, Standings
 
-PROFILE = (
-    "Aspect profile: the difference to plain in each headline metric, in its own unit, averaged "
-    "over blocks, better to the right, with 95 % intervals over seeds. Filled: significant after "
-    "Holm's correction. Below the line: controls and null rows. Arrows: outside the axis"
+FOREST = (
+    "Differences to plain, better to the right, with 95 % intervals over seeds. Up: better, down: "
+    "worse, square: shown equal, circle: undecided; hollow: smaller than the margin, which is the "
+    "grey band. Arrows: outside the axis"
 )
-PARETO = (
-    "accuracy against the headline metric of each aspect, with 95 % intervals over seeds. The line "
-    "joins the methods that no other beats in both. Hollow or grey: controls and null rows, drawn "
-    "at the edge if they lie outside"
+FRONT = (
+    "Accuracy against each aspect, as differences to plain, both better when larger, with 95 % "
+    "intervals over seeds. The line joins the methods that no other beats in both. Hollow or grey: "
+    "rows that are not trained by a method, drawn at the edge if they lie outside"
 )
 TRAINING = (
     "metrics of validation images by epoch: the mean over seeds, in a band from the lowest to the "
@@ -45,24 +45,18 @@ class TableFigure(NamedTuple):
     draw: Callable[[], Figure]
 
 
-def available_figures(board: Board) -> list[TableFigure]:
+def available_figures(standings: Standings) -> list[TableFigure]:
     """Every figure that the board has the numbers for."""
-    names = [n for n in board.headlines.values() if board.metric(n).better != "neither"]
-    methods = [row for row in board.rows if row.ranked and row is not board.baseline]
-    figures = []
-    if board.baseline is not None and methods and names:
-        figures.append(TableFigure("profile", PROFILE, partial(draw_profile, board)))
+    board, figures = standings.board, []
+    if forest_columns(standings) and len(board.rows) > 1:
+        figures.append(TableFigure("forest", FOREST, partial(draw_forest, standings)))
+    if TASK in standings.columns and standings.signed:
+        figures.append(TableFigure("front", FRONT, partial(draw_front, standings)))
     for number, block in enumerate(board.blocks):
-        title = " · ".join(block)
-        columns = board.columns(block, names)
-        aspects = {column.metric.aspect for column in columns}
-        if TASK in aspects and len(aspects) > 1:
-            draw = partial(draw_pareto, board, block)
-            figures.append(TableFigure(f"pareto-{number}", f"{title}: {PARETO}", draw))
         if block in board.dynamics:
             stem = "dynamics" if len(board.dynamics) == 1 else f"dynamics-{number}"
             draw = partial(draw_training_curves, board, block)
-            figures.append(TableFigure(stem, f"{title}: {TRAINING}", draw))
+            figures.append(TableFigure(stem, f"{' · '.join(block)}: {TRAINING}", draw))
     return figures + _tuning_figures(board)
 
 

@@ -91,7 +91,7 @@ def _line(
         "linestyle": DASHES[i % len(DASHES)],
         "markevery": max(len(at) // 6, 1),
     }
-    style |= {} if row.ranked else {"markerfacecolor": "white"}
+    style |= {} if row.trained else {"markerfacecolor": "white"}
     axis.plot(at, np.nanmean(values, 0), linewidth=1.2, markersize=4, label=row_label(row),
               **style)  # fmt: skip
     if len(values) > 1:

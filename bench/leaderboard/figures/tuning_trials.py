@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from legible.bench.leaderboard.figures.pareto import pareto_front
+from legible.bench.leaderboard.figures.front import front_of
 from legible.bench.leaderboard.figures.style import drawable, panels
 from legible.bench.suites.run_spec import Block
 from legible.bench.text import number
@@ -149,7 +149,7 @@ def draw_fronts(ledger: Ledger, block: Block) -> Figure:
         own = np.array([(o.accuracy, o.value) for o in outcomes(trials)])
         axis.plot(*everything.T, "o", color=GREY, markersize=2)
         axis.axvline(reference.accuracy - ledger.tolerance, color=INK, linewidth=0.8, linestyle=":")
-        front = pareto_front(own * np.array([1.0, sign]))
+        front = front_of(own * np.array([1.0, sign]))
         axis.plot(*own[front].T, color=BLUE, linewidth=1.2)
         axis.plot(*own.T, "o", color=BLUE, markersize=4.5)
         axis.plot(reference.accuracy, reference.value, "+", color=INK, markersize=8)

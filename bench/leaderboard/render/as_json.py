@@ -11,13 +11,13 @@ import numpy as np
 
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.publication import Publication
-from legible.bench.leaderboard.standings import Standings
+from legible.bench.leaderboard.tables.named_contrasts import contrast_records
 from legible.bench.leaderboard.tables.table import (
+    Baseline,
     Content,
     Correlation,
     Count,
     Estimate,
-    RankInterval,
     Share,
     Table,
     TableCell,
@@ -25,15 +25,16 @@ from legible.bench.leaderboard.tables.table import (
     TableRow,
     Words,
 )
+from legible.bench.leaderboard.tables.verdict_records import verdict_records
+from legible.bench.leaderboard.verdicts import Standings
 from legible.bench.scores.score_table import SCHEMA_VERSION, records
-from legible.bench.statistics.ranks import Ranking
 
 #: Raised whenever leaderboard.json changes its form. Versions 1 and 2 held the raw scores.
-LEADERBOARD_VERSION = 3
+LEADERBOARD_VERSION = 4
 
 
 def render_json(publication: Publication) -> str:
-    """Tables, costs, ranks and descriptions of the metrics; undefined numbers are null."""
+    """Verdicts, tables, costs and descriptions of the metrics; undefined numbers are null."""
     board, standings = publication.board, publication.standings
     value = {
         "schema_version": SCHEMA_VERSION,
@@ -42,7 +43,11 @@ def render_json(publication: Publication) -> str:
         "title": board.title,
         "provenance": dict(board.provenance),
         "command": board.command,
+        "summary": publication.summary,
+        "partial": publication.partial,
         "headline": board.headlines,
+        "verdicts": [record._asdict() for record in verdict_records(standings)],
+        "contrasts": [record._asdict() for record in contrast_records(standings)],
         "metrics": {name: _metric(board, name) for name in sorted(board.metric_names)},
         "layers": [
             {"dataset": b.dataset, "backbone": b.backbone, "metrics": board.shown_layers[b]}
@@ -56,7 +61,6 @@ def render_json(publication: Publication) -> str:
             for table in section.tables
         ],
         "details": [_table(table) for page in publication.pages for table in page.tables],
-        "ranks": _ranks(standings),
         "agreement": _agreement(standings),
         "cost": records(board.cost),
     }
@@ -83,7 +87,8 @@ def _table(table: Table) -> dict[str, Any]:
 def _column(column: TableColumn) -> dict[str, Any]:
     return _filled({
         "title": " ".join(filter(None, [column.title, column.detail])), "aspect": column.aspect,
-        "metric": column.metric, "layer": column.layer, "notes": list(column.notes),
+        "metric": column.metric,
+        "layer": column.layer, "below": column.below, "notes": list(column.notes),
     })  # fmt: skip
 
 
@@ -91,13 +96,13 @@ def _row(row: TableRow) -> dict[str, Any]:
     method, params = row.key or ("", "")
     return _filled({
         "title": row.title, "settings": row.settings, "method": method, "params": params,
-        "kind": row.kind, "notes": list(row.notes),
+        "group": row.group, "notes": list(row.notes),
     }) | {"cells": [_cell(cell) for cell in row.cells]}  # fmt: skip
 
 
 def _cell(cell: TableCell) -> dict[str, Any]:
     flags = _filled({
-        "best": cell.best, "trained_on": cell.trained_on, "undefined": _share(cell.undefined),
+        "trained_on": cell.trained_on, "undefined": _share(cell.undefined), "below": cell.below,
         "failed_audits": _share(cell.failed_audits), "notes": list(cell.notes),
     })  # fmt: skip
     if cell.difference:
@@ -109,13 +114,11 @@ def _content(content: Content | None) -> dict[str, Any]:
     match content:
         case Estimate(mean, half, _, _, sign):
             return {"mean": mean, "half": half} | _filled({"sign": sign})
-        case RankInterval(rank, low, high):
-            return {"rank": rank, "low": low, "high": high}
         case Correlation(value, low, high):
             return {"correlation": value, "low": low, "high": high}
         case Count(number):
             return {"count": number}
-        case Words(text):
+        case Words(text) | Baseline(text):
             return {"text": text}
     return {}
 
@@ -141,26 +144,11 @@ def _metric(board: Board, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ranks(standings: Standings) -> list[dict[str, Any]]:
-    """Overall and by aspect, a record for each row; rank 0 and tier 0 mean: not ranked."""
-    rankings = {"overall": standings.overall, **standings.aspects}
-    return [
-        {"method": row.method, "params": row.params, "of": of} | _rank(ranking, i)
-        for of, ranking in rankings.items()
-        if ranking is not None
-        for i, row in enumerate(standings.rows)
-    ]
-
-
-def _rank(ranking: Ranking, i: int) -> dict[str, Any]:
-    return {name: array[i].item() for name, array in ranking._asdict().items()}
-
-
 def _agreement(standings: Standings) -> dict[str, Any]:
     agreement = standings.agreement
     if agreement is None:
         return {}
-    names = list(standings.board.headlines.values())
+    names = [column.metric.name for column in standings.columns.values()]
     return {"metrics": names, "spearman": agreement.mean, "low": agreement.low,
             "high": agreement.high}  # fmt: skip
 

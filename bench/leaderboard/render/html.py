@@ -16,8 +16,15 @@ from markupsafe import Markup
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.figures.style import as_webp, save
 from legible.bench.leaderboard.publication import Publication
-from legible.bench.leaderboard.tables import block_details
-from legible.bench.leaderboard.tables.table import Estimate, Table, TableCell, Words, side_by_side
+from legible.bench.leaderboard.tables.differences import READING
+from legible.bench.leaderboard.tables.table import (
+    GROUP_LINES,
+    Estimate,
+    Table,
+    TableCell,
+    Words,
+    side_by_side,
+)
 from legible.bench.suites.run_spec import RowKey
 from legible.bench.text import one_line, settings
 
@@ -39,7 +46,7 @@ def render_html(publication: Publication) -> str:
         policy=policy(style, script),
         blocks=[(i, page.block, side_by_side("All metrics", list(page.aspects.values())))
                 for i, page in enumerate(publication.pages) if page.aspects],
-        details_reading=block_details.READING,
+        details_reading=READING,
         rows=[(ids[row.key], row, settings(row.params)) for row in board.rows],
         pictures=[(picture, embedded(picture.data, picture.mime), ids[picture.row],
                    board.blocks.index(picture.block))
@@ -48,7 +55,20 @@ def render_html(publication: Publication) -> str:
                  for figure in publication.figures],
         row_id=lambda key: ids[RowKey(*key)], card=lambda name: metric_card(board, name),
         sort_key=sort_key, cell_text=cell_text, is_text=is_text, one_line=one_line,
+        verdict_class=verdict_class, group_lines=GROUP_LINES,
     ) + "\n"  # fmt: skip
+
+
+#: The class of a table cell with a sign, which gives it a colour.
+CLASSES = {"▲": "better", "△": "better small", "▼": "worse", "▽": "worse small", "≈": "equal",
+           "?": "undecided"}  # fmt: skip
+
+
+def verdict_class(cell: TableCell) -> str:
+    """The class of a table cell: its verdict, or that of the difference below; "" without one."""
+    contents = (cell.content, cell.difference)
+    signs = [item.sign for item in contents if isinstance(item, Estimate) and item.sign]
+    return CLASSES[signs[0]] if signs else ""
 
 
 def embedded(data: bytes, mime: str) -> str:

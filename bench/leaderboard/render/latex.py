@@ -1,12 +1,21 @@
-r"""The overall table and the tables of the aspects in LaTeX, with booktabs, ready for a paper."""
+r"""The table of verdicts, contrasts and aspects in LaTeX, with booktabs, ready for a paper."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from legible.bench.leaderboard.publication import Publication
-from legible.bench.leaderboard.tables import aspects
-from legible.bench.leaderboard.tables.table import Table, TableCell, TableColumn, TableRow, Words
+from legible.bench.leaderboard.tables.differences import READING
+from legible.bench.leaderboard.tables.table import (
+    GROUP_LINES,
+    Estimate,
+    Table,
+    TableCell,
+    TableColumn,
+    TableRow,
+    Words,
+)
+from legible.bench.leaderboard.verdicts import BETTER, WORSE
 from legible.bench.text import one_line
 
 HEAD = r"""% {title}
@@ -19,10 +28,11 @@ _SYMBOLS = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
     "[": "{[}", "]": "{]}", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$",
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$", "∅": r"$\varnothing$", "∞": r"$\infty$", "–": "--", "—": "---",
+    "▼": r"$\blacktriangledown$", "△": r"$\vartriangle$",
+    "▽": r"$\triangledown$", "∅": r"$\varnothing$", "∞": r"$\infty$", "–": "--", "—": "---",
+    "“": "``", "”": "''", "÷": r"$\div$",
     "…": r"\dots{}", "≈": r"$\approx$", "≤": r"$\leq$", "≥": r"$\geq$",
 }  # fmt: skip
-KINDS = {"control": "controls", "null": "null rows"}
 
 
 def escape(text: object, limit: int = 2000) -> str:
@@ -33,12 +43,14 @@ def escape(text: object, limit: int = 2000) -> str:
 def render_latex(publication: Publication) -> str:
     """A document part with one ``table`` environment for each table."""
     parts = [HEAD.format(title=one_line(publication.board.title))]
-    for section in (publication.tuned, publication.overall, publication.aspects):
+    parts += [f"% {one_line(publication.summary, 2000)}"] if publication.summary else []
+    for section in (publication.overview, publication.contrasts, publication.aspects,
+                    publication.tuned):  # fmt: skip
         for table in section.tables:
             caption = f"{section.title}: {table.title}" if table.block else table.title
             parts.append(_environment(table, caption))
-    if publication.aspects:
-        parts.append("\n".join(f"% {line}" for line in aspects.READING.splitlines()))
+    texts = [text for table in publication.overview.tables for text in table.text.splitlines()]
+    parts.append("\n".join(f"% {line}" for line in [*texts, *READING.splitlines()] if line))
     return "\n\n".join(parts) + "\n"
 
 
@@ -64,11 +76,12 @@ def _alignment(table: Table, column: int) -> str:
 def _header(table: Table, several: bool) -> Iterator[str]:
     """A line with aspects if there are several, one with titles, one with layers if any."""
     columns = table.columns
-    if several:
+    if several and not any(column.below for column in columns):
         yield _line(["", *(escape(column.aspect) for column in columns)])
     yield _line([escape(table.first), *map(_title, columns)])
-    if any(column.layer for column in columns):
-        yield _line(["", *(_small(column.layer) for column in columns)])
+    for name in ("below", "layer"):
+        if any(getattr(column, name) for column in columns):
+            yield _line(["", *(_small(getattr(column, name)) for column in columns)])
 
 
 def _title(column: TableColumn) -> str:
@@ -76,16 +89,16 @@ def _title(column: TableColumn) -> str:
 
 
 def _body(table: Table) -> Iterator[str]:
-    """A line for each row, and another below it if it has differences to plain."""
-    kind = ""
+    """A line for each row, and another below it for what stands below its values."""
+    group = ""
     for row in table.rows:
-        if row.kind != kind and row.kind in KINDS:
+        if row.group != group and row.group in GROUP_LINES:
             yield r"\midrule"
-            yield _line([rf"\emph{{{KINDS[row.kind]}}}", *[""] * len(table.columns)])
-        kind = row.kind
+            yield _line([rf"\emph{{{GROUP_LINES[row.group]}}}", *[""] * len(table.columns)])
+        group = row.group
         yield _line([_name(row), *map(_cell, row.cells)])
-        if any(cell.difference for cell in row.cells):
-            yield _line(["", *(_small(cell.difference or "") for cell in row.cells)])
+        if any(cell.difference or cell.below for cell in row.cells):
+            yield _line(["", *(_small(cell.difference or cell.below) for cell in row.cells)])
 
 
 def _name(row: TableRow) -> str:
@@ -95,7 +108,8 @@ def _name(row: TableRow) -> str:
 
 def _cell(cell: TableCell) -> str:
     text = escape(cell.text)
-    text = rf"\textbf{{{text}}}" if cell.best else text
+    decided = isinstance(cell.content, Estimate) and cell.content.sign in (*BETTER, *WORSE)
+    text = rf"\textbf{{{text}}}" if decided else text
     text += _raised("t") if cell.trained_on else ""
     text += " " + _small(f"∅{cell.undefined}") if cell.undefined else ""
     text += f" (failed audits: {cell.failed_audits})" if cell.failed_audits else ""

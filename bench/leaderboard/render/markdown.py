@@ -10,8 +10,9 @@ from tabulate import DataRow, TableFormat, tabulate
 
 from legible.bench.leaderboard.figures.table_figures import TableFigure
 from legible.bench.leaderboard.publication import BlockPage, Publication, Section
-from legible.bench.leaderboard.tables import block_details
+from legible.bench.leaderboard.tables.differences import READING
 from legible.bench.leaderboard.tables.table import (
+    GROUP_LINES,
     Estimate,
     Table,
     TableCell,
@@ -19,6 +20,7 @@ from legible.bench.leaderboard.tables.table import (
     TableRow,
     Words,
 )
+from legible.bench.leaderboard.verdicts import BETTER, WORSE
 from legible.bench.suites.run_spec import Block
 from legible.bench.text import one_line, settings
 
@@ -52,9 +54,14 @@ def code_block(text: object) -> str:
 def render_readme(publication: Publication) -> str:
     """The README of a suite's results."""
     board = publication.board
-    parts = [f"# {escape(board.title)}", *(f"> {escape(text)}" for text in publication.remarks)]
-    for section in (publication.tuned, publication.overall, publication.conclusions,
-                    publication.differences, publication.aspects):  # fmt: skip
+    parts = [f"# {escape(board.title)}"]
+    parts += [f"> **Partial:** {escape(publication.partial)}"] if publication.partial else []
+    parts += [f"**{escape(publication.summary)}**"] if publication.summary else []
+    parts += [part for table in publication.overview.tables for part in _overview(table)]
+    parts += _section(publication.contrasts)
+    parts += [part for figure in publication.figures for part in _figure(figure)]
+    for section in (publication.conclusions, publication.aspects, publication.tuned,
+                    publication.deliveries):  # fmt: skip
         parts += _section(section)
     parts += _links(publication.pages) + _pictures(publication)
     for section in (publication.cost, publication.correlations, publication.missing):
@@ -63,11 +70,16 @@ def render_readme(publication: Publication) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _overview(table: Table) -> list[str]:
+    """The table of verdicts and its legend."""
+    return [_table(table), "\n".join(f"- {text}" for text in _paragraphs(table.text))]
+
+
 def render_page(publication: Publication, page: BlockPage) -> str:
     """The page of a block."""
     title = f"# {escape(publication.board.title)}: {escape(' · '.join(page.block))}"
     parts = [title, "Every metric at every layer. [The leaderboard](../README.md).",
-             escape(block_details.READING)]  # fmt: skip
+             escape(READING)]  # fmt: skip
     parts += [part for table in page.tables for part in _titled_table(table, "##")]
     section = Section("", tuple(page.tables))
     parts.append(_references(publication, [section], "../"))
@@ -116,14 +128,16 @@ def figure_path(figure: TableFigure) -> str:
     return f"figures/{figure.stem}.svg"
 
 
+def _figure(figure: TableFigure) -> list[str]:
+    """A figure with its caption."""
+    caption = escape(figure.caption)
+    return [f"![{caption}]({quote(figure_path(figure))})", f"<sub>{caption}</sub>"]
+
+
 def _pictures(publication: Publication) -> list[str]:
-    """Each figure with its caption, and links to the pictures of single methods."""
-    figures = []
-    for figure in publication.figures:
-        caption = escape(figure.caption)
-        figures.append(f"![{caption}]({quote(figure_path(figure))})\n\n<sub>{caption}</sub>")
+    """Links to the pictures of single methods."""
     links = [part for block in publication.board.blocks for part in _gallery(publication, block)]
-    return ["## Pictures", *figures, *links] if figures or links else []
+    return ["## Pictures", *links] if links else []
 
 
 def _gallery(publication: Publication, block: Block) -> list[str]:
@@ -153,9 +167,10 @@ def _provenance(publication: Publication) -> list[str]:
     """How the numbers were made, and the command that makes them again."""
     board = publication.board
     parts = ["Reproduce with", code_block(board.command)] if board.command else []
+    parts += [escape(publication.concepts)]
     parts += [_table(table) for table in publication.provenance.tables]
     parts += [f"Images: {escape(credit)}." for credit in board.attributions]
-    return [f"## {publication.provenance.title}", *parts] if parts else []
+    return [f"## {publication.provenance.title}", *parts]
 
 
 def _references(publication: Publication, sections: Iterable[Section], up: str = "") -> str:
@@ -169,19 +184,17 @@ def _references(publication: Publication, sections: Iterable[Section], up: str =
 
 # ----------------------------------------------------------------- tables
 
-KINDS = {"control": "*controls*", "null": "*null rows*"}
-
 
 def _table(table: Table) -> str:
-    """A table and its footnotes. Controls and null rows follow a line that names them."""
+    """A table and its footnotes. A group of rows follows a line that names it."""
     several = len({column.aspect for column in table.columns if column.aspect}) > 1
     header = [escape(table.first), *(_head(column, several) for column in table.columns)]
     body: list[list[str]] = []
-    kind = ""
+    group = ""
     for row in table.rows:
-        if row.kind != kind and row.kind in KINDS:
-            body.append([KINDS[row.kind], *[""] * len(table.columns)])
-        kind = row.kind
+        if row.group != group and row.group in GROUP_LINES:
+            body.append([f"*{GROUP_LINES[row.group]}*", *[""] * len(table.columns)])
+        group = row.group
         body.append([_name(row), *map(_cell, row.cells)])
     notes = "<br>\n".join(f"<sup>{i}</sup> {escape(text)}" for i, text in enumerate(table.notes, 1))
     rules = [_rule(table, c) for c in range(len(table.columns))]
@@ -209,9 +222,9 @@ def _head(column: TableColumn, aspect: bool) -> str:
     title = escape(column.title)
     title = f"[{title}][{quote(column.metric)}]" if column.metric else title
     parts = [title, escape(column.detail), column.arrow]
-    lines = [escape(column.aspect)] if aspect and column.aspect else []
+    lines = [escape(column.aspect)] if aspect and column.aspect and not column.below else []
     lines.append(" ".join(filter(None, parts)) + _numbers(column.notes))
-    lines += [f"<sub>{escape(column.layer)}</sub>"] if column.layer else []
+    lines += [f"<sub>{escape(text)}</sub>" for text in (column.below, column.layer) if text]
     return "<br>".join(lines)
 
 
@@ -222,12 +235,15 @@ def _name(row: TableRow) -> str:
 
 def _cell(cell: TableCell) -> str:
     text = escape(cell.text)
-    text = f"**{text}**" if cell.best else text
+    decided = isinstance(cell.content, Estimate) and cell.content.sign in (*BETTER, *WORSE)
+    text = f"**{text}**" if decided else text
     text += "<sup>t</sup>" if cell.trained_on else ""
     text += f" <sub>∅{cell.undefined}</sub>" if cell.undefined else ""
     lines = [text + _numbers(cell.notes)]
     if cell.difference:
         lines.append(f"<sub>{escape(cell.difference)}</sub>")
+    if cell.below:
+        lines.append(f"<sub>{escape(cell.below)}</sub>")
     if cell.failed_audits:
         failed = f"✗ {cell.failed_audits}"
         without_value = isinstance(cell.content, Estimate) and cell.content.sort_key is None

@@ -1,54 +1,83 @@
-"""Differences to plain in every headline metric, over blocks like those of the suite."""
+"""Differences to plain as table cells: with a sign, an interval, and why there is none."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from legible.bench.leaderboard.standings import Standings
-from legible.bench.leaderboard.tables.table import (
-    Estimate,
-    Notes,
-    Table,
-    TableCell,
-    in_reading_order,
-    plain_column,
-    table_row,
-)
-from legible.bench.statistics.intervals import Interval
+from legible.bench.leaderboard.tables.table import Estimate, Notes, TableCell
+from legible.bench.leaderboard.verdicts import AspectColumn, BlockColumn
+from legible.bench.statistics.contrasts import FEWEST_SEEDS
 from legible.bench.text import digits_with_half
+from legible.metrics.base import Metric
+
+TOO_WIDE = "no interval is shown: it would be wider than the range of the metric"
+NO_TEST = {
+    "no spread": "not tested: all seeds gave the same value",
+    "one seed": "not tested: one seed",
+}
 
 
-def differences_table(standings: Standings) -> Table | None:
-    """All rows but plain by headline metrics; None without plain or with a single block."""
-    board, notes = standings.board, Notes()
-    names = list(board.headlines.values())
-    rows = [row for row in board.rows if row is not board.baseline]
-    interval = standings.bootstrap_differences(rows, names) if standings.rows else None
-    if interval is None or len(board.blocks) < 2:
-        return None
-    ranked = [row.ranked for row in rows]
-    digits = [digits_with_half(interval.mean[ranked, c], interval.half[ranked, c])
-              for c in range(len(names))]  # fmt: skip
-    lines = []
-    for i, row in enumerate(rows):
-        cells = [difference_cell(interval, i, c, digits[c], notes) for c in range(len(names))]
-        lines.append(table_row(board, row, cells, notes))
-    table = Table(
-        "All rows and headline metrics (bootstrapped over blocks and seeds)",
-        tuple(plain_column(board, board.metric(name)) for name in names),
-        tuple(lines),
-        tuple(notes.texts),
-        first="method − plain",
-        secondary=True,
+def column_digits(column: AspectColumn) -> int:
+    """Digits after the point for the differences of an aspect."""
+    rows = np.isin(column.verdicts.reason, ("", "few seeds"))
+    rows = rows if rows.any() else np.isfinite(column.contrast.difference)
+    return digits_with_half(column.interval.mean[rows], column.interval.half[rows])
+
+
+def aspect_cell(column: AspectColumn, row: int, digits: int, notes: Notes) -> TableCell:
+    """A row's difference in an aspect. An undecided one says how many seeds would decide."""
+    mean, half = float(column.interval.mean[row]), float(column.interval.half[row])
+    sign, reason = column.symbol(row), column.reason(row)
+    remarks = [NO_TEST[reason]] if reason in NO_TEST and not column.descriptive else []
+    blocks = sum(np.isfinite(part.contrast.difference[row]) for part in column.parts)
+    if 0 < blocks < len(column.parts):
+        remarks.append(f"on {blocks} of {len(column.parts)} blocks")
+    if not column.in_margins and is_too_wide(half, column.metric):
+        half = math.nan
+        remarks.append(TOO_WIDE)
+    below = seeds_text(float(column.seeds_needed[row])) if sign == "?" else ""
+    return TableCell(
+        Estimate(mean, half, digits, True, sign), below=below, notes=notes.numbers(remarks)
     )
-    return in_reading_order(table)
 
 
-def difference_cell(
-    interval: Interval, row: int, column: int, digits: int, notes: Notes, sign: str = ""
-) -> TableCell:
-    """A difference averaged over blocks, with a footnote if other rows have it on more blocks."""
-    n, most = int(interval.n[row, column]), int(np.max(interval.n[:, column]))
-    numbers = notes.numbers([f"over {n} of {most} blocks"] if 0 < n < most else [])
-    mean, half = float(interval.mean[row, column]), float(interval.half[row, column])
-    return TableCell(Estimate(mean, half, digits, True, sign), notes=numbers)
+def seeds_text(seeds: float) -> str:
+    """How many seeds would decide, in few words; "" if it cannot be said."""
+    if math.isnan(seeds):
+        return ""
+    return f"{seeds:.0f} seeds" if math.isfinite(seeds) else "> 1000 seeds"
+
+
+def is_too_wide(half: float, metric: Metric) -> bool:
+    """Whether an interval tells nothing, because every possible difference lies within its half
+    width."""
+    return math.isfinite(half) and half > metric.limits[1] - metric.limits[0]
+
+
+def block_difference(column: BlockColumn | None, row: int, digits: int) -> Estimate | None:
+    """A row's difference on one block, in the metric's own direction; None where there is none.
+
+    Undecided differences have no sign here.
+    """
+    if column is None or not np.isfinite(column.contrast.difference[row]):
+        return None
+    interval = column.contrast.interval()
+    turn = -1.0 if column.column.metric.better == "lower" else 1.0
+    half = float(interval.half[row])
+    if is_too_wide(half, column.column.metric):
+        half = math.nan
+    sign = column.symbol(row).replace("?", "")
+    return Estimate(turn * float(interval.mean[row]), half, digits, True, sign)
+
+
+#: How to read signs and intervals, for the pages of details.
+READING = f"""\
+First line of a table cell: the mean over seeds ± half of its 95 % t interval. Second line: the
+difference to plain with its own interval. ▲ better and ▼ worse than plain, △ and ▽ better and worse
+by less than the margin, ≈ shown equal within the margin: each by Holm's correction over the rows of
+the column, 5 % per column, and only from {FEWEST_SEEDS} seeds on. ↑ more is better, ↓ less is
+better. ∅n/m: n of m units (over all seeds) have no defined value and count as the metric's null
+value. A raised t: the method's own loss nearly minimises this metric. Intervals are about further
+seeds on the same data, backbone and recipe, not about other data."""

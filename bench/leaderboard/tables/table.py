@@ -13,6 +13,10 @@ from legible.bench.text import mean_and_half, number, settings
 from legible.metrics.base import Metric
 
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
+#: The lines that set groups of rows apart.
+GROUP_LINES = {
+    "training-free": "training-free rows", "control": "controls", "null": "null rows",
+}  # fmt: skip
 
 # ----------------------------------------------------------------- content of a table cell
 
@@ -20,7 +24,7 @@ ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 class Estimate(NamedTuple):
     """A mean with half the width of its 95 % interval (NaN: no interval), and the digits to show.
 
-    ``sign`` is "▲" where a difference to plain is significantly better, "▼" where it is worse.
+    ``sign`` is the verdict of a difference to plain (one of `verdicts.SYMBOLS`), "" without one.
     """
 
     mean: float
@@ -35,25 +39,7 @@ class Estimate(NamedTuple):
 
     def __str__(self) -> str:
         text = mean_and_half(self.mean, self.half, self.digits, self.signed)
-        return f"{text} {self.sign}" if self.sign else text
-
-
-class RankInterval(NamedTuple):
-    """A rank or a mean rank with its interval. A rank of 0 means: not ranked."""
-
-    rank: float
-    low: int
-    high: int
-    digits: int = 0
-
-    @property
-    def sort_key(self) -> float | str | None:
-        return float(self.rank) or None
-
-    def __str__(self) -> str:
-        if not self.rank:
-            return "—"
-        return f"{number(self.rank, self.digits)} ({self.low}–{self.high})"
+        return f"{self.sign} {text}" if self.sign else text
 
 
 class Correlation(NamedTuple):
@@ -75,7 +61,7 @@ class Correlation(NamedTuple):
 
 
 class Count(NamedTuple):
-    """A whole number, such as a tier or a number of trials; 0 is shown as a dash."""
+    """A whole number, such as a number of trials; 0 is shown as a dash."""
 
     number: int
 
@@ -100,7 +86,20 @@ class Words(NamedTuple):
         return self.text
 
 
-Content = Estimate | RankInterval | Correlation | Count | Words
+class Baseline(NamedTuple):
+    """Plain's own table cell among differences to plain: a text that is sorted as 0."""
+
+    text: str
+
+    @property
+    def sort_key(self) -> float | str | None:
+        return 0.0
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Content = Estimate | Baseline | Correlation | Count | Words
 
 
 class Share(NamedTuple):
@@ -120,19 +119,18 @@ class Share(NamedTuple):
 class TableCell:
     """A place in a table. Without content it is blank.
 
-    ``best``: it is in the best tier of its column. ``trained_on``: the method's own loss nearly
-    minimises the metric. ``undefined``: units without a defined value, of all units.
-    ``failed_audits``: seeds in which an attribution algorithm failed its audit, of all seeds.
-    ``difference``: the difference to plain, shown as a second line. ``notes``: numbers of
-    footnotes, from 1.
+    ``trained_on``: the method's own loss nearly minimises the metric. ``undefined``: units without
+    a defined value, of all units. ``failed_audits``: seeds in which an attribution algorithm failed
+    its audit, of all seeds. ``difference``: the difference to plain, shown as a second line.
+    ``below``: a remark, shown as a small line. ``notes``: numbers of footnotes, from 1.
     """
 
     content: Content | None = None
-    best: bool = False
     trained_on: bool = False
     undefined: Share | None = None
     failed_audits: Share | None = None
     difference: Estimate | None = None
+    below: str = ""
     notes: tuple[int, ...] = ()
 
     @property
@@ -144,7 +142,8 @@ class TableCell:
 @dataclass(frozen=True)
 class TableColumn:
     """The head of a column. ``detail`` continues the title (``− plain``), ``arrow`` says which
-    direction is better, ``metric`` is the name of the metric that the title refers to."""
+    direction is better, ``below`` is a small line, ``metric`` is the name of the metric that the
+    title refers to."""
 
     title: str
     detail: str = ""
@@ -154,6 +153,7 @@ class TableColumn:
     metric: str = ""
     headline: bool = False
     notes: tuple[int, ...] = ()
+    below: str = ""
 
     @property
     def text(self) -> str:
@@ -163,14 +163,15 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row: usually a method with its non-default parameters (``settings``), whose ``kind`` is
-    method, control or null; other rows have no key and no kind."""
+    """A row: usually a method with its non-default parameters (``settings``), whose ``group`` is
+    one of `board.GROUPS`; other rows have no key. A row of another group than the row above follows
+    a line that names its group."""
 
     title: str
     cells: tuple[TableCell, ...]
     key: RowKey | None = None
     settings: str = ""
-    kind: str = ""
+    group: str = ""
     notes: tuple[int, ...] = ()
 
 
@@ -216,7 +217,7 @@ def table_row(
     """A row of the leaderboard, with footnotes for the method's own mark and further remarks."""
     marks = [board.marks[row.method]] if row.method in board.marks else []
     numbers = notes.numbers([*marks, *remarks])
-    return TableRow(row.label, tuple(cells), row.key, settings(row.params), row.kind, numbers)
+    return TableRow(row.label, tuple(cells), row.key, settings(row.params), row.group, numbers)
 
 
 def metric_column(board: Board, column: Column, notes: Notes, detail: str = "") -> TableColumn:
@@ -244,14 +245,12 @@ def score_cell(
     values: SeedValues,
     digits: int,
     notes: Notes,
-    best: bool = False,
     difference: Estimate | None = None,
 ) -> TableCell:
     """The mean over seeds, with the reasons for missing values as footnotes."""
     finite = math.isfinite(values.mean)
     return TableCell(
         Estimate(values.mean, values.half, digits),
-        best,
         trains_on(board, row, metric),
         Share(values.undefined, values.count) if values.undefined and finite else None,
         difference=difference,
@@ -262,11 +261,6 @@ def score_cell(
 def trains_on(board: Board, row: Row, metric: str) -> bool:
     """Whether the row's own loss nearly minimises a metric."""
     return metric in board.trained_on.get(row.method, ())
-
-
-def by_kind(rows: Iterable[Row]) -> list[Row]:
-    """Methods first, then controls, then null rows, otherwise in the order they have."""
-    return sorted(rows, key=lambda row: ("method", "control", "null").index(row.kind))
 
 
 def side_by_side(title: str, tables: Sequence[Table]) -> Table:

@@ -1,4 +1,4 @@
-"""The headline table of a tuned suite: each method's chosen setting and what it is worth.
+"""The settings of a tuned suite: each method's chosen setting and what it is worth.
 
 Settings are chosen on validation data (the ledger); the differences to plain are on test data.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from legible.bench.leaderboard.board import Board, Column, Row
-from legible.bench.leaderboard.standings import TASK, BlockDifferences, block_differences
+from legible.bench.leaderboard.board import GROUPS, Board, Column, Row
+from legible.bench.leaderboard.tables.differences import block_difference
 from legible.bench.leaderboard.tables.table import (
     Content,
     Count,
@@ -25,8 +25,9 @@ from legible.bench.leaderboard.tables.table import (
     plain_column,
     table_row,
 )
+from legible.bench.leaderboard.verdicts import TASK, BlockColumn, block_column
 from legible.bench.suites.run_spec import BASELINE, Block
-from legible.bench.text import decimals, settings
+from legible.bench.text import decimals, digits_with_half, settings
 from legible.bench.tuning.ledger import Choice, Ledger
 
 #: Footnote of a method whose chosen setting costs more accuracy than the suite allows.
@@ -61,8 +62,8 @@ def tuned_tables(board: Board) -> list[Table]:
 
 
 def tuned_title(ledger: Ledger) -> str:
-    """The name of the headline number."""
-    return f"Interpretability at a cost of at most {points(ledger)} of accuracy"
+    """The title of the section, with the rule by which settings were chosen."""
+    return f"Tuned settings, at a cost of at most {points(ledger)} of accuracy"
 
 
 def points(ledger: Ledger) -> str:
@@ -82,10 +83,9 @@ def tuned_reading(ledger: Ledger) -> str:
         f"{points(ledger)} below plain's validation accuracy, the one with the best "
         f"{ledger.metric} was chosen, on validation images and half of the concepts. The "
         "differences to plain are on test images and the other half of the concepts, on seeds that "
-        "were not used for choosing, paired by seed, ± half of the 95 % t interval. ▲ better and ▼ "
-        "worse, if Holm's correction over the ranked methods of the column leaves p < .05. On test "
-        "data the cost of accuracy may exceed the tolerance; it has a column of its own. Every "
-        "trial is in ledger.csv."
+        "were not used for choosing, ± half of the 95 % interval, with the signs of the table of "
+        "verdicts; undecided ones have none. On test data the cost of accuracy may exceed the "
+        "tolerance; it has a column of its own. Every trial is in ledger.csv."
     )
 
 
@@ -106,30 +106,32 @@ def tuned_rows(board: Board, block: Block) -> list[TunedRow]:
     ledger, columns = board.ledger, tuned_columns(board, block)
     if ledger is None or columns is None or board.baseline is None:
         return []
-    rows = [row for row in board.rows_of(block) if (*block, *row.key) in ledger.choices]
-    metric, accuracy = (block_differences(board, block, rows, [column]) for column in columns)
+    metric, accuracy = (block_column(board, block, column) for column in columns)
     if metric is None or accuracy is None:
         return []
-    choices = [ledger.choices[(*block, *row.key)] for row in metric.rows]
-    digits = [decimals(d.interval.mean[:, 0]) for d in (metric, accuracy)]
+    present = set(board.rows_of(block))
+    rows = [i for i, row in enumerate(board.rows) if row in present
+            and row is not board.baseline and (*block, *row.key) in ledger.choices]  # fmt: skip
     reference = ledger.reference(block).accuracy
-    tuned = [
-        TunedRow(
-            row, choice, _estimate(metric, i, digits[0]), _estimate(accuracy, i, digits[1]),
+    tuned = []
+    for i in rows:
+        row = board.rows[i]
+        choice = ledger.choices[(*block, *row.key)]
+        tuned.append(TunedRow(
+            row, choice, _estimate(metric, i), _estimate(accuracy, i),
             choice.outcome.accuracy - reference,
             board.seed_values(block, row, columns[0]).reasons,
-        )
-        for i, (row, choice) in enumerate(zip(metric.rows, choices, strict=True))
-    ]  # fmt: skip
+        ))  # fmt: skip
     sign = -1.0 if ledger.better == "lower" else 1.0
     return sorted(tuned, key=lambda t: (
         math.isnan(t.value.mean), not t.choice.within, -sign * t.value.mean
     ))  # fmt: skip
 
 
-def _estimate(differences: BlockDifferences, i: int, digits: int) -> Estimate:
-    mean, half = differences.interval.mean[i, 0], differences.interval.half[i, 0]
-    return Estimate(float(mean), float(half), digits, True, differences.sign(i, 0))
+def _estimate(column: BlockColumn, i: int) -> Estimate:
+    interval = column.contrast.interval()
+    digits = digits_with_half(interval.mean, interval.half)
+    return block_difference(column, i, digits) or Estimate(math.nan, math.nan, digits)
 
 
 def _tuned_table(board: Board, block: Block) -> Table | None:
@@ -146,9 +148,8 @@ def _tuned_table(board: Board, block: Block) -> Table | None:
         plain_column(board, accuracy.metric, "− plain, validation", arrow=False),
     )  # fmt: skip
     digits = decimals([t.choice.outcome.value for t in tuned])
-    kinds = ("method", "control", "null")
     lines = [_line(board, t, digits, notes)
-             for t in sorted(tuned, key=lambda t: kinds.index(t.row.kind))]  # fmt: skip
+             for t in sorted(tuned, key=lambda t: GROUPS.index(t.row.group))]  # fmt: skip
     table = Table(" · ".join(block), heads, tuple(lines), tuple(notes.texts), block=block)
     return in_reading_order(table)
 

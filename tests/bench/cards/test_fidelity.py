@@ -1,13 +1,18 @@
 """Fidelity cards hold the results of results/standard."""
 
 import pkgutil
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from legible import methods
 from legible.bench.cards import fidelity
+from legible.bench.leaderboard.board import Board
 from legible.bench.plugins import registry
+from legible.bench.scores.score_table import COLUMNS
+from legible.metrics.base import METRICS
 
 NAMES = sorted(
     module.name
@@ -23,7 +28,7 @@ def known():
 
 @pytest.fixture(scope="module")
 def committed():
-    return fidelity.published()
+    return fidelity.published_board()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -37,14 +42,16 @@ def test_each_method_has_a_card_that_says_what_was_measured(name, committed):
 
 
 def scores(values, status="ok"):
-    """Rows of metric accuracy, and of focus where there is a layer."""
+    """A board with these values: method, parameters, layer, metric, a number for each seed."""
     lines = [
-        {"dataset": "d", "backbone": "b", "method": method, "params": params, "seed": seed,
-         "layer": layer, "metric": metric, "value": value, "status": status, "reason": ""}
+        {"dataset": "d", "backbone": "b", "method": method, "label": method, "kind": "method",
+         "params": params, "seed": seed, "layer": layer, "metric": metric,
+         "aspect": METRICS[metric].aspect, "value": value, "live": value, "undefined": 0,
+         "count": 1, "status": status, "reason": "", "run": "r"}
         for method, params, layer, metric, numbers in values
         for seed, value in enumerate(numbers)
     ]  # fmt: skip
-    return pd.DataFrame(lines)
+    return Board(pd.DataFrame(lines, columns=COLUMNS))
 
 
 def test_differences_are_paired_and_have_an_interval_from_three_seeds():
@@ -54,9 +61,23 @@ def test_differences_are_paired_and_have_an_interval_from_three_seeds():
         ("icnn", '{"strength": 2}', "", "accuracy", [9.0, 9.0, 9.0]),
     ])  # fmt: skip
     # differences .1, .2, .3: mean .2, deviation .1, half = 4.3027 x .1 / sqrt 3 = .248
-    assert "| d · b | accuracy ↑ | 0.500 | +0.200 ± 0.248 |" in fidelity.results("icnn", table)
-    two = fidelity.results("icnn", table[table["seed"] < 2])
-    assert "| d · b | accuracy ↑ | 0.300 | +0.150 |" in two and "2 seeds (no interval)" in two
+    assert "| d · b | accuracy ↑ | 0.500 | +0.200 ± 0.248 | 3 |" in fidelity.results("icnn", table)
+    two = replace(table, scores=table.scores[table.scores["seed"] < 2])
+    assert "| d · b | accuracy ↑ | 0.300 | +0.150 | 2 |" in fidelity.results("icnn", two)
+
+
+def test_accuracy_has_one_line_also_if_it_is_claimed():
+    table = scores([("plain", "{}", "", "accuracy", [0.1, 0.5]),
+                    ("weight_decay", "{}", "", "accuracy", [0.2, 0.7])])  # fmt: skip
+    text = fidelity.results("weight_decay", table)
+    assert text.count("| accuracy") == 1 and "| accuracy ↑ * |" in text
+
+
+def test_signs_are_those_of_the_leaderboard():
+    seeds = np.random.default_rng(0).normal(0, 0.01, (2, 9))
+    table = scores([("plain", "{}", "", "accuracy", 0.5 + seeds[0]),
+                    ("icnn", "{}", "", "accuracy", 0.6 + seeds[1])])  # fmt: skip
+    assert "| ▲ +0.1" in fidelity.results("icnn", table)
 
 
 def test_claims_are_marked_by_layer():
@@ -67,7 +88,7 @@ def test_claims_are_marked_by_layer():
     ])  # fmt: skip
     text = fidelity.results("icnn", table)
     for layer in ("conv1", "conv2"):
-        assert f"| d · b · {layer} | location_instability ↓ * | 0.040 | −0.030 |" in text
+        assert f"| d · b · {layer} | location_instability ↓ * | 0.040 | −0.030 | 1 |" in text
 
 
 def test_undefined_absent_and_failed_rows_say_so():
@@ -82,10 +103,17 @@ def test_undefined_absent_and_failed_rows_say_so():
     assert "| undefined | (1.500, plain has no value) |" in text
     assert "| accuracy ↑ | 0.500 | undefined |" in text
     assert fidelity.results("icnn", table) == "No row in results/standard."
-    failed = table.assign(method="icnn", metric="", reason="loss is nan in epoch 3")
-    assert fidelity.results("icnn", failed) == (
-        "No scores in results/standard: loss is nan in epoch 3."
+    failed = table.scores.iloc[:1].assign(
+        method="icnn", metric="", aspect="", value=nan, status="failed", reason="loss is nan"
     )
+    assert fidelity.results("icnn", Board(failed)) == (
+        "No scores in results/standard: failed: loss is nan (seed 0)."
+    )
+
+
+def test_before_anything_is_published_a_card_says_so():
+    empty = Board(pd.DataFrame(columns=COLUMNS))
+    assert fidelity.results("icnn", empty) == "No results yet: results/standard is not published."
 
 
 def test_a_table_is_put_between_the_markers_and_nothing_else_changes():
@@ -96,17 +124,6 @@ def test_a_table_is_put_between_the_markers_and_nothing_else_changes():
     more = once + "\nafter\n"
     other = scores([("plain", "{}", "", "accuracy", [0.7])])
     assert fidelity.with_results(more, "plain", other) == more.replace("0.500", "0.700")
-
-
-def test_a_claim_of_accuracy_does_not_print_it_twice():
-    assert "accuracy" in registry.METHODS["weight_decay"].claims
-    table = scores([(method, "{}", "", "accuracy", [0.5]) for method in ("plain", "weight_decay")])
-    assert fidelity.results("weight_decay", table).count("| accuracy ↑ * |") == 1
-
-
-def test_without_a_publication_the_card_says_so():
-    text = fidelity.with_results("# card\n", "plain", None)
-    assert "results/standard is not published" in text
 
 
 def test_every_claim_is_a_metric():

@@ -62,7 +62,10 @@ class TestPublish:
         )
         (run_folder("bean-s0") / "manifest.json").write_text("junk")
         code, _, err = legible("publish", "tiny.toml", *QUICK)
+        assert code == 2 and "1 run has no scores yet: run `legible run tiny`" in err
+        code, _, err = legible("publish", "tiny.toml", *QUICK, "--partial")
         assert code == 0, err
+        assert "**Partial:**" in Path("results/tiny/README.md").read_text()
         table = scores()
         reasons = " ".join(table.loc[table["status"] == "missing", "reason"])
         assert "made, not fetched" in reasons and "unreadable" in reasons
@@ -72,7 +75,7 @@ class TestPublish:
     ):
         run = run_folder("bean-s0")
         next(run.glob("scores-*.json")).rename(run / "scores-0.json")  # as the probe had changed
-        assert legible("publish", "tiny.toml", *QUICK)[0] == 0
+        assert legible("publish", "tiny.toml", *QUICK, "--partial")[0] == 0
         table = scores()
         (reason,) = table.loc[table["status"] == "missing", "reason"].unique()
         assert "`legible run` scores it again without retraining" in reason

@@ -16,9 +16,10 @@ from legible.bench.leaderboard.figures.network_pictures import Picture, draw_cur
 from legible.bench.leaderboard.figures.style import save
 from legible.bench.leaderboard.publication import make_publication
 from legible.bench.scores.score_table import COLUMNS
-from legible.bench.suites.run_spec import Block
+from legible.bench.suites.run_spec import Block, RowKey
 from legible.bench.tuning.ledger import Ledger, Trial
-from legible.metrics.base import Metric
+from legible.methods.base import Target
+from legible.metrics.base import COMPARISONS, Metric
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 EMPTY = dict.fromkeys(COLUMNS, "") | {
@@ -33,7 +34,7 @@ def describe(name, aspect, better, summary, headline=False):
 
     function.__doc__ = summary
     return Metric(name, function, aspect, better, "unit", None, frozenset(), headline,
-                  name.replace("_", " "), (0.0, 1.0), "")  # fmt: skip
+                  name.replace("_", " "), (0.0, 1.0), "", compares=COMPARISONS)  # fmt: skip
 
 
 METRICS = {
@@ -47,12 +48,15 @@ METRICS = {
     )
 }
 
+#: Seeds of all rows, and of plain.
+SEEDS, PLAIN_SEEDS = 9, 18
 ROWS = [
     ("plain", "plain", "method", "{}", 0.0),
     ("sync", "sync (reconstruction)", "method", "{}", 1.0),
     ("sync", "sync (reconstruction)", "method", '{"strength": 2.0}', 2.0),
     ("bean", "bean", "method", "{}", 0.1),
     ("greedy", "greedy", "control", "{}", 4.0),
+    ("atoms", "atoms", "null", "{}", 0.5),
     ("oracle", "oracle", "null", "{}", 5.0),
     ("untrained", "untrained", "null", "{}", -3.0),
 ]
@@ -90,7 +94,7 @@ def scores():
     out = []
     for dataset, backbone in BLOCKS:
         for row in ROWS:
-            for seed in range(3):
+            for seed in range(PLAIN_SEEDS if row[0] == "plain" else SEEDS):
                 if (row[0], backbone) == ("bean", "lenet5"):
                     reason = "needs a dense | layer\nwith <b>weights</b>"
                     out.append(whole(dataset, backbone, row, seed, "skipped", reason))
@@ -126,6 +130,14 @@ def board(scores, cost):
         "legible run quick && legible publish quick",
         "Synthetic <leaderboard>",
         layers={block: LAYERS[block[1]] for block in BLOCKS},
+        margins={Block(*block): {"accuracy": 0.01, "dispersion": 0.02} for block in BLOCKS},
+        contrasts=[(RowKey("sync", '{"strength": 2.0}'), RowKey("sync", "{}"))],
+        derived=["atoms"],
+        targets={
+            RowKey("sync", "{}"): Target("dispersion", "lower"),
+            RowKey("sync", '{"strength": 2.0}'): "acts elsewhere",
+            RowKey("bean", "{}"): Target("instability", "higher"),
+        },
         trained_on={"sync": {"dispersion"}, "greedy": {"iou"}},
         marks={"bean": "replaces a norm"},
         remarks={"rank": "moves with the number of units"},
@@ -186,6 +198,12 @@ def tuned(board, ledger):
 @pytest.fixture(scope="session")
 def one_seed(board):
     return replace(board, scores=board.scores[board.scores["seed"] == 0])
+
+
+@pytest.fixture(scope="session")
+def three_seeds(board):
+    """Three seeds of every row: too few for signs."""
+    return replace(board, scores=board.scores[board.scores["seed"] < 3])
 
 
 @pytest.fixture(scope="session")

@@ -7,71 +7,121 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from legible.bench.leaderboard.conclusions import conclude
-from legible.bench.leaderboard.standings import Standings
-
-NULL_ROWS = "Aspects in which plain training does not significantly beat a null row"
+from legible.bench.leaderboard.conclusions import conclude, summary, unfinished
+from legible.bench.leaderboard.verdicts import Standings
 
 
-def sentences(board):
+def remarks(board):
     return {sentence.about: sentence.text for sentence in conclude(Standings(board))}
 
 
-def test_planted_differences_are_concluded_and_no_others(board):
-    """The fixture's sync is better than plain in dispersion and iou, worse in accuracy."""
-    by_subject = sentences(board)
-    focus = by_subject["Focus (dispersion ↓)"]
-    assert focus.startswith("better than plain: sync (reconstruction) −0.050 ± 0.004")
-    assert "[strength=2.0] −0.099" in focus and "its own loss trains on this" in focus
-    assert by_subject["Semantics (iou ↑)"].startswith("better than plain: sync")
-    assert by_subject["Task (accuracy ↑)"].startswith("worse than plain: sync")
-    assert "bean" not in by_subject["Task (accuracy ↑)"]
-    assert by_subject["No difference from plain was shown"] == "by bean, in any aspect"
-    assert "kanji" in by_subject["The blocks are not independent"]
-    assert "dispersion ±0.0049" in by_subject["Smallest effects this suite can detect"]
-
-
-def test_what_the_correction_takes_away_is_called_suggestive(board):
-    about = "Suggestive only: the interval excludes 0, but not after correction for 9 tests"
-    assert sentences(board)[about].startswith("focus (dispersion ↓): better than plain: bean")
-
-
-def test_without_differences_none_is_concluded(board):
+def with_noise(board, sd):
+    """Every row draws from one distribution, but for the untrained one, which is far worse."""
     scores = board.scores.copy()
     rows = scores["metric"] != ""
-    scores.loc[rows, "value"] = np.random.default_rng(5).normal(0.5, 0.1, rows.sum())
-    by_subject = sentences(replace(board, scores=scores))
-    assert by_subject["No difference from plain was shown"] == "in any aspect, by any method"
-    assert by_subject["Overall"].startswith("no two methods")
-    assert "untrained" in by_subject[NULL_ROWS]
+    noise = np.random.default_rng(5).normal(0.5, sd, rows.sum())
+    better_low = scores.loc[rows, "metric"].isin(["dispersion", "instability"])
+    worse = np.where(better_low, 0.3, -0.3) * (scores.loc[rows, "method"] == "untrained")
+    scores.loc[rows, "value"] = noise + worse
+    return replace(board, scores=scores)
 
 
-def test_a_null_row_that_plain_beats_is_not_listed(board):
-    """The fixture's untrained row is worse than plain by far; the oracle is better."""
-    text = sentences(board)[
-        "Aspects in which plain training does not significantly beat a null row"
-    ]
-    assert "oracle" in text and "untrained" not in text
+def test_planted_differences_are_summed_up(board):
+    text = summary(Standings(board))
+    sync = "sync (reconstruction) and sync (reconstruction) [strength=2.0]"
+    assert text == (
+        f"Of 2 methods, 2 improve an aspect (focus: {sync}; semantics: {sync}); 2 beat every "
+        f"training-free row in an aspect ({sync}); 2 lose accuracy. 1 method did not move its own "
+        "target and does not count."
+    )
 
 
-def test_a_difference_on_one_block_alone_is_listed_as_such(board):
-    """bean's accuracy falls on one block and rises by as much on another."""
-    scores = board.scores.copy()
-    bean = (scores["method"] == "bean") & (scores["metric"] == "accuracy")
-    scores.loc[bean & (scores["dataset"] == "kanji"), "value"] -= 0.4
-    scores.loc[bean & (scores["dataset"] == "shapes"), "value"] += 0.4
-    by_subject = sentences(replace(board, scores=scores))
-    assert "bean worse in task" in by_subject["On kanji · vgg alone"]
-    assert "bean better in task" in by_subject["On shapes · vgg alone"]
+def test_many_methods_are_counted_and_not_named(with_many_methods):
+    text = summary(Standings(with_many_methods(5)))
+    assert text.startswith("Of 7 methods, 7 improve an aspect (focus: 7; semantics: 7);")
 
 
-def test_one_seed_or_no_plain_gives_no_conclusion(board, one_seed):
-    assert list(sentences(one_seed)) == ["Nothing can be concluded yet"]
+def test_noise_leaves_methods_undecided_or_equal(board):
+    loud = with_noise(board, 0.1)
+    assert summary(Standings(replace(loud, targets={}))).startswith(
+        "Of 3 methods, none improve an aspect and 3 are undecided; none beat every"
+    )
+    wide = {block: {"dispersion": 0.2, "iou": 0.2} for block in board.blocks}
+    equal = Standings(replace(with_noise(board, 0.01), targets={}, margins=wide))
+    assert "2 are shown equal to plain in every aspect and 1 is undecided" in summary(equal)
+
+
+def test_a_method_that_is_worse_is_said_to_be(board):
+    swapped = replace(board, metrics={
+        **board.metrics, "iou": replace(board.metrics["iou"], better="lower"),
+        "dispersion": replace(board.metrics["dispersion"], better="higher"),
+    }, scores=board.scores[board.scores["method"] != "untrained"], targets={})  # fmt: skip
+    text = summary(Standings(swapped))
+    assert "none improve an aspect, 2 worsen one (focus: sync" in text
+
+
+def test_too_few_seeds_say_what_eight_would_decide(three_seeds, one_seed):
+    assert summary(Standings(three_seeds)) == (
+        "All 3 methods are undecided: a verdict needs 8 seeds, and there are 3 seeds. If the "
+        "differences stay as they are, 8 seeds would decide 4 of 4 table cells."
+    )
+    assert summary(Standings(one_seed)) == (
+        "All 3 methods are undecided: a verdict needs 8 seeds, and there is 1 seed."
+    )
+
+
+def test_without_plain_or_aspects_there_is_no_sentence(board):
     rest = replace(board, scores=board.scores[board.scores["method"] != "plain"])
-    assert sentences(rest) == {}
+    assert summary(Standings(rest)) == ""
+    structure = replace(board, scores=board.scores[board.scores["metric"] == "rank"])
+    assert summary(Standings(structure)) == ""
 
 
-def test_one_block_says_nothing_about_others(board):
-    kanji = board.scores[board.scores["dataset"] == "kanji"]
-    by_subject = sentences(replace(board, scores=pd.DataFrame(kanji)))
-    assert "One dataset on one backbone" in by_subject
+def test_a_suite_of_accuracy_alone_is_summed_up_by_it(board):
+    task = replace(board, scores=board.scores[board.scores["metric"] == "accuracy"], targets={})
+    text = summary(Standings(task))
+    assert text.startswith("Of 3 methods, none improve an aspect, 2 worsen one (task: sync")
+    assert "lose accuracy" not in text and "training-free" not in text
+
+
+def test_runs_that_have_not_been_made_are_named(board):
+    bean = board.scores["method"] == "bean"
+    kanji = bean & (board.scores["dataset"] == "kanji") & (board.scores["seed"] > 5)
+    scores = board.scores[~kanji]
+    gap = board.scores[kanji & (board.scores["metric"] == "accuracy")]
+    gap = gap.assign(metric="", aspect="", status="missing", reason="not run yet", value=np.nan)
+    assert unfinished(replace(board, scores=pd.concat([scores, gap]))) == [
+        "bean on kanji · vgg: seeds 6–8"
+    ]
+    assert unfinished(board) == []
+
+
+def test_remarks_name_aspects_without_a_column_and_blocks_that_take_no_part(board):
+    by_subject = remarks(board)
+    assert by_subject["No column for structure"] == (
+        "its metric has no better direction; described below the table"
+    )
+    scores = board.scores.copy()
+    weak = (scores["method"] == "untrained") & (scores["metric"] == "iou")
+    weak &= (scores["backbone"] == "lenet5") & scores["value"].notna()
+    scores.loc[weak, "value"] = 0.9
+    by_subject = remarks(replace(board, scores=scores))
+    assert by_subject["Blocks that take no part"] == (
+        "kanji(size=28) · lenet5 in semantics (plain does not beat the untrained network in iou)"
+    )
+    assert by_subject["Seeds"] == "up to 9 of each method, 18 of plain"
+    assert "focus (atoms)" in by_subject["Training-free rows that are better than plain"]
+
+
+def test_columns_without_a_decided_sign_say_what_they_could_have_shown(board):
+    about = ("Aspects in which no method differs, and the smallest difference that would have "
+             "been shown")  # fmt: skip
+    assert about not in remarks(board)
+    text = remarks(with_noise(board, 0.1))[about]
+    assert text.startswith("focus 0.") and "semantics 0." in text and "80 % power" in text
+
+
+def test_blocks_that_share_data_and_a_single_block_are_remarked(board):
+    assert "kanji in 2 of 3" in remarks(board)["The blocks are not independent"]
+    kanji = replace(board, scores=board.scores[board.scores["dataset"] == "kanji"])
+    assert "One dataset on one backbone" in remarks(kanji)

@@ -37,6 +37,7 @@ def test_formats_can_be_selected_and_a_misspelt_one_is_refused(board):
     files = publication_files(board, formats=["json", "latex"])
     assert {"leaderboard.json", "leaderboard.tex", "README.md"} <= set(files)
     assert {"scores.csv", "report.html"}.isdisjoint(files)
+    assert "verdicts.csv" in files
     with pytest.raises(UserError, match="no format 'latx'; did you mean 'latex'"):
         publication_files(board, formats=["latx"])
     with pytest.raises(UserError, match=r"no format 'pdf' \(formats: csv, json, html, latex\)"):

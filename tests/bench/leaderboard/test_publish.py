@@ -6,6 +6,7 @@ That runs are read as they should be is tested by the commands (tests/bench/cli)
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from legible.bench.execution.listing import LISTING, Listing
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard import publish
 from legible.bench.plugins import registry
+from legible.bench.scores.suite_numbers import SuiteNumbers
 from legible.bench.suites.run_spec import expand
 from legible.bench.suites.schema import find_suite, read_suite
 
@@ -38,9 +40,13 @@ def workspace():
 
 @pytest.fixture
 def read_nothing(monkeypatch, board):
-    costs = pd.DataFrame({"seed": [0], "step_ratio": [1.23456789]})
+    costs = pd.DataFrame({
+        "seed": [0], "step_ratio": [1.23456789], "method": "plain", "params": "{}",
+        "dataset": "kanji", "backbone": "vgg", "device": "cpu",
+    })  # fmt: skip
+    numbers = SuiteNumbers(board.scores, costs, pd.DataFrame(), [], [], {}, (), {})
     monkeypatch.setattr(publish, "ended", lambda workspace, spec: True)
-    monkeypatch.setattr(publish, "cost_table", lambda *arguments: costs)
+    monkeypatch.setattr(publish, "gather_numbers", lambda *arguments: numbers)
     monkeypatch.setattr(publish, "make_board", lambda *arguments: board)
 
 
@@ -66,7 +72,7 @@ def test_files_are_written_and_those_of_the_earlier_publication_removed(
     )
     assert readme == folder / "README.md"
     assert "Reproduce with" in readme.read_text()
-    assert (folder / "cost.csv").read_text() == "seed,step_ratio\n0,1.235\n"
+    assert (folder / "cost.csv").read_text().splitlines()[1].startswith("0,1.235,plain,")
     assert (folder / "scores.csv").is_file()
     assert all((folder / name).read_text() == "old" for name in mine)
     assert (tmp_path.parent / "x").is_file()
@@ -76,6 +82,28 @@ def test_files_are_written_and_those_of_the_earlier_publication_removed(
     assert not list(folder.rglob(".*"))
     assert not (folder / "figures" / "old.svg").exists()
     assert not (folder / "details" / "old.md").exists()
+
+
+def test_runs_that_have_not_been_made_are_an_error_unless_partial(
+    read_nothing, workspace, suite, specs, tmp_path, board, monkeypatch
+):
+    first = board.scores.iloc[:1].assign(
+        metric="", aspect="", status="missing", reason="not run yet", run="bean-1", seed=99
+    )
+    board = replace(board, scores=pd.concat([board.scores, first]))
+    monkeypatch.setattr(publish, "make_board", lambda *arguments: board)
+    with pytest.raises(UserError, match=r"'quick': 1 run has no scores yet: run .* --partial"):
+        publish.write_publication(workspace, suite, specs, tmp_path, False, "", [], False)
+    assert not (tmp_path / "quick").exists()
+    readme = publish.write_publication(
+        workspace, suite, specs, tmp_path, False, "", [], False, partial=True
+    )
+    assert "> **Partial:** Some runs have not been made" in readme.read_text()
+
+
+def test_a_run_that_is_impossible_here_is_not_waited_for(suite, board):
+    impossible = board.scores.iloc[:1].assign(metric="", status="missing", run="")
+    publish.refuse_unfinished(impossible, suite)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(

@@ -17,9 +17,12 @@
     all("th[aria-sort]", table).forEach((other) => other.setAttribute("aria-sort", "none"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const key = (row) => row.children[column].dataset.key || "";
-    const rows = [...table.tBodies[0].rows];
-    rows.sort((a, b) => compare(key(a), key(b), down));
-    table.tBodies[0].append(...rows);
+    // Groups of rows stay apart, each below its own line.
+    [...table.tBodies].forEach((group) => {
+      const rows = [...group.rows].filter((row) => !row.classList.contains("line"));
+      rows.sort((a, b) => compare(key(a), key(b), down));
+      group.append(...rows);
+    });
   };
   all(".sort").forEach((button) => button.addEventListener("click", () => sort(button)));
 
@@ -28,20 +31,23 @@
     const other = aspect === "headline" ? head.dataset.headline === undefined
       : aspect !== "" && head.dataset.group !== aspect;
     const off = i > 0 && head.dataset.group !== "" && other;
-    [...table.rows].forEach((row) => { if (row.children[i]) row.children[i].hidden = off; });
+    [...table.rows].forEach((row) => { if (i > 0 && row.children[i]) row.children[i].hidden = off; });
   });
   const filter = () => {
     const query = $("search").value.trim().toLowerCase(), apart = $("apart").checked;
     const visible = new Set();
     all("tbody tr[data-row]").forEach((row) => {
       const name = row.firstElementChild.dataset.key.toLowerCase();
-      row.hidden = !name.includes(query) || (!apart && row.dataset.kind !== "method");
+      row.hidden = !name.includes(query) || (!apart && row.parentNode.dataset.group !== "method");
       if (!row.hidden) visible.add(row.dataset.row);
     });
+    all("tbody").forEach((group) => all(".line", group).forEach((line) => {
+      line.hidden = all("tr[data-row]", group).every((row) => row.hidden);
+    }));
     $("count").textContent = `${visible.size} shown`;
     const block = $("block").value;
     all("section.block").forEach((part) => { part.hidden = block !== "" && part.dataset.block !== block; });
-    all("section.block table, #overall-table").forEach((table) => columns(table, $("aspect").value));
+    all("section.block table, #overview-table").forEach((table) => columns(table, $("aspect").value));
   };
   ["search", "apart", "block", "aspect"].forEach((id) => $(id).addEventListener("input", filter));
   $("filters").addEventListener("submit", (event) => event.preventDefault());

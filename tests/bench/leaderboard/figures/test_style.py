@@ -13,6 +13,7 @@ from PIL import Image
 
 from legible.bench.leaderboard.figures.style import (
     as_webp,
+    central,
     drawable,
     frame,
     legend,
@@ -46,6 +47,12 @@ def test_webp_loses_nothing():
 def test_characters_without_a_glyph_are_shown_by_their_code():
     assert drawable("氵a$b") == r"U+6C35a\$b"
     assert "\n" not in drawable("a\nb")
+
+
+def test_points_near_the_others_are_central():
+    points = np.array([[0.0, 1.0], [0.1, 1.2], [-0.1, 0.9], [0.05, 40.0], [9.0, 1.1]])
+    assert central(points).tolist() == [True, True, True, False, False]
+    assert central(np.ones((3, 2))).all() and not len(central(np.zeros((0, 2))))
 
 
 def test_upsampling_is_that_of_torch():

@@ -9,14 +9,15 @@ import pytest
 
 from legible.bench.leaderboard.figures.style import save
 from legible.bench.leaderboard.figures.table_figures import available_figures
+from legible.bench.leaderboard.verdicts import Standings
 
 
 def stems(board):
-    return [figure.stem for figure in available_figures(board)]
+    return [figure.stem for figure in available_figures(Standings(board))]
 
 
-def test_a_profile_and_a_front_for_each_block(board):
-    assert stems(board) == ["profile", "pareto-0", "pareto-1", "pareto-2"]
+def test_one_forest_plot_and_one_front(board):
+    assert stems(board) == ["forest", "front"]
 
 
 def test_a_tuned_suite_has_two_more(tuned):
@@ -31,13 +32,15 @@ def test_watched_metrics_have_a_figure(board):
     assert {"dynamics-0", "dynamics-2"} <= set(stems(replace(board, dynamics=both)))
 
 
-def test_accuracy_alone_has_a_profile_only(board):
+def test_accuracy_alone_has_no_front(board):
     task = replace(board, scores=board.scores[board.scores["metric"] == "accuracy"])
-    assert stems(task) == ["profile"]
+    assert stems(task) == ["forest"]
+    rest = replace(board, scores=board.scores[board.scores["method"] != "plain"])
+    assert stems(rest) == []
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(2))
 def test_a_figure_is_the_same_twice(board, number):
-    figure = available_figures(board)[number]
+    figure = available_figures(Standings(board))[number]
     data = save(figure.draw)
     assert data.startswith(b"<?xml") and save(figure.draw) == data

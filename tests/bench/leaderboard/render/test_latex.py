@@ -26,7 +26,7 @@ def check_balance(text):
     assert code.count("$") % 2 == 0
     for name in ("table", "tabular"):
         assert code.count(rf"\begin{{{name}}}") == code.count(rf"\end{{{name}}}") > 0
-    assert code.isascii() or not re.findall(r"[±−▲▼∅↑↓·–—]", code)
+    assert code.isascii() or not re.findall(r"[±−▲▼△▽≈∅↑↓·–—÷]", code)
 
 
 def test_environments_braces_and_mathematics_are_balanced(text, hostile):
@@ -41,19 +41,21 @@ def test_every_line_of_a_table_has_its_columns(text):
         assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {len(alignment)}
 
 
-def test_it_holds_the_overall_table_and_a_table_for_each_aspect(text, publication, tuned):
+def test_it_holds_the_verdicts_the_contrasts_and_a_table_for_each_aspect(text, publication, tuned):
     captions = re.findall(r"\\caption{(.*)}", text)
-    assert captions == ["Overall"] + [escape(t.title) for t in publication.aspects.tables]
+    tables = [*publication.contrasts.tables, *publication.aspects.tables]
+    assert captions == ["Verdicts", *(escape(t.title) for t in tables)]
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == len(captions)
     assert r"% Needs \usepackage{booktabs}" in text
     assert r"at most 1 point of accuracy" in render_latex(make_publication(tuned))
 
 
 def test_values_differences_marks_and_footnotes(text):
-    assert r"\textbf{0.454 $\pm$ 0.009}\textsuperscript{t}" in text
-    assert r"{\footnotesize $-$0.099 $\pm$ 0.016 $\blacktriangle$}" in text
+    assert r"\textbf{$\blacktriangle$ +0.101 $\pm$ 0.002}\textsuperscript{t}" in text
+    assert r"{\footnotesize $\blacktriangle$ $-$0.10" in text
+    assert r"{\footnotesize dispersion, turned}" in text
     assert r"sync (reconstruction) (strength=2.0)" in text
-    assert r"{\footnotesize $\varnothing$6/48}" in text
+    assert r"{\footnotesize $\varnothing$18/144}" in text
     assert r"\textsuperscript{1} replaces a norm" in text
     assert r"\emph{null rows}" in text
 

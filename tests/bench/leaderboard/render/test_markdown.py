@@ -55,21 +55,35 @@ def test_nothing_is_dropped(board, publication):
     assert "failed: step 7" in text
 
 
-def test_remarks_and_the_tuned_table_stand_first(tuned, one_seed):
+def test_the_sentence_and_the_table_of_verdicts_stand_first(publication):
+    head, _, rest = render_readme(publication).partition("\n## ")
+    title, sentence, table = head.split("\n\n")[:3]
+    assert title.startswith("# Synthetic") and sentence.startswith("**Of 2 methods, 2 improve")
+    assert table.startswith("| method | [accuracy][accuracy]<br><sub>− plain</sub> |")
+    assert "| **▲ +0.031 ± 0.002** |" in table and "\n- ▲ better · ▼ worse" in head
+    assert rest.startswith("Contrasts") and "Concepts: exact masks" in rest
+
+
+def test_the_tuned_table_is_a_detail(tuned):
     text = readme(tuned)
-    head, _, rest = text.partition("## Interpretability at a cost of at most 1 point of accuracy")
-    assert "> Concepts: exact masks" in head and "## " not in head and "## Overall" in rest
+    _, _, rest = text.partition("## Tuned settings, at a cost of at most 1 point of accuracy")
     rows = [x for x in lines_of_tables(rest.partition("\n## ")[0]) if "| strength=1.0 |" in x]
     assert rows[0].startswith("| sync (reconstruction) ") and "| 6 |" in rows[0]
     assert "[iou]: " in text
-    assert "> There is only one seed" in readme(one_seed)
 
 
-def test_controls_and_null_rows_follow_a_line_that_names_them(publication):
+def test_undecided_table_cells_name_the_seeds_below(three_seeds):
+    text = readme(three_seeds)
+    assert "**All 3 methods are undecided" in text
+    assert re.search(r"\| \? \+0\.049 ± 0\.006<sup>t</sup><br><sub>8 seeds</sub> \|", text)
+    assert "| detectable difference | ± 0." in text
+
+
+def test_groups_of_rows_follow_a_line_that_names_them(publication):
     lines = lines_of_tables(render_page(publication, publication.pages[0]))
-    kinds = [line for line in lines if line.startswith(("| *controls*", "| *null rows*"))]
-    assert len(kinds) == 2 * len(publication.pages[0].tables)
-    assert "untrained" not in render_readme(publication).split("## What the numbers show")[0]
+    names = ("| *training-free rows*", "| *controls*", "| *null rows*")
+    heads = [line for line in lines if line.startswith(names)]
+    assert len(heads) == 3 * len(publication.pages[0].tables)
 
 
 def test_every_link_to_a_metric_has_its_definition(publication):
@@ -124,7 +138,7 @@ def test_variants_of_one_method_are_rows_of_their_own(board):
     params = '{{"centre": "centroid", "neighbours": "global", "focus": 0.{:02d}}}'
     more = [sync.assign(params=params.format(i)) for i in range(30)]
     text = readme(replace(board, scores=pd.concat([rest, *more])))
-    head = text.split("## What the numbers show")[0]
+    head = text.split("\n## ")[0]
     assert len([line for line in head.splitlines() if "focus=0." in line]) == 30
     for i in range(30):
         assert f"<sub>centre=centroid, neighbours=global, focus={i / 100}</sub>" in text

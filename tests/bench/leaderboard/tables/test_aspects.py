@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from legible.bench.leaderboard.standings import Standings
 from legible.bench.leaderboard.tables.aspects import aspect_tables
+from legible.bench.leaderboard.verdicts import Standings
 
 
 @pytest.fixture(scope="module")
@@ -19,50 +19,58 @@ def row_of(table, method, params="{}"):
     return next(row for row in table.rows if row.key == (method, params))
 
 
-def test_a_table_for_each_headline_with_a_column_for_each_block(tables, board):
+def test_a_table_for_each_headline_with_a_column_for_each_block(tables):
     assert list(tables) == ["accuracy", "dispersion", "iou", "rank"]
     iou = tables["iou"]
     assert iou.title == "Semantics: iou ↑" and iou.text == "Overlap with the best concept."
     assert [(c.text, c.layer) for c in iou.columns] == [
         ("kanji · vgg", "stage2"), ("kanji(size=28) · lenet5", "conv2"), ("shapes · vgg", "stage2"),
-        ("mean of blocks − plain", ""),
     ]  # fmt: skip
     assert tables["rank"].text.endswith("moves with the number of units")
 
 
 def test_a_value_stands_over_its_difference_to_plain(tables):
     cell = row_of(tables["dispersion"], "sync").cells[0]
-    assert cell.text == "0.502 ± 0.002" and str(cell.difference) == "−0.050 ± 0.011 ▲"
+    assert cell.text == "0.499 ± 0.008" and str(cell.difference) == "▲ −0.050 ± 0.004"
     assert cell.trained_on
     assert row_of(tables["dispersion"], "plain").cells[0].difference is None
 
 
-def test_the_last_column_holds_ranked_rows_only(tables):
-    table = tables["iou"]
-    assert row_of(table, "sync").cells[-1].text == "+0.032 ± 0.006 ▲"
-    assert row_of(table, "plain").cells[-1].content is None
-    assert row_of(table, "oracle").cells[-1].content is None
-
-
 def test_undefined_units_and_missing_values_are_marked(tables):
     bean = row_of(tables["iou"], "bean")
-    assert str(bean.cells[0].undefined) == "6/48"
+    assert str(bean.cells[0].undefined) == "18/144"
     assert bean.cells[1].text == "—"
     (note,) = bean.cells[1].notes
     assert tables["iou"].notes[note - 1].startswith("skipped: needs a dense | layer")
 
 
-def test_controls_and_null_rows_are_never_best_or_signed(tables):
+def test_controls_and_null_rows_have_no_signs(tables):
     for table in tables.values():
         for row in table.rows:
-            if row.kind != "method":
-                assert not any(cell.best for cell in row.cells)
+            if row.group in ("control", "null"):
                 assert not any(cell.difference.sign for cell in row.cells if cell.difference)
 
 
-def test_one_block_has_no_column_of_means(board):
-    one = replace(board, scores=board.scores[board.scores["dataset"] == "kanji"])
-    assert all(len(table.columns) == 1 for table in aspect_tables(Standings(one)))
+def test_a_block_that_takes_no_part_has_a_footnote(board):
+    scores = board.scores.copy()
+    weak = (scores["method"] == "untrained") & (scores["metric"] == "iou")
+    weak &= (scores["backbone"] == "lenet5") & scores["value"].notna()
+    scores.loc[weak, "value"] = 0.9
+    iou = {t.metric: t for t in aspect_tables(Standings(replace(board, scores=scores)))}["iou"]
+    assert [iou.notes[i - 1] for i in iou.columns[1].notes] == [
+        "takes no part in the table of verdicts: plain does not beat the untrained network in iou"
+    ]
+    assert not iou.columns[0].notes
+
+
+def test_blocks_with_headlines_of_their_own_name_them(board):
+    instead = {board.blocks[0]: {"focus": "instability"}}
+    tables = aspect_tables(Standings(replace(board, block_headlines=instead)))
+    focus = next(table for table in tables if table.title == "Focus")
+    assert [column.text for column in focus.columns] == [
+        "kanji · vgg instability ↓", "kanji(size=28) · lenet5 dispersion ↓",
+        "shapes · vgg dispersion ↓",
+    ]  # fmt: skip
 
 
 def test_one_seed_has_no_intervals_and_no_signs(one_seed):

@@ -30,11 +30,11 @@ def test_other_layers_have_tables_of_their_own(board):
     assert {c.metric for c in first[0].columns} == {"dispersion", "instability", "iou", "rank"}
 
 
-def test_values_differences_and_the_best_tier(board):
+def test_values_and_differences_with_signs(board):
     table = aspect_details(board, BLOCK)["focus"]
     row = next(row for row in table.rows if row.settings)
-    assert row.cells[0].text == "0.401 ± 0.012" and row.cells[0].best
-    assert str(row.cells[0].difference) == "−0.101 ± 0.016 ▲"
+    assert row.cells[0].text == "0.400 ± 0.009"
+    assert str(row.cells[0].difference).startswith("▲ −0.10")
 
 
 def test_a_remark_about_a_metric_is_a_footnote_of_its_column(board):

@@ -12,7 +12,7 @@ def test_mean_ratios_over_seeds(board, cost):
     (table,) = cost_tables(board)
     assert table.title == "Cost: kanji · vgg · cpu"
     assert [c.text for c in table.columns] == ["step time ↓", "memory of a step ↓", "parameters ↓"]
-    assert [row.kind for row in table.rows] == ["method"] * 4
+    assert [row.group for row in table.rows] == ["method"] * 4
     own = cost[(cost["method"] == "sync") & (cost["params"] == "{}")]
     sync = next(row for row in table.rows if row.key == ("sync", "{}"))
     assert sync.cells[0].content.mean == pytest.approx(own["step_ratio"].mean())

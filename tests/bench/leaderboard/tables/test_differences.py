@@ -1,4 +1,4 @@
-"""Differences to plain over blocks, bootstrapped."""
+"""Table cells of differences to plain."""
 
 from __future__ import annotations
 
@@ -7,41 +7,76 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from legible.bench.leaderboard.standings import Standings
-from legible.bench.leaderboard.tables.differences import difference_cell, differences_table
+from legible.bench.leaderboard.tables.differences import (
+    NO_TEST,
+    TOO_WIDE,
+    aspect_cell,
+    block_difference,
+    column_digits,
+    is_too_wide,
+    seeds_text,
+)
 from legible.bench.leaderboard.tables.table import Notes
-from legible.bench.statistics.intervals import Interval
+from legible.bench.leaderboard.verdicts import Standings
+from legible.bench.suites.run_spec import Block
 
 
-def test_all_rows_but_plain_and_all_headline_metrics(board):
-    table = differences_table(Standings(board))
-    assert [row.key for row in table.rows] == [
-        row.key for row in board.rows if row.method != "plain"
-    ]
-    assert [column.metric for column in table.columns] == list(board.headlines.values())
-    assert [column.arrow for column in table.columns] == ["↑", "↓", "↑", ""]
-    assert table.secondary
+def test_a_block_s_difference_is_in_the_direction_of_the_metric(board):
+    part = Standings(board).headline_columns[Block("kanji", "vgg")]["focus"]
+    i = [row.key for row in board.rows].index(("sync", "{}"))
+    assert part.contrast.difference[i] > 0  # turned: better
+    estimate = block_difference(part, i, 3)
+    assert str(estimate).startswith("▲ −0.05") and estimate.half > 0
+    assert block_difference(part, board.rows.index(board.baseline), 3) is None
+    assert block_difference(None, i, 3) is None
 
 
-def test_the_mean_is_over_blocks_of_means_over_seeds(board, scores):
-    table = differences_table(Standings(board))
-    row = next(row for row in table.rows if row.key == ("sync", "{}"))
-    iou = scores[(scores.metric == "iou") & scores.layer.isin(["stage2", "conv2"])]
-    means = iou[iou.params == "{}"].groupby(["dataset", "method"])["value"].mean().unstack()
-    assert row.cells[2].content.mean == pytest.approx((means["sync"] - means["plain"]).mean())
+def test_undecided_differences_have_no_sign_in_details(three_seeds):
+    part = Standings(three_seeds).headline_columns[Block("kanji", "vgg")]["focus"]
+    i = [row.key for row in three_seeds.rows].index(("sync", "{}"))
+    assert part.symbol(i) == "?" and block_difference(part, i, 3).sign == ""
 
 
-def test_fewer_blocks_are_footnoted():
-    interval = Interval(*(np.array([[x], [x]]) for x in (0.1, 0.0, 0.2)), np.array([[3], [2]]))
-    notes = Notes()
-    assert difference_cell(interval, 0, 0, 2, notes).notes == ()
-    cell = difference_cell(interval, 1, 0, 2, notes, "▲")
-    assert notes.texts == ["over 2 of 3 blocks"] and cell.notes == (1,)
-    assert cell.text == "+0.10 ± 0.10 ▲"
+def test_a_row_without_spread_or_on_fewer_blocks_has_a_footnote(board):
+    scores = board.scores.copy()
+    flat = (scores["method"] == "sync") & (scores["params"] == "{}") & (scores["metric"] == "iou")
+    scores.loc[flat & scores["value"].notna(), "value"] = 0.5
+    column = Standings(replace(board, scores=scores)).columns["semantics"]
+    keys, notes = [row.key for row in board.rows], Notes()
+    assert aspect_cell(column, keys.index(("sync", "{}")), 3, notes).notes == (1,)
+    assert aspect_cell(column, keys.index(("bean", "{}")), 3, notes).notes == (2,)
+    assert notes.texts == [NO_TEST["no spread"], "on 2 of 3 blocks"]
 
 
-def test_one_block_or_no_plain_gives_no_table(board):
-    one = board.scores[board.scores["dataset"] == "kanji"]
-    assert differences_table(Standings(replace(board, scores=one))) is None
-    rest = board.scores[board.scores["method"] != "plain"]
-    assert differences_table(Standings(replace(board, scores=rest))) is None
+def test_an_interval_wider_than_the_range_of_the_metric_is_not_shown(board):
+    """Two seeds of a share that differ widely: t with one degree of freedom."""
+    scores = board.scores[board.scores["seed"] < 2].copy()
+    wild = (scores["method"] == "bean") & (scores["metric"] == "iou")
+    scores.loc[wild, "value"] = np.where(scores.loc[wild, "seed"] == 0, 0.1, 0.9)
+    one = replace(board, scores=scores[scores["dataset"] == "kanji"])
+    column, notes = Standings(one).columns["semantics"], Notes()
+    i = [row.method for row in one.rows].index("bean")
+    assert column.interval.half[i] > 1 and is_too_wide(
+        float(column.interval.half[i]), column.metric
+    )
+    cell = aspect_cell(column, i, 2, notes)
+    assert "±" not in cell.text and notes.texts == [TOO_WIDE]
+
+
+def test_digits_follow_the_typical_interval_and_not_the_widest(board):
+    """Failing to do so printed -0.2 ± 3.1 for shares."""
+    standings = Standings(board)
+    before = column_digits(standings.columns["semantics"])
+    scores = board.scores.copy()
+    wild = (scores["method"] == "bean") & (scores["metric"] == "iou") & scores["value"].notna()
+    scores.loc[wild, "value"] += 50 * np.where(scores.loc[wild, "seed"] % 2, 1, -1)
+    assert (
+        column_digits(Standings(replace(board, scores=scores)).columns["semantics"]) == before == 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"), [(12.0, "12 seeds"), (np.inf, "> 1000 seeds"), (np.nan, "")]
+)
+def test_seeds_that_would_decide(seeds, text):
+    assert seeds_text(seeds) == text

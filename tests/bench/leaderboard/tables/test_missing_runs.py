@@ -10,7 +10,7 @@ def test_each_block_method_and_reason_has_a_row(board):
     rows = [(row.title, row.settings, *(cell.text for cell in row.cells)) for row in table.rows]
     assert rows == [
         ("bean", "", "kanji(size=28)", "lenet5",
-         "skipped: needs a dense | layer\nwith <b>weights</b> (seeds 0–2)"),
+         "skipped: needs a dense | layer\nwith <b>weights</b> (seeds 0–8)"),
         ("sync (reconstruction)", "strength=2.0", "shapes", "vgg",
          "failed: step 7: penalty 'focus' is not finite (seed 2)"),
     ]  # fmt: skip

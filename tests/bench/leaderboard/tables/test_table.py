@@ -11,14 +11,12 @@ from legible.bench.leaderboard.tables.table import (
     Count,
     Estimate,
     Notes,
-    RankInterval,
     Share,
     Table,
     TableCell,
     TableColumn,
     TableRow,
     Words,
-    by_kind,
     side_by_side,
 )
 
@@ -30,11 +28,8 @@ NAN = float("nan")
     [
         (Estimate(0.1234, 0.0056, 3), "0.123 ± 0.006", 0.1234),
         (Estimate(0.1234, NAN, 2), "0.12", 0.1234),
-        (Estimate(-0.5, 0.25, 2, True, "▼"), "−0.50 ± 0.25 ▼", -0.5),
+        (Estimate(-0.5, 0.25, 2, True, "▼"), "▼ −0.50 ± 0.25", -0.5),
         (Estimate(NAN, NAN, 3), "—", None),
-        (RankInterval(2.0, 1, 3), "2 (1–3)", 2),
-        (RankInterval(1.5, 1, 2, 2), "1.50 (1–2)", 1.5),
-        (RankInterval(0.0, 0, 0), "—", None),
         (Correlation(0.5, -0.25, 0.75), "0.50 (−0.25 to 0.75)", 0.5),
         (Correlation(0.5, NAN, NAN), "0.50", 0.5),
         (Count(3), "3", 3),
@@ -59,12 +54,6 @@ def test_equal_footnotes_have_one_number():
     assert notes.numbers(["c", "a"]) == (2, 3)
     assert notes.texts == ["b", "a", "c"]
     assert notes.numbers([]) == ()
-
-
-def test_rows_are_grouped_by_kind_in_their_order(board):
-    turned = by_kind(board.rows[::-1])
-    assert [row.kind for row in turned] == ["method"] * 4 + ["control"] + ["null"] * 2
-    assert turned[3].method == "plain"
 
 
 def test_tables_side_by_side_share_their_footnotes():

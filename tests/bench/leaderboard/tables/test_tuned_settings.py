@@ -1,4 +1,4 @@
-"""The headline table of a tuned suite: order, footnotes and numbers, from a made-up ledger."""
+"""The table of a tuned suite: order, footnotes and numbers, from a made-up ledger."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from legible.bench.leaderboard.board import Column
 from legible.bench.leaderboard.tables.tuned_settings import (
     TOO_COSTLY,
     points,
@@ -14,6 +15,7 @@ from legible.bench.leaderboard.tables.tuned_settings import (
     tuned_tables,
     tuned_title,
 )
+from legible.bench.leaderboard.verdicts import block_column
 from legible.bench.suites.run_spec import Block
 
 BLOCK = Block("kanji", "vgg")
@@ -30,13 +32,11 @@ def test_rows_are_ordered_by_gain_and_too_costly_ones_come_last(tuned):
     assert rows[1].cost == pytest.approx(-0.005)
 
 
-def test_the_difference_is_paired_by_seed(tuned, scores):
-    here = scores[
-        (scores.dataset == "kanji") & (scores.metric == "iou") & (scores.layer == "stage2")
-    ]
-    here = here[here.params == "{}"].pivot(index="seed", columns="method", values="value")
+def test_the_difference_is_that_of_the_verdicts(tuned):
+    part = block_column(tuned, BLOCK, Column(tuned.metric("iou"), "stage2"))
+    i = [row.key for row in tuned.rows].index(("sync", "{}"))
     row = next(t for t in tuned_rows(tuned, BLOCK) if t.row.key == ("sync", "{}"))
-    assert row.value.mean == pytest.approx((here["sync"] - here["plain"]).mean())
+    assert row.value.mean == pytest.approx(part.contrast.difference[i]) and row.value.sign == "▲"
 
 
 def test_the_table_has_test_and_validation_columns(tuned):
@@ -47,7 +47,7 @@ def test_the_table_has_test_and_validation_columns(tuned):
         "iou validation", "accuracy − plain, validation",
     ]  # fmt: skip
     sync = next(row for row in table.rows if row.key == ("sync", "{}"))
-    assert [cell.text for cell in sync.cells[2:]] == ["strength=1.0", "6", "0.600", "−0.0050"]
+    assert [cell.text for cell in sync.cells[2:]] == ["strength=1.0", "6", "0.600", "−0.005"]
     assert table.notes == (TOO_COSTLY,) and table.rows[2].notes == (1,)
 
 
@@ -65,7 +65,7 @@ def test_without_a_ledger_there_is_no_table(board):
 def test_a_tolerance_is_given_in_percentage_points(ledger, percent):
     changed = replace(ledger, tolerance=percent[0])
     assert points(changed) == percent[1]
-    assert tuned_title(changed) == f"Interpretability at a cost of at most {percent[1]} of accuracy"
+    assert tuned_title(changed) == f"Tuned settings, at a cost of at most {percent[1]} of accuracy"
 
 
 def test_the_reading_names_trials_seeds_and_metric(ledger):

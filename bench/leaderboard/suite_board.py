@@ -1,0 +1,109 @@
+"""A board from a score table and its suite, without any run: what the suite and plugins declare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from legible.bench.errors import UserError
+from legible.bench.leaderboard.board import Board
+from legible.bench.leaderboard.null_networks import metric_remarks, published_cards
+from legible.bench.plugins import registry
+from legible.bench.scores.headline_conditions import (
+    Condition,
+    failures,
+    fault_text,
+    published_conditions,
+)
+from legible.bench.suites.run_spec import Block, RowKey, contrast_rows, label
+from legible.bench.suites.schema import Suite, block_margins
+from legible.methods.base import Target, treatment
+from legible.metrics.base import METRICS
+
+
+def suite_board(suite: Suite, scores: pd.DataFrame, **more: Any) -> Board:
+    """The board of a suite's score table. ``more`` holds further fields of `Board`.
+
+    What methods declare (their target, what they replace) is read from the registered plugins;
+    methods that are not registered, such as submitted ones, declare nothing.
+    """
+    names = scores["method"].unique()
+    classes = {name: registry.METHODS[name] for name in names if name in registry.METHODS}
+    replaced = {n: f"replaces a {cls.replaces}" for n, cls in classes.items() if cls.replaces}
+    chosen, unheaded = headlines(suite, published_conditions())
+    fields = {
+        "headline": suite.headline,
+        "block_headlines": chosen,
+        "unheaded": unheaded,
+        "margins": margins(suite),
+        "contrasts": contrast_rows(suite),
+        "derived": sorted(name for name, cls in registry.METHODS.items() if cls.parent),
+        "targets": targets(
+            RowKey(str(method), str(params))
+            for method, params in scores[["method", "params"]].drop_duplicates().to_numpy()
+        ),
+        "title": f"{suite.title} leaderboard",
+        "trained_on": {name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
+        "remarks": metric_remarks(published_cards()),
+        **more,
+        "marks": replaced | more.get("marks", {}),
+    }
+    return Board(scores, **fields)
+
+
+def headlines(
+    suite: Suite, outcomes: Sequence[Condition]
+) -> tuple[dict[Block, dict[str, str]], dict[tuple[Block, str], str]]:
+    """The heads of each block for which no metric qualifies, as ``block_headlines`` ("") and
+    ``unheaded`` (the reasons) of a board.
+
+    The conditions are evaluated on other seeds, on the blocks of suite `cards`; a block of a suite
+    is judged by those with its dataset and backbone, whatever their parameters. What was not
+    evaluated there, or was chosen by the suite file, stands.
+    """
+    chosen: dict[Block, dict[str, str]] = {}
+    reasons: dict[tuple[Block, str], str] = {}
+    flagged = {m.heads: m for m in METRICS.values() if m.headline and m.heads not in suite.headline}
+    for block in margins(suite):
+        here = [c for c in outcomes if _alike(block, Block(c.dataset, c.backbone))]
+        for head, metric in flagged.items():
+            faults = failures([c for c in here if c.metric == metric.name]).get(metric.name)
+            if faults:
+                chosen.setdefault(block, {})[head] = ""
+                texts = "; ".join(map(fault_text, faults))
+                reasons[block, head] = f"no headline qualifies: {metric.title} fails {texts}"
+    return chosen, reasons
+
+
+def _alike(first: Block, second: Block) -> bool:
+    """Whether two blocks have one dataset and backbone, apart from parameters."""
+    return all(
+        a.partition("(")[0] == b.partition("(")[0] for a, b in zip(first, second, strict=True)
+    )
+
+
+def margins(suite: Suite) -> dict[Block, dict[str, float]]:
+    """The margin of each metric on each block of a suite."""
+    return {
+        Block(
+            label("datasets", block.dataset,
+                  block.data | ({"shots": block.shots} if block.shots else {})),
+            label("backbones", block.backbone, block.net),
+        ): {name: entry.value for name, entry in block_margins(suite, block).items()}
+        for block in suite.blocks
+    }  # fmt: skip
+
+
+def targets(rows: Iterable[RowKey]) -> dict[RowKey, Target | str]:
+    """What each row of a registered method treats, or the reason why nothing can be compared."""
+    return {row: _target(row) for row in rows if row.method in registry.METHODS}
+
+
+def _target(row: RowKey) -> Target | str:
+    try:
+        return treatment(registry.make_method(row.method, json.loads(row.params)))
+    except (UserError, ValueError):
+        return "these parameters are not accepted by the present code"
