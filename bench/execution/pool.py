@@ -208,8 +208,8 @@ class Pool:
             worker.end()
             self._fail(spec, f"it {reason}; `legible run --retry` tries it again")
 
-    def _fail(self, spec: RunSpec, reason: str) -> None:
-        fail_run(self.workspace, spec, reason)
+    def _fail(self, spec: RunSpec, reason: str, final: bool = True) -> None:
+        fail_run(self.workspace, spec, reason, final)
         self.report(Event("failed", spec.name, reason))
 
     def _take_in(self, worker: Worker, message: Event | WorkerAnswer) -> None:
@@ -220,7 +220,7 @@ class Pool:
                 raise UserError(message.text)
             self.workers.remove(worker)  # it may be the plugin's doing: another umask, folder, ...
             worker.end()
-            self._fail(worker.spec, message.text)
+            self._fail(worker.spec, message.text, final=False)
         elif message.kind == "ready":
             worker.ready, worker.since = True, time.monotonic()
         elif worker.spec is not None:

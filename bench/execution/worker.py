@@ -165,13 +165,14 @@ def is_trained(workspace: Workspace, run: Run, spec: RunSpec, report: Report) ->
     return False
 
 
-def fail_run(workspace: Workspace, spec: RunSpec, reason: str) -> None:
-    """Records the failure of a run whose worker died; only `--retry` tries it again. Its checkpoint
-    stays. Does nothing if the run is scored or another worker holds it."""
+def fail_run(workspace: Workspace, spec: RunSpec, reason: str, final: bool = True) -> None:
+    """Records the failure of a run whose worker died; only `--retry` tries it again if it is
+    ``final``. Its checkpoint stays. Does nothing if the run is scored or another worker holds it.
+    """
     run = workspace.run_of(spec)
     with workspace.store.lock(run) as mine:
         if mine:
-            record_failure(workspace, spec, run, reason)
+            record_failure(workspace, spec, run, reason, final)
 
 
 def forget_failure(workspace: Workspace, spec: RunSpec) -> None:

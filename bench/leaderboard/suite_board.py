@@ -104,6 +104,6 @@ def targets(rows: Iterable[RowKey]) -> dict[RowKey, Target | str]:
 
 def _target(row: RowKey) -> Target | str:
     try:
-        return treatment(registry.make_method(row.method, json.loads(row.params)))
+        return registry.ask_method(row.method, json.loads(row.params), treatment)
     except (UserError, ValueError):
         return "these parameters are not accepted by the present code"

@@ -90,4 +90,4 @@ def inverse_trigamma(value: Float[np.ndarray, "*items"]) -> Float[np.ndarray, "*
         y = y + step
         if np.all(np.abs(step) < 1e-10 * y):
             break
-    return y
+    return np.asarray(y)

@@ -11,7 +11,7 @@ from tiny_suites import TOY_PLUGIN, specs_of, toy_suite, work
 from legible.bench.errors import UserError
 from legible.bench.execution import pool, schedule, worker
 from legible.bench.execution.schedule import attempt, plan_runs, run_all, show_plan
-from legible.bench.execution.store import WEIGHTS, Store
+from legible.bench.execution.store import WEIGHTS, Run, Store, StoreError
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.plugins import apart, registry
 from legible.bench.scores.collect import run_rows
@@ -88,6 +88,18 @@ def test_a_retry_shows_what_would_be_tried_again_and_tries_it(workspace, tmp_pat
     assert "1 of 2 runs to do" in capsys.readouterr().out
     assert workspace.run_of(failed).require_manifest().finished >= before
     assert (workspace.run_of(plain).folder / WEIGHTS).stat().st_mtime_ns == weights
+
+
+def test_a_run_that_found_a_full_disk_is_done_by_the_next_call(workspace, tmp_path, monkeypatch):
+    def full(self, tensors):
+        raise StoreError("cannot write network.safetensors: No space left on device")
+
+    (spec,) = specs_of(tmp_path, toy_suite())
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "save_weights", full)
+        assert attempt(workspace, [spec], 1, []) == [spec.name]
+    assert "No space left" in workspace.run_of(spec).require_manifest().reason
+    assert attempt(workspace, [spec], 1, []) == [] and workspace.run_of(spec).done()
 
 
 def test_a_reason_to_skip_is_printed_once(workspace, tmp_path, capsys):
