@@ -172,7 +172,7 @@ def _leverage(shared: np.ndarray, plain_mean: np.ndarray) -> np.ndarray:
     """Variance that the estimate of beta adds, in units of s^2; 0 where plain has no spread."""
     n, mean, variance = _moments(shared)
     squares = np.where(_varies(shared, n), variance * (n - 1), np.inf)
-    return np.nan_to_num((mean - plain_mean) ** 2) / squares
+    return np.asarray(np.nan_to_num((mean - plain_mean) ** 2) / squares)
 
 
 def _paired(
@@ -190,7 +190,8 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n = finite.sum(-1)
     mean = np.where(finite, values, 0).sum(-1) / np.where(n > 0, n, np.nan)
     squares = np.where(finite, (values - mean[..., None]) ** 2, 0).sum(-1)
-    return n, mean, squares / np.where(n > 1, n - 1, np.nan)
+    variance = squares / np.where(n > 1, n - 1, np.nan)
+    return np.asarray(n), np.asarray(mean), np.asarray(variance)
 
 
 def _varies(values: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -198,7 +199,7 @@ def _varies(values: np.ndarray, n: np.ndarray) -> np.ndarray:
     low = np.where(np.isfinite(values), values, np.inf).min(-1)
     high = np.where(np.isfinite(values), values, -np.inf).max(-1)
     scale = np.maximum(np.abs(low), np.abs(high))
-    return (n > 1) & (high - low > 1e-12 * np.where(n > 0, scale, 0))
+    return np.asarray((n > 1) & (high - low > 1e-12 * np.where(n > 0, scale, 0)))
 
 
 def _median(values: np.ndarray) -> np.ndarray:
@@ -206,4 +207,4 @@ def _median(values: np.ndarray) -> np.ndarray:
     ordered = np.sort(values, -1)
     n = np.isfinite(values).sum(-1, keepdims=True)
     middle = [np.take_along_axis(ordered, np.maximum(k, 0), -1) for k in ((n - 1) // 2, n // 2)]
-    return np.where(n > 0, (middle[0] + middle[-1]) / 2, np.nan)[..., 0]
+    return np.asarray(np.where(n > 0, (middle[0] + middle[-1]) / 2, np.nan)[..., 0])

@@ -25,7 +25,7 @@ def detectable(contrast: Contrast, tests: int, power: float = POWER) -> Items:
     """Smallest true difference that gets a sign with this power, at each row's error and seeds."""
     freedom = np.minimum(contrast.freedom, 1e6)
     critical = special.stdtrit(freedom, 1 - ALPHA / tests / 2)
-    return contrast.error * special.nctdtrinc(freedom, 1 - power, critical)
+    return np.asarray(contrast.error * special.nctdtrinc(freedom, 1 - power, critical))
 
 
 def seeds_to_decide(contrast: Contrast, margin: float, tests: int, power: float = POWER) -> Items:
@@ -46,7 +46,7 @@ def seeds_to_decide(contrast: Contrast, margin: float, tests: int, power: float 
             + _power((margin + size) / error, freedom, ALPHA / tests)
             - 1
         )  # Bonferroni's bound on passing both one-sided tests
-        return np.maximum(shown, equal) >= power
+        return np.asarray(np.maximum(shown, equal) >= power)
 
     low = np.full(contrast.difference.shape, FEWEST_SEEDS - 1)
     high = np.full(contrast.difference.shape, MOST_SEEDS + 1)
@@ -61,4 +61,4 @@ def seeds_to_decide(contrast: Contrast, margin: float, tests: int, power: float 
 def _power(shift: Items, freedom: Items, level: float) -> Items:
     """Probability that a noncentral t variable exceeds the one-sided critical value."""
     critical = special.stdtrit(freedom, 1 - level)
-    return 1 - special.nctdtr(freedom, np.minimum(shift, SURE), critical)
+    return np.asarray(1 - special.nctdtr(freedom, np.minimum(shift, SURE), critical))

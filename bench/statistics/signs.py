@@ -65,7 +65,7 @@ def equivalence_p(contrast: Contrast, margin: float) -> Float[np.ndarray, "*item
     NaN where it cannot be tested or the margin is NaN.
     """
     distance = (margin - np.abs(contrast.difference)) / contrast.error
-    return special.stdtr(contrast.freedom, -distance)
+    return np.asarray(special.stdtr(contrast.freedom, -distance))
 
 
 def over_blocks(contrasts: Sequence[Contrast], margins: Float[np.ndarray, "blocks"]) -> Contrast:
