@@ -26,7 +26,7 @@ def memory_limit() -> float:
     return MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def fits_in_memory(images: int, size: int, bytes_per_pixel: float) -> None:
+def fits_in_memory(images: int, size: int, bytes_per_pixel: float | int) -> None:
     """Raises ValueError, with the estimate and the limit, for more images of ``size`` pixels a side
     than memory can hold."""
     need, limit = images * float(size) ** 2 * bytes_per_pixel, memory_limit()
