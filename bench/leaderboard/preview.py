@@ -14,7 +14,7 @@ import pandas as pd
 from legible.bench.files import write_together
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.formats import FORMATS, publication_files
-from legible.bench.leaderboard.suite_board import suite_board
+from legible.bench.leaderboard.suite_board import board_of_suite
 from legible.bench.plugins import registry
 from legible.bench.scores.score_table import read_scores
 from legible.bench.suites.schema import find_suite, read_suite
@@ -27,7 +27,7 @@ def preview_board(suite: str, results: Path = Path("results")) -> Board:
     folder = results / schema.name
     cost = folder / "cost.csv"
     costs = pd.read_csv(cost) if cost.is_file() else pd.DataFrame()
-    return suite_board(schema, read_scores(folder / "scores.csv"), cost=costs)
+    return board_of_suite(schema, read_scores(folder / "scores.csv"), cost=costs)
 
 
 def write_preview(suite: str, folder: Path, results: Path = Path("results")) -> Path:

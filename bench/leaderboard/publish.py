@@ -36,7 +36,7 @@ from legible.bench.leaderboard.render.as_csv import (
     cost_csv,
     curves_csv,
 )
-from legible.bench.leaderboard.suite_board import suite_board
+from legible.bench.leaderboard.suite_board import board_of_suite
 from legible.bench.plugins import registry
 from legible.bench.plugins.faults import PluginFault
 from legible.bench.scores.exchange import expected, with_submissions
@@ -158,7 +158,7 @@ def make_board(
     """The data of a leaderboard, from its numbers and from accepted submissions."""
     scores, submitted = with_submissions(numbers.scores, folder, expected(workspace, suite, specs))
     datasets = _datasets(workspace, specs)
-    return suite_board(
+    return board_of_suite(
         suite,
         scores,
         cost=numbers.costs,

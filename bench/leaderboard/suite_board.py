@@ -24,7 +24,7 @@ from legible.methods.base import Target, treatment
 from legible.metrics.base import METRICS
 
 
-def suite_board(suite: Suite, scores: pd.DataFrame, **more: Any) -> Board:
+def board_of_suite(suite: Suite, scores: pd.DataFrame, **more: Any) -> Board:
     """The board of a suite's score table. ``more`` holds further fields of `Board`.
 
     What methods declare (their target, what they replace) is read from the registered plugins;
@@ -33,10 +33,10 @@ def suite_board(suite: Suite, scores: pd.DataFrame, **more: Any) -> Board:
     names = scores["method"].unique()
     classes = {name: registry.METHODS[name] for name in names if name in registry.METHODS}
     replaced = {n: f"replaces a {cls.replaces}" for n, cls in classes.items() if cls.replaces}
-    chosen, unheaded = headlines(suite, published_conditions())
+    headless, unheaded = headlines(suite, published_conditions())
     fields = {
         "headline": suite.headline,
-        "block_headlines": chosen,
+        "block_headlines": headless,
         "unheaded": unheaded,
         "margins": margins(suite),
         "contrasts": contrast_rows(suite),
@@ -64,7 +64,7 @@ def headlines(
     is judged by those with its dataset and backbone, whatever their parameters. What was not
     evaluated there, or was chosen by the suite file, stands.
     """
-    chosen: dict[Block, dict[str, str]] = {}
+    headless: dict[Block, dict[str, str]] = {}
     reasons: dict[tuple[Block, str], str] = {}
     flagged = {m.heads: m for m in METRICS.values() if m.headline and m.heads not in suite.headline}
     for block in margins(suite):
@@ -72,10 +72,10 @@ def headlines(
         for head, metric in flagged.items():
             faults = failures([c for c in here if c.metric == metric.name]).get(metric.name)
             if faults:
-                chosen.setdefault(block, {})[head] = ""
+                headless.setdefault(block, {})[head] = ""
                 texts = "; ".join(map(fault_text, faults))
                 reasons[block, head] = f"no headline qualifies: {metric.title} fails {texts}"
-    return chosen, reasons
+    return headless, reasons
 
 
 def _alike(first: Block, second: Block) -> bool:

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from legible.bench.leaderboard.suite_board import (
+    board_of_suite,
     headlines,
     margins,
-    suite_board,
     targets,
 )
 from legible.bench.plugins import registry
@@ -49,9 +49,9 @@ def test_a_metric_that_fails_a_condition_heads_nothing_on_blocks_like_that(suite
     metric = next(m for m in METRICS.values() if m.headline and m.heads == "task")
     condition = Condition("task", metric.name, True, "kanji", "lenet5", "", "untrained",
                           ours=0.5, theirs=0.6, holds="no")  # fmt: skip
-    chosen, reasons = headlines(suite, [condition, condition._replace(dataset="x")])
+    headless, reasons = headlines(suite, [condition, condition._replace(dataset="x")])
     block = Block("kanji(size=28,shots=5)", "lenet5")
-    assert chosen == {block: {"task": ""}}
+    assert headless == {block: {"task": ""}}
     assert reasons == {(block, "task"): "no headline qualifies: accuracy fails untrained on kanji "
                                         "(0.5 against 0.6)"}  # fmt: skip
     assert headlines(suite, [condition._replace(holds="yes")]) == ({}, {})
@@ -59,7 +59,7 @@ def test_a_metric_that_fails_a_condition_heads_nothing_on_blocks_like_that(suite
 
 def test_what_suite_and_methods_declare_is_on_the_board(suite, board):
     scores = board.scores[board.scores["method"].isin(["plain", "sync"])]
-    described = suite_board(suite, scores, cost=pd.DataFrame(), marks={"sync": "submitted"})
+    described = board_of_suite(suite, scores, cost=pd.DataFrame(), marks={"sync": "submitted"})
     assert described.title == "Tiny leaderboard" and described.headline == suite.headline
     assert described.contrasts == [(RowKey("bean", '{"strength": 2.0}'), RowKey("bean", "{}"))]
     assert {"posthoc_nmf", "plain_rotated"} <= set(described.derived)
