@@ -170,9 +170,12 @@ def fail_run(workspace: Workspace, spec: RunSpec, reason: str, final: bool = Tru
     ``final``. Its checkpoint stays. Does nothing if the run is scored or another worker holds it.
     """
     run = workspace.run_of(spec)
-    with workspace.store.lock(run) as mine:
-        if mine:
-            record_failure(workspace, spec, run, reason, final)
+    for _ in range(20):  # what the worker started may hold the lock for a moment after its death
+        with workspace.store.lock(run) as mine:
+            if mine:
+                record_failure(workspace, spec, run, reason, final)
+                return
+        time.sleep(0.1)
 
 
 def forget_failure(workspace: Workspace, spec: RunSpec) -> None:

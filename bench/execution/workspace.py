@@ -23,7 +23,7 @@ from legible.bench.execution.published import PublishedTable
 from legible.bench.execution.store import Run, Store
 from legible.bench.plugins import registry
 from legible.bench.plugins.apart import apart
-from legible.bench.plugins.faults import PluginFault
+from legible.bench.plugins.faults import PluginFault, fault_text
 from legible.bench.plugins.limits import Limits
 from legible.bench.plugins.provenance import Part
 from legible.bench.scoring import probe as probe_file
@@ -282,8 +282,10 @@ class Workspace:
             resolve(network, spec.layers)
         except ValueError as error:
             return Obstacle("skipped", one_line(error).removeprefix(f"{type(error).__name__}: "))
-        except Exception as error:  # a third party's backbone may refuse in its own way
-            return Obstacle("skipped", f"'{spec.backbone}' cannot be built: {one_line(error)}")
+        except Exception as error:
+            is_plugin = registry.plugin_of("backbones", spec.backbone) is not None
+            reason = f"'{spec.backbone}' cannot be built: {fault_text(error)}"
+            return Obstacle("failed" if is_plugin else "skipped", reason)
         data = self.data_of(spec)
         reason = unmet(method, network, data.train)
         return Obstacle("skipped", reason) if reason else None
