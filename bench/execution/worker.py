@@ -64,7 +64,6 @@ from legible.metrics.base import Probe, Score
 
 CHECKPOINT = 3.0  # seconds between two checkpoints, at least
 LONGEST_TRACE = 100_000  # characters of error.txt
-METRIC_SHARE = 0.1  # of a run's limits; what the metric of a plugin may take
 
 T = TypeVar("T")
 
@@ -389,7 +388,7 @@ def _of_metric(workspace: Workspace, name: str, call: Callable[[], T]) -> T:
     if registry.plugin_of("metrics", name) is None:
         return call()
     if can_fork():
-        return forked(call, workspace.limits.share(METRIC_SHARE))
+        return forked(call, workspace.limits.for_metric())
     with restored_settings():
         return call()
 

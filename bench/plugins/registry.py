@@ -124,8 +124,14 @@ def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     SNAPSHOTS.update(files)
     if earlier != files:
         forget({*files, *earlier})
-        _rehearse(name, path)
-        _import(name, path)
+        try:
+            _rehearse(name, path)
+            _import(name, path)
+        except UserError:
+            for file in files:  # the next call reads them again
+                SNAPSHOTS.pop(file, None)
+            SNAPSHOTS.update(earlier)
+            raise
         LOADED[name] = files
         PLUGINS[name] = Origin(str(path))
     return [(k, n) for k, items in KINDS.items() for n in items if source(k, n) == path]

@@ -408,7 +408,7 @@ def using_up() -> Iterator[HostilePlugin]:
                  "self.eaten = [torch.ones(2**24) for _ in range(2**10)]", "failed", over_memory,
                  slow=True)  # fmt: skip
     yield method("eats_memory_slowly", "attach",
-                 "self.eaten = [time.sleep(.02) or bytearray(2**24) for _ in range(2**12)]",
+                 "self.eaten = [time.sleep(.02) or b'x' * 2**25 for _ in range(2**12)]",
                  "failed", over_memory, slow=True)  # fmt: skip
     yield metric("metric_eats_memory", "network, probe",
                  "return [torch.ones(2**24) for _ in range(2**10)]", "failed", over_memory,

@@ -28,7 +28,7 @@ ALL = bool(os.environ.get("LEGIBLE_TORTURE"))
 PLUGINS = hostile_plugins() if ALL else hostile_plugins()[::4]
 BUILT_IN = ("plain", "dropout")
 #: Of a run that hangs or eats memory; the built-in runs take a fraction of it.
-TIGHT = Limits(seconds=30.0 if ALL else 12.0, memory=4 * 2.0**30)
+TIGHT = Limits(seconds=30.0 if ALL else 12.0, memory=2.5 * 2.0**30)
 
 
 def of_kind(*kinds: str, slow: bool = False) -> list[HostilePlugin]:

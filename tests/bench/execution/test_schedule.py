@@ -145,7 +145,8 @@ class Faulty(Method):
 def faulty(folder, hook, line="raise OSError('no file')"):
     """A plugin file with a method that edits its own file and fails in a hook."""
     file = folder / "faulty.py"
-    file.write_text(FAULTY.format(hook=hook, line=line))
+    text = FAULTY.format(hook=hook, line=line)
+    file.write_text(text.replace("__init__(self, *arguments)", "__init__(self, p: float = 0.0)"))
     registry.load(plugins=[file])
     return file
 

@@ -49,5 +49,5 @@ def test_what_is_exceeded_is_said():
     assert Limits(0.5, 1).broken(1, 0) == "was over the time limit of 0.5 s"
 
 
-def test_a_share_is_of_both():
-    assert Limits(100, 1000).share(0.1) == Limits(10, 100)
+def test_a_metric_may_take_less_than_its_run():
+    assert Limits(100, 1000).for_metric() == Limits(10, 750)
