@@ -43,8 +43,8 @@ from legible.bench.execution.workspace import (
 )
 from legible.bench.files import write_bytes
 from legible.bench.plugins import registry
-from legible.bench.plugins.apart import can_fork, forked
 from legible.bench.plugins.faults import PluginFault, fault_text
+from legible.bench.plugins.own_process import can_fork, forked
 from legible.bench.plugins.process_state import restored_settings
 from legible.bench.plugins.provenance import Part, keep_sources, plugin_records
 from legible.bench.scoring.probe import probe_network
