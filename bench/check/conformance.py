@@ -35,9 +35,9 @@ from legible.bench.check.laws import LAWS, Case, Law, LawOutcome, spoken
 from legible.bench.check.method_subject import MethodSubject
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
-from legible.bench.plugins.apart import apart
 from legible.bench.plugins.faults import PluginFault
-from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.limits import RunLimits
+from legible.bench.plugins.own_process import apart
 
 __all__ = ["Case", "LawOutcome", "check", "checks", "failed", "render"]
 
@@ -50,7 +50,7 @@ SUBJECTS: dict[str, Callable[..., Any]] = {
     "backbones": backbone_laws.BackboneSubject,
 }
 #: What checking a plugin may take, and what a single law may take.
-ALL_LAWS, ONE_LAW = Limits(seconds=1800.0), Limits(seconds=600.0)
+ALL_LAWS, ONE_LAW = RunLimits(seconds=1800.0), RunLimits(seconds=600.0)
 _LONGEST_NAME = max(len(name) for laws in LAWS.values() for name in laws)
 
 

@@ -37,8 +37,8 @@ from legible.bench.execution.store import Store
 from legible.bench.execution.worker import fail_run, in_turn, take_run
 from legible.bench.execution.workspace import Workspace, all_parts, uses_plugins
 from legible.bench.plugins import registry
-from legible.bench.plugins.apart import can_fork, mark_worker, signals_blocked
-from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.limits import RunLimits
+from legible.bench.plugins.own_process import can_fork, mark_worker, signals_blocked
 from legible.bench.plugins.process_tree import (
     become_root,
     cause_of,
@@ -67,7 +67,7 @@ class Start(NamedTuple):
     root: Path
     plugins: list[Path]
     sources: dict[Path, bytes]  # of the plugins, as they were loaded
-    limits: Limits = Limits()  # of each run
+    limits: RunLimits = RunLimits()  # of each run
 
 
 class WorkerAnswer(NamedTuple):

@@ -29,7 +29,7 @@ from legible.bench.execution.store import Corrupt
 from legible.bench.execution.worker import forget_failure, work_through
 from legible.bench.execution.workspace import Workspace, all_parts, parent_of, uses_plugins
 from legible.bench.plugins import registry
-from legible.bench.plugins.apart import can_fork
+from legible.bench.plugins.own_process import can_fork
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.text import one_line
 

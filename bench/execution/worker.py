@@ -43,8 +43,8 @@ from legible.bench.execution.workspace import (
 )
 from legible.bench.files import write_bytes
 from legible.bench.plugins import registry
-from legible.bench.plugins.apart import can_fork, forked
 from legible.bench.plugins.faults import PluginFault, fault_text
+from legible.bench.plugins.own_process import can_fork, forked
 from legible.bench.plugins.process_state import restored_settings
 from legible.bench.plugins.provenance import Part, keep_sources, plugin_records
 from legible.bench.scoring.probe import probe_network
@@ -64,7 +64,6 @@ from legible.metrics.base import Probe, Score
 
 CHECKPOINT = 3.0  # seconds between two checkpoints, at least
 LONGEST_TRACE = 100_000  # characters of error.txt
-METRIC_SHARE = 0.1  # of a run's limits; what the metric of a plugin may take
 
 T = TypeVar("T")
 
@@ -170,9 +169,12 @@ def fail_run(workspace: Workspace, spec: RunSpec, reason: str, final: bool = Tru
     ``final``. Its checkpoint stays. Does nothing if the run is scored or another worker holds it.
     """
     run = workspace.run_of(spec)
-    with workspace.store.lock(run) as mine:
-        if mine:
-            record_failure(workspace, spec, run, reason, final)
+    for _ in range(20):  # what the worker started may hold the lock for a moment after its death
+        with workspace.store.lock(run) as mine:
+            if mine:
+                record_failure(workspace, spec, run, reason, final)
+                return
+        time.sleep(0.1)
 
 
 def forget_failure(workspace: Workspace, spec: RunSpec) -> None:
@@ -386,7 +388,7 @@ def _of_metric(workspace: Workspace, name: str, call: Callable[[], T]) -> T:
     if registry.plugin_of("metrics", name) is None:
         return call()
     if can_fork():
-        return forked(call, workspace.limits.share(METRIC_SHARE))
+        return forked(call, workspace.limits.for_metric())
     with restored_settings():
         return call()
 

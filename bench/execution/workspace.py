@@ -22,9 +22,9 @@ from legible.bench.errors import UserError, one_line
 from legible.bench.execution.published import PublishedTable
 from legible.bench.execution.store import Run, Store
 from legible.bench.plugins import registry
-from legible.bench.plugins.apart import apart
-from legible.bench.plugins.faults import PluginFault
-from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.faults import PluginFault, fault_text
+from legible.bench.plugins.limits import RunLimits
+from legible.bench.plugins.own_process import apart
 from legible.bench.plugins.provenance import Part
 from legible.bench.scoring import probe as probe_file
 from legible.bench.scoring import splits as splits_file
@@ -72,7 +72,7 @@ class Workspace:
     store: Store
     device: str = "cpu"
     root: Path = field(default_factory=data_root)
-    limits: Limits = field(default_factory=Limits)
+    limits: RunLimits = field(default_factory=RunLimits)
     datasets: dict[str, LoadedDataset] = field(default_factory=dict)
     identities: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
@@ -282,16 +282,18 @@ class Workspace:
             resolve(network, spec.layers)
         except ValueError as error:
             return Obstacle("skipped", one_line(error).removeprefix(f"{type(error).__name__}: "))
-        except Exception as error:  # a third party's backbone may refuse in its own way
-            return Obstacle("skipped", f"'{spec.backbone}' cannot be built: {one_line(error)}")
+        except Exception as error:
+            is_plugin = registry.plugin_of("backbones", spec.backbone) is not None
+            reason = f"'{spec.backbone}' cannot be built: {fault_text(error)}"
+            return Obstacle("failed" if is_plugin else "skipped", reason)
         data = self.data_of(spec)
         reason = unmet(method, network, data.train)
         return Obstacle("skipped", reason) if reason else None
 
-    def apart(self, spec: RunSpec, call: Callable[[], T], limits: Limits | None = None) -> T:
+    def apart(self, spec: RunSpec, call: Callable[[], T], limits: RunLimits | None = None) -> T:
         """What ``call`` returns: from a process of its own, if a plugin takes part in a run spec.
 
-        Raises what `legible.bench.plugins.apart.apart` raises.
+        Raises what `legible.bench.plugins.own_process.apart` raises.
         """
         return _maybe_apart(uses_plugins(all_parts(spec)), limits or self.limits, call)
 
@@ -314,14 +316,14 @@ def open_workspace(
     plugins: Sequence[Path],
     runs: Path,
     root: Path | None,
-    limits: Limits | None = None,
+    limits: RunLimits | None = None,
 ) -> Workspace:
     """Registers all plugins and opens the folder of runs. Raises UserError."""
     registry.load(plugins=plugins)
-    return Workspace(Store(runs), resolve_device(device), data_root(root), limits or Limits())
+    return Workspace(Store(runs), resolve_device(device), data_root(root), limits or RunLimits())
 
 
-def _maybe_apart(is_plugin: bool, limits: Limits, call: Callable[[], T]) -> T:
+def _maybe_apart(is_plugin: bool, limits: RunLimits, call: Callable[[], T]) -> T:
     return apart(call, limits) if is_plugin else call()
 
 

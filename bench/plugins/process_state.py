@@ -245,7 +245,7 @@ _GUARDED: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-class Place(NamedTuple):
+class FunctionPlace(NamedTuple):
     """Where a function is: an attribute of a module or class."""
 
     owner: Any
@@ -253,7 +253,7 @@ class Place(NamedTuple):
     function: Any
 
 
-def guarded_functions() -> dict[str, Place]:
+def guarded_functions() -> dict[str, FunctionPlace]:
     """All functions and classes of torch, numpy, Python and Legible, by full name."""
     owners = {_full_name(owner): owner for owner in _GUARDED}
     for name, module in list(sys.modules.items()):
@@ -263,7 +263,7 @@ def guarded_functions() -> dict[str, Place]:
                 if isinstance(item, type) and item.__module__ == name:
                     owners[_full_name(item)] = item
     return {
-        f"{name}.{key}": Place(owner, key, item)
+        f"{name}.{key}": FunctionPlace(owner, key, item)
         for name, owner in owners.items()
         for key, item in _attributes(owner).items()
         if callable(item) or isinstance(item, property | classmethod | staticmethod)
@@ -282,7 +282,7 @@ def _full_name(owner: Any) -> str:
     return f"{owner.__module__}.{owner.__qualname__}"
 
 
-def refuse_patches(before: dict[str, Place]) -> None:
+def refuse_patches(before: dict[str, FunctionPlace]) -> None:
     """Puts back all functions of `guarded_functions` that have been replaced or removed; raises
     ValueError if there is one."""
     owners = {id(place.owner): place.owner for place in before.values()}

@@ -43,15 +43,15 @@ def die_with_starter() -> None:
 def tree(root: int) -> dict[int, str]:
     """The processes of a tree, each with the time of its start, which tells it from a later process
     of the same number."""
-    found = {root: _start(root)}
+    members = {root: _start(root)}
     waiting = [root]
     while waiting:
         pid = waiting.pop()
         for child in _children(pid):
-            if child not in found:
-                found[child] = _start(child)
+            if child not in members:
+                members[child] = _start(child)
                 waiting.append(child)
-    return found
+    return members
 
 
 def memory(processes: Iterable[int], enough: float = 0.0) -> float:

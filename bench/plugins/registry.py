@@ -23,10 +23,10 @@ from legible.bench.backbones.base import BACKBONES
 from legible.bench.backbones.model_names import model_builder
 from legible.bench.data.base import DATASETS
 from legible.bench.errors import UserError, nearest, one_line
-from legible.bench.plugins import apart
+from legible.bench.plugins import own_process
 from legible.bench.plugins.declarations import refuse_declaration
 from legible.bench.plugins.faults import PluginFault
-from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.limits import RunLimits
 from legible.bench.plugins.process_state import (
     guarded_functions,
     refuse_patches,
@@ -73,9 +73,9 @@ class Origin:
 #: By module: an entry point's top package, or the name a plugin file was imported under.
 PLUGINS: dict[str, Origin] = {}
 #: What importing a plugin may take.
-IMPORT = Limits(seconds=600.0)
+IMPORT = RunLimits(seconds=600.0)
 #: What a constructor of a plugin may take.
-BRIEF = Limits(seconds=600.0)
+BRIEF = RunLimits(seconds=600.0)
 #: Files of loaded plugins by module name, the plugin's helpers included, as they were loaded.
 LOADED: dict[str, dict[Path, bytes]] = {}
 
@@ -124,8 +124,14 @@ def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     SNAPSHOTS.update(files)
     if earlier != files:
         forget({*files, *earlier})
-        _rehearse(name, path)
-        _import(name, path)
+        try:
+            _rehearse(name, path)
+            _import(name, path)
+        except UserError:
+            for file in files:  # the next call reads them again
+                SNAPSHOTS.pop(file, None)
+            SNAPSHOTS.update(earlier)
+            raise
         LOADED[name] = files
         PLUGINS[name] = Origin(str(path))
     return [(k, n) for k, items in KINDS.items() for n in items if source(k, n) == path]
@@ -194,9 +200,9 @@ class _SnapshotFinder:
 
 def _rehearse(name: str, path: Path) -> None:
     """Imports a plugin in a process of its own, which may die of it. Raises UserError."""
-    if apart.can_fork() and not apart.is_worker():
+    if own_process.can_fork() and not own_process.is_worker():
         try:
-            apart.forked(lambda: _import(name, path), IMPORT)
+            own_process.forked(lambda: _import(name, path), IMPORT)
         except PluginFault as fault:
             raise UserError(f"plugin {path}: {fault}") from fault
 
@@ -468,7 +474,7 @@ def ask_method(name: str, params: Mapping[str, Any], question: Callable[[Any], T
     plugin does more than refuse."""
     if plugin_of("methods", name) is None:
         return question(make_method(name, params))
-    return apart.apart(lambda: question(make_method(name, params)), BRIEF)
+    return own_process.apart(lambda: question(make_method(name, params)), BRIEF)
 
 
 def make_method(name: str, params: Mapping[str, Any]) -> Any:

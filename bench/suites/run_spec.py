@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from legible.bench.errors import UserError, nearest, one_line, shortened
 from legible.bench.plugins import registry
-from legible.bench.plugins.apart import apart
 from legible.bench.plugins.faults import PluginFault
+from legible.bench.plugins.own_process import apart
 from legible.bench.suites.network_size import refuse_giant
 from legible.bench.suites.schema import (
     SEEDS,

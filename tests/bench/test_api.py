@@ -12,7 +12,7 @@ import legible
 from legible.bench.api import prepare
 from legible.bench.errors import UserError
 from legible.bench.plugins import registry
-from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.limits import RunLimits
 from legible.bench.scores.score_table import COLUMNS
 
 ON_CPU = {"device": "cpu"}
@@ -103,5 +103,5 @@ def test_published_rows_of_the_package_are_reused(published, monkeypatch, tmp_pa
 
 def test_limits_are_those_of_each_run(suite):
     limits = prepare(suite, time_limit="2h", memory_limit="4GiB", **ON_CPU).workspace.limits
-    assert limits == Limits(seconds=7200.0, memory=4 * 2.0**30)
-    assert prepare(suite, **ON_CPU).workspace.limits == Limits()
+    assert limits == RunLimits(seconds=7200.0, memory=4 * 2.0**30)
+    assert prepare(suite, **ON_CPU).workspace.limits == RunLimits()

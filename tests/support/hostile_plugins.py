@@ -189,8 +189,9 @@ def leaving() -> Iterator[HostilePlugin]:
     thread = "threading.Thread(target=time.sleep, args=(3600,)).start()"
     yield method("starts_thread", "attach", thread, "harmless")
     yield method("closes_stdout", "penalty", "sys.stdout.close(); sys.stderr.close()", "harmless")
-    yield method("closes_descriptors", "penalty", "os.close(1); os.close(2)", "harmless")
-    yield method("closes_pipe", "attach", "os.closerange(3, 999)", "failed", dead)
+    yield method("closes_descriptors", "penalty", "os.closerange(1, 3)", "harmless")
+    yield method("closes_and_goes_on", "penalty", "os.closerange(3, 999); time.sleep(60)",
+                 "failed", "SIGKILL")  # fmt: skip
     yield method("no_stdout", "attach", "sys.stdout = sys.stderr = None", "harmless")
 
 
@@ -288,10 +289,9 @@ STATE = {
     "recursion_limit": "sys.setrecursionlimit(80)",
     "modules": "[sys.modules.pop(n) for n in list(sys.modules) if n.startswith('legible.met')]",
 }
-#: What of that may make the plugin's own run fail.
-OWN_FAULT = ("default_device", "umask", "topk", "mean", "cross_entropy", "recursion_limit",
-             "modules", "grad_off", "default_dtype", "autocast_on", "deterministic",
-             "environment")  # fmt: skip
+#: Those that make the plugin's own run fail.
+OWN_FAULT = ("default_dtype_attach", "default_device_start_epoch", "mean_attach",
+             "default_dtype_init", "grad_off_init", "mean_init")  # fmt: skip
 
 
 def changing_state() -> Iterator[HostilePlugin]:
@@ -299,9 +299,11 @@ def changing_state() -> Iterator[HostilePlugin]:
     hooks = ["penalty", "attach", "start_epoch", "after_step", "after_training", "partition"]
     for number, (name, line) in enumerate(STATE.items()):
         hook = hooks[number % len(hooks)]
-        yield method(f"{name}_{hook}", hook, line, "harmless")
+        outcome: Outcome = "failed" if f"{name}_{hook}" in OWN_FAULT else "harmless"
+        yield method(f"{name}_{hook}", hook, line, outcome)
     for name in ("threads", "default_dtype", "grad_off", "chdir", "random", "relu", "mean"):
-        yield method(f"{name}_init", "__init__", STATE[name], "harmless")
+        outcome = "failed" if f"{name}_init" in OWN_FAULT else "harmless"
+        yield method(f"{name}_init", "__init__", STATE[name], outcome)
 
 
 def importing() -> Iterator[HostilePlugin]:
@@ -368,7 +370,7 @@ def metrics() -> Iterator[HostilePlugin]:
     yield metric("metric_wrong_argument", "lay, probe", "return 1.0", "refused", "first argument")
     yield metric("metric_three_arguments", "layer, probe, more", "return 1.0", "refused",
                  "arguments")  # fmt: skip
-    yield metric("pair_raises", "mine, theirs", "raise OSError('no file')", "failed", "no file")
+    yield metric("pair_raises", "first, second", "raise OSError('no file')", "failed", "no file")
     yield metric("pair_zeros", "train, test", "train.activation.zero_(); test.activation.zero_()\n"
                  "    return 1.0", "harmless")  # fmt: skip
 
@@ -381,7 +383,7 @@ def datasets_and_backbones() -> Iterator[HostilePlugin]:
     yield dataset("data_crashes", "ctypes.string_at(0)", "failed", "SIGSEGV")
     yield dataset("data_threads", STATE["threads"], "harmless")
     yield dataset("data_chdir", STATE["chdir"], "harmless")
-    yield dataset("data_dtype", "torch.set_default_dtype(torch.float64)", "failed")
+    yield dataset("data_dtype", "torch.set_default_dtype(torch.float64)", "harmless")
     yield backbone("net_raises", "raise OSError('no file')", "failed", "no file")
     yield backbone("net_exits", "sys.exit(0)", "failed", "SystemExit")
     yield backbone("net_leaves", "os._exit(0)", "failed", "exit code 0")
@@ -406,7 +408,7 @@ def using_up() -> Iterator[HostilePlugin]:
                  "self.eaten = [torch.ones(2**24) for _ in range(2**10)]", "failed", over_memory,
                  slow=True)  # fmt: skip
     yield method("eats_memory_slowly", "attach",
-                 "self.eaten = [time.sleep(.02) or bytearray(2**24) for _ in range(2**12)]",
+                 "self.eaten = [time.sleep(.02) or b'x' * 2**25 for _ in range(2**12)]",
                  "failed", over_memory, slow=True)  # fmt: skip
     yield metric("metric_eats_memory", "network, probe",
                  "return [torch.ones(2**24) for _ in range(2**10)]", "failed", over_memory,

@@ -19,7 +19,7 @@ from legible.bench.execution.store import Store
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.leaderboard.publish import write_publication
 from legible.bench.plugins import registry
-from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.limits import RunLimits
 from legible.bench.suites.run_spec import RunSpec, expand
 from legible.bench.suites.schema import read_suite
 
@@ -28,7 +28,7 @@ ALL = bool(os.environ.get("LEGIBLE_TORTURE"))
 PLUGINS = hostile_plugins() if ALL else hostile_plugins()[::4]
 BUILT_IN = ("plain", "dropout")
 #: Of a run that hangs or eats memory; the built-in runs take a fraction of it.
-TIGHT = Limits(seconds=30.0 if ALL else 12.0, memory=4 * 2.0**30)
+TIGHT = RunLimits(seconds=30.0 if ALL else 12.0, memory=2.5 * 2.0**30)
 
 
 def of_kind(*kinds: str, slow: bool = False) -> list[HostilePlugin]:
@@ -94,7 +94,7 @@ class Trial:
 
 
 def attempted(
-    folder: Path, plugins: Sequence[HostilePlugin], limits: Limits | None = None, jobs: int = 1
+    folder: Path, plugins: Sequence[HostilePlugin], limits: RunLimits | None = None, jobs: int = 1
 ) -> Trial:
     """Runs and publishes a suite: the plugins first, then the built-in rows."""
     files = []
@@ -113,7 +113,7 @@ def attempted(
             text += "\n[[blocks]]\n" + "\n".join([*lines, 'methods = ["plain"]'])
     registry.load(plugins=[TOY_PLUGIN, *files])
     suite = read_suite(write_suite(folder, text))
-    workspace = Workspace(Store(folder / "runs"), limits=limits or Limits())
+    workspace = Workspace(Store(folder / "runs"), limits=limits or RunLimits())
     specs = expand(suite)
     failed = attempt(workspace, specs, jobs, [TOY_PLUGIN, *files])
     page = write_publication(
@@ -127,7 +127,7 @@ def attempted(
 @pytest.fixture
 def only_these(kept_registry: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The registry forgets the plugins, and constructors that hang are ended soon."""
-    monkeypatch.setattr(registry, "BRIEF", Limits(seconds=6.0))
+    monkeypatch.setattr(registry, "BRIEF", RunLimits(seconds=6.0))
     yield
 
 

@@ -13,7 +13,7 @@ from legible.bench.execution import pool, schedule, worker
 from legible.bench.execution.schedule import attempt, plan_runs, run_all, show_plan
 from legible.bench.execution.store import WEIGHTS, Run, Store, StoreError
 from legible.bench.execution.workspace import Workspace, probe_key
-from legible.bench.plugins import apart, registry
+from legible.bench.plugins import own_process, registry
 from legible.bench.scores.collect import run_rows
 
 FAILS = '{name = "activation_l1", strength = 1e39}'
@@ -145,7 +145,8 @@ class Faulty(Method):
 def faulty(folder, hook, line="raise OSError('no file')"):
     """A plugin file with a method that edits its own file and fails in a hook."""
     file = folder / "faulty.py"
-    file.write_text(FAULTY.format(hook=hook, line=line))
+    text = FAULTY.format(hook=hook, line=line)
+    file.write_text(text.replace("__init__(self, *arguments)", "__init__(self, p: float = 0.0)"))
     registry.load(plugins=[file])
     return file
 
@@ -196,7 +197,7 @@ def test_a_constructor_that_fails_is_a_failed_run(workspace, tmp_path, kept_regi
 def test_without_forks_each_run_with_a_plugin_has_a_fresh_process(
     workspace, tmp_path, kept_registry, monkeypatch, jobs
 ):
-    for module in (schedule, pool, worker, apart):
+    for module in (schedule, pool, worker, own_process):
         monkeypatch.setattr(module, "can_fork", lambda: False)
     file = faulty(tmp_path, "penalty", "import torch; torch.set_default_dtype(torch.float64)")
     specs = specs_of(tmp_path, toy_suite('"faulty", "plain", "dropout"'))

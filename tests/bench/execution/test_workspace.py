@@ -196,7 +196,7 @@ def test_a_dataset_that_ends_its_process_is_an_obstacle_and_loaded_once(
     (tmp_path / "faulty.py").write_text(FAULTY_DATA)
     registry.load(plugins=[tmp_path / "faulty.py"])
     for seed in (0, 1):
-        obstacle = workspace.obstacle(changed(spec, dataset="faulty", seed=seed))
+        obstacle = workspace.obstacle(changed(spec, dataset="faulty", data={}, seed=seed))
         assert obstacle == Obstacle("failed", "dataset 'faulty': its process left with exit code 3")
     assert (tmp_path / "calls").read_text() == "x"
 

@@ -55,6 +55,24 @@ def test_the_hook_is_named():
     )
 
 
+class Wrong(Method):
+    """Returns nothing."""
+
+    name = "wrong"
+
+    def penalty(self, step):
+        return None
+
+
+def test_a_hook_that_returns_the_wrong_thing_is_named(tmp_path):
+    code = "def step(method, terms):\n    terms |= method.penalty(None)\n"
+    (tmp_path / "loop.py").write_text(code)
+    names: dict[str, object] = {}
+    exec(compile(code, str(tmp_path / "loop.py"), "exec"), names)
+    text = text_of(lambda: names["step"](Wrong(), {}))
+    assert text.startswith("in penalty of method 'wrong': TypeError: ")
+
+
 def test_a_long_text_is_cut():
     text = text_of(FaultyAtOnce)
     assert text.startswith("in the constructor of method 'faulty_at_once': RuntimeError: xxx")

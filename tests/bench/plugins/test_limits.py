@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from legible.bench.errors import UserError
-from legible.bench.plugins.limits import Limits, machine_memory, read_limits
+from legible.bench.plugins.limits import RunLimits, machine_memory, read_limits
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_a_memory_limit_names_its_units():
 
 
 def test_what_is_exceeded_is_said():
-    limits = Limits(7200, 2**34)
+    limits = RunLimits(7200, 2**34)
     assert limits.broken(7200, 2**34) == ""
     assert limits.broken(7201, 0) == "was over the time limit of 2 h"
     assert limits.broken(0, 2**34 + 1) == "was over the memory limit of 16 GiB"
-    assert Limits(0.5, 1).broken(1, 0) == "was over the time limit of 0.5 s"
+    assert RunLimits(0.5, 1).broken(1, 0) == "was over the time limit of 0.5 s"
 
 
-def test_a_share_is_of_both():
-    assert Limits(100, 1000).share(0.1) == Limits(10, 100)
+def test_a_metric_may_take_less_than_its_run():
+    assert RunLimits(100, 1000).for_metric() == RunLimits(10, 750)

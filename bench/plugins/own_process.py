@@ -26,7 +26,7 @@ import torch
 from legible.bench.data.base import DataMissing
 from legible.bench.errors import UserError, one_line
 from legible.bench.plugins.faults import PluginFault, fault_text
-from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.limits import RunLimits
 from legible.bench.plugins.process_state import restored_settings
 from legible.bench.plugins.process_tree import (
     become_root,
@@ -70,7 +70,7 @@ def can_fork() -> bool:
     )
 
 
-def apart(call: Callable[[], T], limits: Limits) -> T:
+def apart(call: Callable[[], T], limits: RunLimits) -> T:
     """What a function of a plugin returns, called in a process of its own. In a worker, which is
     one already, it is called directly.
 
@@ -85,7 +85,7 @@ def apart(call: Callable[[], T], limits: Limits) -> T:
         return _unpack(_outcome(call, KeyboardInterrupt))
 
 
-def forked(call: Callable[[], T], limits: Limits) -> T:
+def forked(call: Callable[[], T], limits: RunLimits) -> T:
     """Like `apart`, but always in a new process."""
     reader, writer = os.pipe()
     outcome: list[Any] = []
@@ -204,7 +204,7 @@ class _Pickler(pickle.Pickler):
 
 
 def _supervise(
-    call: Callable[[], Any], limits: Limits, reader: int, writer: int, stop: threading.Event
+    call: Callable[[], Any], limits: RunLimits, reader: int, writer: int, stop: threading.Event
 ) -> Any:
     """Starts the process and waits for what it gives; then no process of its tree is left."""
     pid = os.fork()

@@ -14,13 +14,13 @@ import torch
 
 from legible.bench.data.base import DataMissing
 from legible.bench.errors import UserError
-from legible.bench.plugins import apart as apart_file
-from legible.bench.plugins.apart import apart, can_fork, forked, mark_worker
+from legible.bench.plugins import own_process
 from legible.bench.plugins.faults import PluginFault
-from legible.bench.plugins.limits import Limits
+from legible.bench.plugins.limits import RunLimits
+from legible.bench.plugins.own_process import apart, can_fork, forked, mark_worker
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="needs forks")
-LIMITS = Limits(seconds=60.0)
+LIMITS = RunLimits(seconds=60.0)
 
 
 class Unprintable(Exception):
@@ -109,7 +109,7 @@ def test_a_hang_ends_at_the_limit_with_all_that_it_started():
 
     start = time.monotonic()
     with pytest.raises(PluginFault, match=r"over the time limit of 1 s"):
-        apart(hang, Limits(seconds=1.0))
+        apart(hang, RunLimits(seconds=1.0))
     assert time.monotonic() - start < 10
     names = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert "sleep 4711" not in names
@@ -118,18 +118,18 @@ def test_a_hang_ends_at_the_limit_with_all_that_it_started():
 def test_memory_has_a_limit():
     with pytest.raises(PluginFault, match=r"over the memory limit of 1[.]95 GiB"):
         apart(lambda: [time.sleep(0.01) or bytearray(2**26) for _ in range(100)],
-              Limits(memory=2000 * 2.0**20))  # fmt: skip
+              RunLimits(memory=2000 * 2.0**20))  # fmt: skip
 
 
 def test_a_worker_calls_directly(monkeypatch):
-    monkeypatch.setattr(apart_file._Here, "is_worker", False)
+    monkeypatch.setattr(own_process._Here, "is_worker", False)
     mark_worker()
     assert apart(os.getpid, LIMITS) == os.getpid()
     assert forked(os.getpid, LIMITS) != os.getpid()
 
 
 def test_without_forks_settings_are_restored(monkeypatch):
-    monkeypatch.setattr(apart_file, "can_fork", lambda: False)
+    monkeypatch.setattr(own_process, "can_fork", lambda: False)
 
     def call() -> int:
         torch.set_default_dtype(torch.float64)
@@ -144,11 +144,11 @@ def test_without_forks_settings_are_restored(monkeypatch):
 def test_it_dies_with_the_process_that_started_it(tmp_path):
     code = (
         "import time\nfrom pathlib import Path\n"
-        "from legible.bench.plugins.apart import apart\n"
-        "from legible.bench.plugins.limits import Limits\nimport os\n"
+        "from legible.bench.plugins.own_process import apart\n"
+        "from legible.bench.plugins.limits import RunLimits\nimport os\n"
         f"def call():\n    Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
         "    time.sleep(100)\n"
-        "apart(call, Limits())\n"
+        "apart(call, RunLimits())\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
