@@ -7,7 +7,6 @@ import pytest
 
 from legible.bench.leaderboard.suite_board import (
     headlines,
-    margins,
     suite_board,
     targets,
 )
@@ -36,13 +35,6 @@ SUITE = {
 def suite():
     registry.load()
     return Suite(**SUITE)
-
-
-def test_margins_are_those_of_each_block(suite):
-    assert margins(suite) == {
-        Block("kanji(size=28,shots=5)", "lenet5"): {"accuracy": 0.02},
-        Block("shapes", "vgg"): {"accuracy": 0.01},
-    }
 
 
 def test_a_metric_that_fails_a_condition_heads_nothing_on_blocks_like_that(suite):
