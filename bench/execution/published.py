@@ -33,7 +33,7 @@ PACKAGED = Path(__file__).parent / "published_tables"
 Record = dict[str, str]  # a line of a table: column -> text
 
 
-class Place(NamedTuple):
+class RunPlace(NamedTuple):
     """Where a run stands in a table: its block, its row and its seed."""
 
     block: Block
@@ -131,12 +131,12 @@ class PublishedTable:
     data: Mapping[str, str]
 
     @cached_property
-    def places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, RunPlace]:
         """The place of each run that can be reused."""
         return {run: place_of(self.rows[run][0]) for run in self.runs}
 
     @cached_property
-    def runs_by_place(self) -> dict[Place, str]:
+    def runs_by_place(self) -> dict[RunPlace, str]:
         """The run at each place."""
         return {place: run for run, place in self.places.items()}
 
@@ -160,9 +160,9 @@ def row_of(record: Record) -> tuple[Block, RowKey]:
     )  # fmt: skip
 
 
-def place_of(record: Record) -> Place:
+def place_of(record: Record) -> RunPlace:
     """The place of a line in a table of scores."""
-    return Place(*row_of(record), int(record["seed"]))
+    return RunPlace(*row_of(record), int(record["seed"]))
 
 
 def published_folder(results: Path, suite: str) -> Path:

@@ -17,7 +17,7 @@ from legible.bench.execution.listing import (
     refuse_edited,
     write_publication_files,
 )
-from legible.bench.execution.published import SCORES, Place, sealed_files
+from legible.bench.execution.published import SCORES, RunPlace, sealed_files
 from legible.bench.execution.reuse import reused
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace
@@ -264,7 +264,7 @@ def provenance(suite: Suite, numbers: SuiteNumbers) -> dict[str, str]:
 
 def earlier_rows(numbers: SuiteNumbers) -> dict[str, str]:
     """Which rows were taken from an earlier publication, by the machine that made them."""
-    groups: dict[tuple[str, str, str], list[Place]] = {}
+    groups: dict[tuple[str, str, str], list[RunPlace]] = {}
     for record in numbers.records:
         if record.run in numbers.earlier:
             environment = record.machine.environment

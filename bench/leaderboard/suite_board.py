@@ -18,8 +18,8 @@ from legible.bench.scores.headline_conditions import (
     fault_text,
     published_conditions,
 )
-from legible.bench.suites.run_spec import Block, RowKey, contrast_rows, label
-from legible.bench.suites.schema import Suite, block_margins
+from legible.bench.suites.run_spec import Block, RowKey, contrast_rows, suite_margins
+from legible.bench.suites.schema import Suite
 from legible.methods.base import Target, treatment
 from legible.metrics.base import METRICS
 
@@ -38,7 +38,7 @@ def board_of_suite(suite: Suite, scores: pd.DataFrame, **more: Any) -> Board:
         "headline": suite.headline,
         "block_headlines": headless,
         "unheaded": unheaded,
-        "margins": margins(suite),
+        "margins": suite_margins(suite),
         "contrasts": contrast_rows(suite),
         "derived": sorted(name for name, cls in registry.METHODS.items() if cls.parent),
         "targets": targets(
@@ -67,7 +67,7 @@ def headlines(
     headless: dict[Block, dict[str, str]] = {}
     reasons: dict[tuple[Block, str], str] = {}
     flagged = {m.heads: m for m in METRICS.values() if m.headline and m.heads not in suite.headline}
-    for block in margins(suite):
+    for block in suite_margins(suite):
         here = [c for c in outcomes if _alike(block, Block(c.dataset, c.backbone))]
         for head, metric in flagged.items():
             faults = failures([c for c in here if c.metric == metric.name]).get(metric.name)
@@ -83,18 +83,6 @@ def _alike(first: Block, second: Block) -> bool:
     return all(
         a.partition("(")[0] == b.partition("(")[0] for a, b in zip(first, second, strict=True)
     )
-
-
-def margins(suite: Suite) -> dict[Block, dict[str, float]]:
-    """The margin of each metric on each block of a suite."""
-    return {
-        Block(
-            label("datasets", block.dataset,
-                  block.data | ({"shots": block.shots} if block.shots else {})),
-            label("backbones", block.backbone, block.net),
-        ): {name: entry.value for name, entry in block_margins(suite, block).items()}
-        for block in suite.blocks
-    }  # fmt: skip
 
 
 def targets(rows: Iterable[RowKey]) -> dict[RowKey, Target | str]:

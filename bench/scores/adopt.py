@@ -21,8 +21,8 @@ from legible.bench.execution.published import (
     COMPANIONS,
     SCORES,
     Machine,
-    Place,
     PublishedTable,
+    RunPlace,
     RunRecord,
     Scoring,
     read_published,
@@ -45,7 +45,7 @@ UNKNOWN = Environment(packages={}, python="unknown", commit="unknown", device="u
 
 
 #: The rows of a score table by place.
-Tables = Mapping[Place, pd.DataFrame]
+Tables = Mapping[RunPlace, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def headline_share(suite: Suite, scores: Tables, rerun: Tables, spec: RunSpec) -
     differs by more than `SHARE_OF_MARGIN` (empty if nothing does). Without a margin a headline must
     be equal."""
     margins = suite_margins(suite).get(spec.block, {})
-    headlines = {m.aspect: m.name for m in METRICS.values() if m.headline} | suite.headline
+    headlines = {m.heads: m.name for m in METRICS.values() if m.headline} | suite.headline
     published, again = (table[_place(spec)].set_index(KEY) for table in (scores, rerun))
     share = 0.0
     for key in published.index:
@@ -257,17 +257,17 @@ def _write(
         raise UserError(f"cannot write {folder / SCORES}: {reason_of(error)}") from error
 
 
-def by_place(table: pd.DataFrame) -> dict[Place, pd.DataFrame]:
+def by_place(table: pd.DataFrame) -> dict[RunPlace, pd.DataFrame]:
     """The rows of each run in a score table."""
     tables = {}
     for key, group in table.groupby(KEY[:5], sort=False):
         dataset, backbone, method, params, seed = map(str, key)
-        tables[Place(Block(dataset, backbone), RowKey(method, params), int(seed))] = group
+        tables[RunPlace(Block(dataset, backbone), RowKey(method, params), int(seed))] = group
     return tables
 
 
-def _place(spec: RunSpec) -> Place:
-    return Place(spec.block, spec.row, spec.seed)
+def _place(spec: RunSpec) -> RunPlace:
+    return RunPlace(spec.block, spec.row, spec.seed)
 
 
 def published_rows(scores: Tables, specs: Sequence[RunSpec]) -> list[PublishedRow]:

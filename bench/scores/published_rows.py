@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from legible.bench.data.base import DataMissing
-from legible.bench.execution.published import Place, PublishedTable, Record, RunRecord, place_of
+from legible.bench.execution.published import PublishedTable, Record, RunPlace, RunRecord, place_of
 from legible.bench.execution.reuse import OTHER_SCORING, published_run
 from legible.bench.execution.workspace import Workspace
 from legible.bench.scores.score_table import ScoreRow
@@ -51,13 +51,13 @@ class KeptRows:
     rows: list[ScoreRow] = field(default_factory=list)
     records: list[RunRecord] = field(default_factory=list)
     unchecked: set[str] = field(default_factory=set)
-    stale: dict[Place, str] = field(default_factory=dict)
+    stale: dict[RunPlace, str] = field(default_factory=dict)
 
 
 def kept_rows(
     workspace: Workspace,
     suite_specs: Sequence[RunSpec],
-    shown: Collection[Place],
+    shown: Collection[RunPlace],
     blocks: Collection[Block],
 ) -> KeptRows:
     """The published rows that a table of other runs keeps.
@@ -69,7 +69,7 @@ def kept_rows(
     table = workspace.published
     if table is None:
         return kept
-    specs = {Place(spec.block, spec.row, spec.seed): spec for spec in suite_specs}
+    specs = {RunPlace(spec.block, spec.row, spec.seed): spec for spec in suite_specs}
     rows = {(spec.block, spec.row): spec for spec in suite_specs}
     for run, place in table.places.items():
         if place in shown:
@@ -122,14 +122,14 @@ def _without(record: RunRecord, metrics: Collection[str]) -> RunRecord:
 
 
 def _further_seed(
-    rows: Mapping[tuple[Block, RowKey], RunSpec], place: Place, record: RunRecord
+    rows: Mapping[tuple[Block, RowKey], RunSpec], place: RunPlace, record: RunRecord
 ) -> RunSpec | None:
     """The run spec of a seed that the suite does not list; None for a row that it does not have."""
     spec = rows.get((place.block, place.row))
     return spec and replace(spec, seed=place.seed, partner=record.partner)
 
 
-def _unsealed(table: PublishedTable, shown: Collection[Place]) -> dict[Place, str]:
+def _unsealed(table: PublishedTable, shown: Collection[RunPlace]) -> dict[RunPlace, str]:
     """Rows with scores that belong to no known run: those of a table without provenance."""
     places = {
         place_of(record)

@@ -13,7 +13,7 @@ import pandas as pd
 from legible.bench.data.base import DataMissing
 from legible.bench.errors import UserError
 from legible.bench.execution.cost import COST_COLUMNS, cost_record, cost_table
-from legible.bench.execution.published import Place, PublishedTable, RunRecord, row_of
+from legible.bench.execution.published import PublishedTable, RunPlace, RunRecord, row_of
 from legible.bench.execution.reuse import record_of, reused
 from legible.bench.execution.workspace import Workspace
 from legible.bench.scores.collect import (
@@ -59,9 +59,9 @@ class SuiteNumbers:
     scores: pd.DataFrame
     costs: pd.DataFrame
     algorithms: pd.DataFrame
-    histories: Sequence[tuple[Place, History]]
+    histories: Sequence[tuple[RunPlace, History]]
     records: Sequence[RunRecord]
-    earlier: Mapping[str, Place]
+    earlier: Mapping[str, RunPlace]
     unchecked: Collection[str]
     data: Mapping[str, str]
 
@@ -81,7 +81,7 @@ def gather_numbers(
     """
     scores = score_table(workspace, specs)
     table = workspace.published
-    places = {Place(spec.block, spec.row, spec.seed): spec for spec in specs}
+    places = {RunPlace(spec.block, spec.row, spec.seed): spec for spec in specs}
     by_spec = {place: reused(workspace, spec) for place, spec in places.items()}
     kept = KeptRows()
     if table is not None:
@@ -106,12 +106,12 @@ def gather_numbers(
     )
 
 
-def _shown(scores: pd.DataFrame) -> set[Place]:
+def _shown(scores: pd.DataFrame) -> set[RunPlace]:
     """The places that have scores, or a run that failed."""
     ended = scores[(scores["run"] != "") & scores["status"].isin(["ok", "failed"])]
     keys = ended[KEY[:5]].drop_duplicates()
     return {
-        Place(Block(dataset, backbone), RowKey(method, params), int(seed))
+        RunPlace(Block(dataset, backbone), RowKey(method, params), int(seed))
         for dataset, backbone, method, params, seed in keys.itertuples(index=False)
     }
 
@@ -154,20 +154,20 @@ def _with_kept(table: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else table
 
 
-def _costs(table: PublishedTable | None, places: Iterable[Place]) -> pd.DataFrame:
+def _costs(table: PublishedTable | None, places: Iterable[RunPlace]) -> pd.DataFrame:
     """The published costs of some rows."""
     rows = dict.fromkeys((place.block, place.row) for place in places)
     lines = [line for row in rows for line in _lines(table, "cost.csv", *row)]
     return pd.DataFrame([cost_record(line) for line in lines], columns=COST_COLUMNS)
 
 
-def _algorithms(table: PublishedTable | None, places: Collection[Place]) -> pd.DataFrame:
+def _algorithms(table: PublishedTable | None, places: Collection[RunPlace]) -> pd.DataFrame:
     """The published attribution scores of some runs."""
     rows = dict.fromkeys((place.block, place.row) for place in places)
     lines = [line for row in rows for line in _lines(table, "attributions.csv", *row)]
     scores = [
         algorithm_score_of(line) for line in lines
-        if Place(*row_of(line), int(line["seed"])) in places
+        if RunPlace(*row_of(line), int(line["seed"])) in places
     ]  # fmt: skip
     return pd.DataFrame(scores, columns=list(BY_ALGORITHM))
 
@@ -177,8 +177,8 @@ def _lines(table: PublishedTable | None, file: str, block: Block, row: RowKey) -
 
 
 def _histories(
-    workspace: Workspace, places: Mapping[Place, RunSpec]
-) -> Iterator[tuple[Place, History]]:
+    workspace: Workspace, places: Mapping[RunPlace, RunSpec]
+) -> Iterator[tuple[RunPlace, History]]:
     """What runs that are here recorded by epoch."""
     for place, spec in places.items():
         if not workspace.obstacle(spec):
@@ -188,8 +188,8 @@ def _histories(
 
 
 def _published_histories(
-    table: PublishedTable | None, places: Iterable[Place]
-) -> Iterator[tuple[Place, History]]:
+    table: PublishedTable | None, places: Iterable[RunPlace]
+) -> Iterator[tuple[RunPlace, History]]:
     for place in places:
         epochs: dict[int, dict[str, float]] = {}
         for line in _lines(table, "curves.csv", place.block, place.row):
@@ -199,7 +199,7 @@ def _published_histories(
             yield place, [epochs.get(epoch, {}) for epoch in range(1, max(epochs) + 1)]
 
 
-def curve_table(histories: Iterable[tuple[Place, History]]) -> pd.DataFrame:
+def curve_table(histories: Iterable[tuple[RunPlace, History]]) -> pd.DataFrame:
     """The watched metrics of all runs, a line for each epoch; undefined values are left out."""
     points = [
         CurvePoint(*place.block, *place.row, place.seed, epoch, name, value)

@@ -14,7 +14,7 @@ from legible.bench.execution.published import (
     PROVENANCE,
     RUNS,
     SCORES,
-    Place,
+    RunPlace,
     checksum_of_rows,
     published_folder,
     read_published,
@@ -34,8 +34,8 @@ def test_a_table_is_read_as_it_was_sealed(published):
     assert (record.partner, record.finished) == (1, manifest.finished)
     assert record.train_seconds == pytest.approx(sum(manifest.seconds), rel=1e-3)
     assert set(record.scoring.metrics) == set(spec.metrics)
-    assert table.places[run.name] == Place(spec.block, spec.row, 0)
-    assert table.runs_by_place[Place(spec.block, spec.row, 0)] == run.name
+    assert table.places[run.name] == RunPlace(spec.block, spec.row, 0)
+    assert table.runs_by_place[RunPlace(spec.block, spec.row, 0)] == run.name
     assert {row["metric"] for row in table.rows[run.name]} == set(spec.metrics)
     assert {row["method"] for row in table.others} == {"oracle"}
     assert table.data == {"toy": published.made.fingerprint(spec)}

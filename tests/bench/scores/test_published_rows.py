@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from published_suites import aged
 
-from legible.bench.execution.published import Place, PublishedTable
+from legible.bench.execution.published import PublishedTable, RunPlace
 from legible.bench.scores.collect import run_rows
 from legible.bench.scores.published_rows import kept_rows, rows_of_run, score_row_of
 from legible.bench.suites.run_spec import RowKey
 
 
 def place(spec):
-    return Place(spec.block, spec.row, spec.seed)
+    return RunPlace(spec.block, spec.row, spec.seed)
 
 
 def test_a_line_becomes_the_row_that_it_was(published):

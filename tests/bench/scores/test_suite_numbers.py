@@ -9,7 +9,7 @@ from tiny_suites import work
 
 from legible.bench.errors import UserError
 from legible.bench.execution import schedule
-from legible.bench.execution.published import Place, read_published
+from legible.bench.execution.published import RunPlace, read_published
 from legible.bench.plugins import registry
 from legible.bench.scores.score_table import read_scores
 from legible.bench.scores.suite_numbers import curve_table, gather_numbers
@@ -128,7 +128,7 @@ def test_with_no_published_table_only_runs_here_count(stranger):
 
 
 def test_watched_metrics_are_published_and_read_again(published):
-    place = Place(published.specs[0].block, published.specs[0].row, 0)
+    place = RunPlace(published.specs[0].block, published.specs[0].row, 0)
     history = [{"loss": 1.0, "watch.accuracy@": 0.5}, {"loss": 0.5, "watch.accuracy@": 0.75}]
     table = curve_table([(place, history)])
     assert list(table["epoch"]) == [1, 2] and list(table["value"]) == [0.5, 0.75]

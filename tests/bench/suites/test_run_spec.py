@@ -19,8 +19,9 @@ from legible.bench.suites.run_spec import (
     expand,
     label,
     row_label,
+    suite_margins,
 )
-from legible.bench.suites.schema import read_suite
+from legible.bench.suites.schema import Suite, read_suite
 from legible.metrics.base import METRICS, scope
 
 GOOD = toy_suite('"plain", {name = "sync", focus = 0.5}', [0, 1])
@@ -274,3 +275,20 @@ class TestJson:
             RunSpec.from_json(value | {"method": "forgotten"})
         with pytest.raises(KeyError):
             RunSpec.from_json({})
+
+
+def test_margins_are_those_of_each_block():
+    few = {"value": 0.02, "reason": "few images"}
+    suite = Suite(
+        name="tiny", title="Tiny", methods=["plain"],
+        blocks=[
+            {"dataset": "kanji", "backbone": "lenet5", "data": {"size": 28}, "shots": 5,
+             "margins": {"accuracy": few}},
+            {"dataset": "shapes", "backbone": "vgg"},
+        ],
+        margins={"accuracy": {"value": 0.01, "reason": "a point"}},
+    )  # fmt: skip
+    assert suite_margins(suite) == {
+        Block("kanji(size=28,shots=5)", "lenet5"): {"accuracy": 0.02},
+        Block("shapes", "vgg"): {"accuracy": 0.01},
+    }
