@@ -119,11 +119,11 @@ def reduced(block: SuiteBlock) -> SuiteBlock:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_suite_runs_in_reduced_form(path, tmp_path):
-    """One seed, one epoch, few images: every cell of every shipped suite ends well, but for those
+    """One seed, two epochs, few images: every cell of every shipped suite ends well, but for those
     whose data is not on this machine."""
     registry.load()
     suite = read_suite(path)
-    recipe = suite.recipe.model_copy(update={"epochs": 1, "batch": 50, "validate_images": 60})
+    recipe = suite.recipe.model_copy(update={"epochs": 2, "batch": 50, "validate_images": 60})
     blocks = [reduced(block) for block in suite.blocks]
     images = {aspect: min(count, 20) for aspect, count in suite.images.items()}
     small = suite.model_copy(
@@ -142,15 +142,15 @@ def test_every_suite_runs_in_reduced_form(path, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TUNED, ids=lambda p: p.stem)
 def test_every_tuned_suite_tunes_in_reduced_form(path, tmp_path):
-    """One trial a method, one epoch, few images: a ledger, and cells that follow from it."""
+    """One trial a method, two epochs, few images: a ledger, and cells that follow from it."""
     registry.load()
     suite = read_suite(path)
     small = suite.model_copy(
         update={
             "blocks": [reduced(block) for block in suite.blocks],
-            "recipe": suite.recipe.model_copy(update={"epochs": 1, "batch": 50}),
+            "recipe": suite.recipe.model_copy(update={"epochs": 2, "batch": 50}),
             "tune": suite.tune.model_copy(
-                update={"trials": 1, "extensions": 0, "epochs": 1, "seeds": suite.tune.seeds[:1]}
+                update={"trials": 1, "extensions": 0, "epochs": 2, "seeds": suite.tune.seeds[:1]}
             ),
             "probe": 60,
         }

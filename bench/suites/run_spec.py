@@ -417,6 +417,8 @@ def _next_seed(seed: int, seeds: Sequence[int]) -> int | None:
 def check_names(suite: Suite) -> None:
     """Raises UserError if the suite names an aspect, metric or row that does not exist, or a block
     an aspect that the suite does not have."""
+    for entry in suite.methods:
+        registry.get("methods", entry.name)
     for where, names in (("aspects", suite.aspects), ("headline", suite.headline)):
         for aspect in names:
             if aspect not in ASPECTS:
