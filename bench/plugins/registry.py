@@ -472,6 +472,7 @@ def ask_method(name: str, params: Mapping[str, Any], question: Callable[[Any], T
     """What a question about a method with some parameters gives; for a plugin, from a process of
     its own. Raises UserError where the method refuses its parameters, and PluginFault where a
     plugin does more than refuse."""
+    get("methods", name)  # raises UserError, with the nearest name
     if plugin_of("methods", name) is None:
         return question(make_method(name, params))
     return own_process.apart(lambda: question(make_method(name, params)), BRIEF)

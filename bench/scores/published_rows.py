@@ -26,7 +26,9 @@ def rows_of_run(table: PublishedTable, run: str, spec: RunSpec | None = None) ->
     aspects = set(spec.aspects)
     return [
         row for row in rows
-        if not row.metric or (row.metric in METRICS and METRICS[row.metric].aspect in aspects)
+        if not row.metric
+        or row.metric in spec.targets
+        or (row.metric in METRICS and METRICS[row.metric].aspect in aspects)
     ]  # fmt: skip
 
 

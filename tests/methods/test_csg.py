@@ -133,6 +133,6 @@ def test_parameters_are_checked(fit):
     with pytest.raises(ValueError, match="first"):
         CSG(first=3)
     with pytest.raises(ValueError, match="share of the training"):
-        CSG(start=10)
+        CSG(start=10.0)
     with pytest.raises(ValueError, match="last Tap"):
         fit("csg", {"taps": ["conv1"]}, epochs=0)

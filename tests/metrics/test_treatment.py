@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +13,8 @@ from torch import nn
 from legible.bench.backbones.lenet5 import lenet5
 from legible.bench.backbones.mlp import mlp
 from legible.bench.backbones.vgg import vgg
+from legible.bench.check.dataset_laws import SPLITS
+from legible.bench.data.base import make_splits
 from legible.bench.plugins import registry
 from legible.bench.training.fit import initialise
 from legible.methods.base import METHODS, Step, treatment
@@ -51,7 +52,9 @@ def penalty_of(name: str, probe: Probe, **params) -> dict[str, float]:
     """The penalty terms of a method at strength 1 for the probe's network and images."""
     method = registry.make_method(name, {"strength": 1.0, **params})
     method.generator = torch.Generator().manual_seed(0)
-    method.attach(probe.network, SimpleNamespace(images=probe.images, labels=probe.labels))
+    pixels = torch.zeros(len(probe.labels), *probe.images.shape[1:], dtype=torch.uint8)
+    splits = make_splits(dict.fromkeys(SPLITS, (pixels, probe.labels, None)), 3)
+    method.attach(probe.network, splits["train"])
     out = probe.network(probe.images)
     step = Step(
         probe.network, probe.images, probe.labels, torch.arange(40), *out, 0, 0.0, lambda: out
