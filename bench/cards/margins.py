@@ -40,7 +40,7 @@ def oracle_margins(table: pd.DataFrame) -> dict[Block, dict[str, float]]:
         distance = float((means["oracle"] - means["plain"]).mean())
         gain = {"higher": distance, "lower": -distance}.get(METRICS[name].better, 0.0)
         if gain > 0:
-            block = margins.setdefault(Block(dataset, backbone), {})
+            block = margins.setdefault(Block(str(dataset), str(backbone)), {})
             block[name] = float(f"{SHARE * gain:.2g}")
     return margins
 

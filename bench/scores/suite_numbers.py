@@ -220,6 +220,6 @@ def _fingerprints(
     for label, spec in {spec.dataset_label: spec for spec in specs}.items():
         try:
             fingerprints[label] = workspace.fingerprint(spec)
-        except DataMissing:
+        except (DataMissing, UserError):
             continue
     return fingerprints
