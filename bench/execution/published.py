@@ -286,17 +286,17 @@ def sealed_files(
     ``tables`` holds the content of scores.csv and of the companions that there are; ``runs`` what
     is known about the runs of the table; ``data`` maps datasets to fingerprints.
     """
-    known = {run.run: run for run in runs}
+    by_name = {run.run: run for run in runs}
     rows: dict[str, list[Record]] = {}
     others: list[Record] = []
     records = _parse(tables[SCORES])
     for record in records:
-        (rows.setdefault(record["run"], []) if record["run"] in known else others).append(record)
+        (rows.setdefault(record["run"], []) if record["run"] in by_name else others).append(record)
     lines: list[RunLine] = []
     machines: dict[str, Machine] = {}
     scorings: dict[str, Scoring] = {}
     for name in sorted(rows):
-        run = known[name]
+        run = by_name[name]
         machine, scoring = _name(run.machine), _name(run.scoring)
         machines[machine], scorings[scoring] = run.machine, run.scoring
         lines.append(RunLine(

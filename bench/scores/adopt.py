@@ -161,12 +161,14 @@ def compare(
     """Compares the rerun of a row's first seed with the published values."""
     spec = row.specs[0]
     device = read_environment(workspace.device).device
-    told = f"seed {spec.seed} rerun on {device}"
+    origin = f"seed {spec.seed} rerun on {device}"
     record = _record(table, scores, spec)
     if record is not None and not workspace.device.startswith(record.machine.kind):
         share, problem = headline_share(suite, scores, rerun, spec)
-        return Comparison(problem, f"{told}: headlines differ by at most {share:.2g} of the margin")
-    return Comparison(disagreement(scores, rerun, spec), f"{told}: equal")
+        return Comparison(
+            problem, f"{origin}: headlines differ by at most {share:.2g} of the margin"
+        )
+    return Comparison(disagreement(scores, rerun, spec), f"{origin}: equal")
 
 
 def headline_share(suite: Suite, scores: Tables, rerun: Tables, spec: RunSpec) -> tuple[float, str]:

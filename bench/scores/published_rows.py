@@ -59,42 +59,44 @@ class KeptRows:
 def kept_rows(
     workspace: Workspace,
     suite_specs: Sequence[RunSpec],
-    shown: Collection[RunPlace],
+    scored_places: Collection[RunPlace],
     blocks: Collection[Block],
 ) -> KeptRows:
     """The published rows that a table of other runs keeps.
 
-    ``suite_specs``: all run specs of the suite. ``shown``: the places that have scores already, of
-    runs here or reused. ``blocks``: those that have rows of the oracle already.
+    ``suite_specs``: all run specs of the suite. ``scored_places``: the places that have scores
+    already, of runs here or reused. ``blocks``: those that have rows of the oracle already.
     """
-    kept = KeptRows()
+    earlier_rows = KeptRows()
     table = workspace.published
     if table is None:
-        return kept
+        return earlier_rows
     specs = {RunPlace(spec.block, spec.row, spec.seed): spec for spec in suite_specs}
     rows = {(spec.block, spec.row): spec for spec in suite_specs}
     for run, place in table.places.items():
-        if place in shown:
+        if place in scored_places:
             continue
         spec = specs.get(place) or _further_seed(rows, place, table.runs[run])
         problem = _problem(workspace, table, run, spec)
         if problem:
-            kept.stale[place] = problem
+            earlier_rows.stale[place] = problem
             continue
         if spec is None:
-            kept.unchecked.add(place.row.method)
+            earlier_rows.unchecked.add(place.row.method)
         published = published_run(workspace, spec) if spec else None
         absent = set(published.absent) if published else set()
-        kept.rows += [row for row in rows_of_run(table, run, spec) if row.metric not in absent]
-        kept.records.append(_without(table.runs[run], absent))
-    kept.stale |= _unsealed(table, shown)
-    with_rows = {Block(row.dataset, row.backbone) for row in kept.rows} - set(blocks)
-    kept.rows += [
+        earlier_rows.rows += [
+            row for row in rows_of_run(table, run, spec) if row.metric not in absent
+        ]
+        earlier_rows.records.append(_without(table.runs[run], absent))
+    earlier_rows.stale |= _unsealed(table, scored_places)
+    with_rows = {Block(row.dataset, row.backbone) for row in earlier_rows.rows} - set(blocks)
+    earlier_rows.rows += [
         score_row_of(record) for record in table.others
         if record["method"] == "oracle"
         and Block(record["dataset"], record["backbone"]) in with_rows
     ]  # fmt: skip
-    return kept
+    return earlier_rows
 
 
 def _problem(workspace: Workspace, table: PublishedTable, run: str, spec: RunSpec | None) -> str:
@@ -131,11 +133,11 @@ def _further_seed(
     return spec and replace(spec, seed=place.seed, partner=record.partner)
 
 
-def _unsealed(table: PublishedTable, shown: Collection[RunPlace]) -> dict[RunPlace, str]:
+def _unsealed(table: PublishedTable, scored_places: Collection[RunPlace]) -> dict[RunPlace, str]:
     """Rows with scores that belong to no known run: those of a table without provenance."""
     places = {
         place_of(record)
         for record in table.others
         if record["run"] and record["status"] == "ok" and "@" not in record["method"]
     }
-    return dict.fromkeys(places - set(shown), "it says nothing about the code that made it")
+    return dict.fromkeys(places - set(scored_places), "it says nothing about the code that made it")

@@ -83,17 +83,17 @@ def gather_numbers(
     table = workspace.published
     places = {RunPlace(spec.block, spec.row, spec.seed): spec for spec in specs}
     by_spec = {place: reused(workspace, spec) for place, spec in places.items()}
-    kept = KeptRows()
+    earlier_rows = KeptRows()
     if table is not None:
         whole = tuned_specs(suite, expand(suite), results)
-        kept = kept_rows(workspace, whole, _shown(scores), _oracle_blocks(scores))
-        _refuse_stale(kept, table, results / suite.name, say)
-        scores = _with_kept(_without_gaps(scores, kept), to_table(kept.rows))
-    published = [*(entry.record for entry in by_spec.values() if entry), *kept.records]
+        earlier_rows = kept_rows(workspace, whole, _shown(scores), _oracle_blocks(scores))
+        _refuse_stale(earlier_rows, table, results / suite.name, say)
+        scores = _with_kept(_without_gaps(scores, earlier_rows), to_table(earlier_rows.rows))
+    published = [*(entry.record for entry in by_spec.values() if entry), *earlier_rows.records]
     here = [record_of(workspace, spec) for place, spec in places.items()
             if by_spec[place] is None and not workspace.obstacle(spec)]  # fmt: skip
     earlier = {record.run: table.places[record.run] for record in published} if table else {}
-    others = {earlier[record.run] for record in kept.records}
+    others = {earlier[record.run] for record in earlier_rows.records}
     return SuiteNumbers(
         scores,
         _with_kept(cost_table(workspace, specs, cost, say), _costs(table, others)),
@@ -101,7 +101,7 @@ def gather_numbers(
         [*_histories(workspace, places), *_published_histories(table, earlier.values())],
         [*(record for record in here if record is not None), *published],
         earlier,
-        kept.unchecked,
+        earlier_rows.unchecked,
         _fingerprints(workspace, specs, {place.block.dataset for place in earlier.values()}),
     )
 
@@ -116,9 +116,11 @@ def _shown(scores: pd.DataFrame) -> set[RunPlace]:
     }
 
 
-def _without_gaps(scores: pd.DataFrame, kept: KeptRows) -> pd.DataFrame:
+def _without_gaps(scores: pd.DataFrame, earlier_rows: KeptRows) -> pd.DataFrame:
     """The table without the lines that say why a run has no scores, where kept rows have some."""
-    places = {(row.dataset, row.backbone, row.method, row.params, row.seed) for row in kept.rows}
+    places = {
+        (row.dataset, row.backbone, row.method, row.params, row.seed) for row in earlier_rows.rows
+    }
     keys = zip(*(scores[name] for name in KEY[:5]), strict=True)
     has_rows = np.array([key in places for key in keys], dtype=bool)
     return scores[~(has_rows & (scores["metric"] == "").to_numpy())]
@@ -130,15 +132,16 @@ def _oracle_blocks(scores: pd.DataFrame) -> set[Block]:
 
 
 def _refuse_stale(
-    kept: KeptRows, table: PublishedTable, folder: Path, say: Callable[[str], None]
+    earlier_rows: KeptRows, table: PublishedTable, folder: Path, say: Callable[[str], None]
 ) -> None:
     """Rows that other code made are said if they stay where they are, and refused otherwise."""
-    if not kept.stale:
+    if not earlier_rows.stale:
         return
-    rows = {(place.block, place.row) for place in kept.stale}
-    place, problem = next(iter(kept.stale.items()))
+    rows = {(place.block, place.row) for place in earlier_rows.stale}
+    place, problem = next(iter(earlier_rows.stale.items()))
     text = (
-        f"{len(kept.stale)} published runs of {len(rows)} rows are stale ({place}: {problem}): "
+        f"{len(earlier_rows.stale)} published runs of {len(rows)} rows are stale "
+        f"({place}: {problem}): "
         f"`legible adopt {folder.name}` compares one seed of each row"
     )
     if table.folder.resolve() == folder.resolve():
@@ -149,8 +152,8 @@ def _refuse_stale(
 # ----------------------------------------------------------------- tables beside the scores
 
 
-def _with_kept(table: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
-    parts = [part for part in (table, kept) if len(part)]
+def _with_kept(table: pd.DataFrame, earlier_rows: pd.DataFrame) -> pd.DataFrame:
+    parts = [part for part in (table, earlier_rows) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else table
 
 

@@ -40,13 +40,13 @@ def seeds_to_decide(contrast: Contrast, margin: float, tests: int, power: float 
         error = contrast.error * np.sqrt(contrast.seeds / seeds)
         freedom = np.minimum(contrast.freedom + seeds - contrast.seeds, 1e6)
         size = np.abs(contrast.difference)
-        shown = _power(size / error, freedom, ALPHA / tests / 2)
+        different = _power(size / error, freedom, ALPHA / tests / 2)
         equal = np.nan_to_num(
             _power((margin - size) / error, freedom, ALPHA / tests)
             + _power((margin + size) / error, freedom, ALPHA / tests)
             - 1
         )  # Bonferroni's bound on passing both one-sided tests
-        return np.asarray(np.maximum(shown, equal) >= power)
+        return np.asarray(np.maximum(different, equal) >= power)
 
     low = np.full(contrast.difference.shape, FEWEST_SEEDS - 1)
     high = np.full(contrast.difference.shape, MOST_SEEDS + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from legible.bench.leaderboard.board import Board
-from legible.bench.leaderboard.tables.verdict_records import VerdictRecord, verdict_records
+from legible.bench.leaderboard.tables.verdict_records import VerdictRecord, records_of
 from legible.bench.leaderboard.verdicts import Standings
 from legible.bench.scores.score_table import scores_text
 
@@ -17,7 +17,7 @@ def scores_csv(board: Board) -> str:
 
 def verdicts_csv(standings: Standings) -> str:
     """The verdicts: a line for each row and aspect, over blocks and on each block."""
-    table = pd.DataFrame(verdict_records(standings), columns=list(VerdictRecord._fields))
+    table = pd.DataFrame(records_of(standings), columns=list(VerdictRecord._fields))
     return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 

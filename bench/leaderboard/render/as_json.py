@@ -25,7 +25,7 @@ from legible.bench.leaderboard.tables.table import (
     TableRow,
     Words,
 )
-from legible.bench.leaderboard.tables.verdict_records import verdict_records
+from legible.bench.leaderboard.tables.verdict_records import records_of
 from legible.bench.leaderboard.verdicts import Standings
 from legible.bench.scores.score_table import SCHEMA_VERSION, records
 
@@ -46,7 +46,7 @@ def render_json(publication: Publication) -> str:
         "summary": publication.summary,
         "partial": publication.partial,
         "headline": board.headlines,
-        "verdicts": [record._asdict() for record in verdict_records(standings)],
+        "verdicts": [record._asdict() for record in records_of(standings)],
         "contrasts": [record._asdict() for record in contrast_records(standings)],
         "metrics": {name: _metric(board, name) for name in sorted(board.metric_names)},
         "layers": [

@@ -41,7 +41,7 @@ class VerdictRecord(NamedTuple):
     reason: str
 
 
-def verdict_records(standings: Standings) -> list[VerdictRecord]:
+def records_of(standings: Standings) -> list[VerdictRecord]:
     """A record for each row but plain and each aspect: over blocks, then on each block."""
     return [
         record

@@ -74,6 +74,6 @@ def test_the_command_writes_both_tables(here, folder, capsys):
     impostors = read_scores(cards / "impostors.csv")
     assert set(impostors["kind"]) == {"null"}
     first = (cards / "headlines.csv").read_bytes()
-    assert b"impostor label" in first and "localisation" in capsys.readouterr().out
+    assert b"impostor label" in first and "* accuracy" in capsys.readouterr().out
     main([*options, "--results", str(folder / "results"), "--keep-impostors"])
     assert (cards / "headlines.csv").read_bytes() == first

@@ -72,7 +72,7 @@ def test_they_are_written_into_the_suite_file(tmp_path):
     assert list(with_reason(suite)) == [(suite.blocks[0], "focus_compactness", 0.04)]
     assert list(suite.blocks[0].margins) == ["focus_compactness"]
     assert path.read_text().partition("[blocks.margins]")[0] in text
-    assert path.read_text().endswith(text.partition("\n\n[[blocks]]")[2])
+    assert path.read_text().endswith(text.partition("\n\n[[blocks]]\ndataset = 'kanji'")[2])
 
 
 def test_the_margins_of_built_in_suites_are_those_of_the_published_cards():

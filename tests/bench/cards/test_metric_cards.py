@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -35,22 +36,26 @@ def test_the_document_is_what_the_command_prints():
 
 
 def test_a_card_has_the_docstring_the_facts_and_the_numbers():
-    text = card(METRICS["concept_localisation"], published_cards())
-    assert text.startswith(
-        '### <a id="concept_localisation"></a>concept_localisation (headline)\n\nhigher is better'
-    )
-    assert "part localisation" in text and "defined in `metrics/detection.py`" in text
+    text = card(METRICS["concept_auc"], published_cards())
+    assert text.startswith('### <a id="concept_auc"></a>concept_auc\n\nhigher is better')
     assert "| kanji · vgg · conv6 | 0." in text and "**+0." in text
-    assert "Separates plain from untrained and rotated." in text
+    localisation = card(METRICS["concept_localisation"], published_cards())
+    assert "concept_localisation (headline)" in localisation and "part localisation" in localisation
 
 
 # ----------------------------------------------------------------- impostors and conditions
 
 
 def test_impostors_stand_on_the_card_with_the_cheats_in_bold():
-    text = card(METRICS["concept_localisation"])
-    assert "| impostors | **label** | **energy** | copies | two concepts | **noise** |" in text
-    assert "| kanji · vgg · conv6 | 0.0" in text
+    metric = METRICS["concept_localisation"]
+    table = pd.DataFrame({
+        "dataset": "kanji", "backbone": "vgg", "layer": "conv6", "metric": metric.name,
+        "method": [IMPOSTOR + name for name in ("label", "energy")], "value": [0.25, math.nan],
+    })  # fmt: skip
+    lines = impostors_text(metric, table).splitlines()
+    assert lines[0] == "| impostors | **label** | **energy** | copies | two concepts | **noise** |"
+    assert lines[2].startswith("| kanji · vgg · conv6 | 0.250 | undefined |")
+    assert impostors_text(metric, table.iloc[:0]) == ""
     assert "Impostors: no impostor can be scored" in card(METRICS["own_unit_share"])
 
 

@@ -28,7 +28,6 @@ MEAN = "return layer.pooled.mean(0)"
 BROKEN = {
     "declarations_are_valid": {
         "undocumented": {"doc": "pass"},
-        "unscoped": {"arguments": "thing, probe", "body": "return 1.0"},
         "no_null": {"null": "None"},
     },
     "values_have_the_declared_shape": {
@@ -76,3 +75,10 @@ def test_every_law_is_broken_by_a_plugin() -> None:
 
 def test_a_plugin_that_breaks_no_law_passes(tmp_path: Path, kept_registry: None) -> None:
     assert failures(write_plugin(tmp_path / "sound.py")) == {}
+
+
+def test_a_metric_of_an_unknown_scope_is_refused_at_loading(tmp_path: Path) -> None:
+    file = write_plugin(tmp_path / "unscoped.py", arguments="thing, probe", body="return 1.0")
+    reasons = failures(file)
+    assert list(reasons) == ["registers"]
+    assert "the first argument must be one of layer, network, first" in reasons["registers"]

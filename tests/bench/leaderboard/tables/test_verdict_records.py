@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from legible.bench.leaderboard.tables.verdict_records import verdict_records
+from legible.bench.leaderboard.tables.verdict_records import records_of
 from legible.bench.leaderboard.verdicts import Standings
 
 
 def test_a_record_for_each_row_and_aspect_over_blocks_and_on_each_block(board):
     standings = Standings(board)
-    records = verdict_records(standings)
+    records = records_of(standings)
     rows = len(board.rows) - 1
     assert len(records) == 4 * rows * (1 + 3)
     sync = [r for r in records if (r.method, r.params, r.aspect) == ("sync", "{}", "focus")]
@@ -25,8 +25,8 @@ def test_a_record_for_each_row_and_aspect_over_blocks_and_on_each_block(board):
 
 
 def test_undecided_and_untested_rows_say_why(three_seeds, board):
-    few = [r for r in verdict_records(Standings(three_seeds)) if r.method == "sync"]
+    few = [r for r in records_of(Standings(three_seeds)) if r.method == "sync"]
     assert {record.reason for record in few if record.aspect == "focus"} == {"few seeds"}
     assert few[0].sign == "undecided" and few[0].seeds_needed >= 8
-    null = next(r for r in verdict_records(Standings(board)) if r.method == "untrained")
+    null = next(r for r in records_of(Standings(board)) if r.method == "untrained")
     assert (null.sign, null.reason, null.group) == ("untested", "not in the family", "null")
