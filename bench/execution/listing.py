@@ -84,8 +84,8 @@ def write_publication_files(folder: Path, listing: Listing, files: Mapping[str, 
     """
 
     def changes() -> dict[str, bytes | None]:
-        earlier = {"ledger.csv": read_listing(folder).files.get("ledger.csv", "")}
-        checksums = {name: value for name, value in earlier.items() if value} | _checksums(files)
+        ledger = {"ledger.csv": read_listing(folder).files.get("ledger.csv", "")}
+        checksums = {name: value for name, value in ledger.items() if value} | _checksums(files)
         removals = dict.fromkeys(earlier_pages(folder))
         return {**removals, **files, LISTING: listing._replace(files=checksums).to_bytes()}
 

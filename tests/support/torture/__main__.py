@@ -27,9 +27,9 @@ from torture.place import Reference, reference
 Case = Callable[[Reference, Path], Outcome]
 #: Subject -> its cases in the long and in the short form, from a seed.
 SUBJECTS: dict[str, Callable[[bool, int], Iterable[Case]]] = {
-    "kills": lambda short, seed: kills.cases(1 if short else 30, seed),
-    "flips": lambda short, seed: flips.cases(1 if short else 6, seed),
-    "publications": lambda short, seed: publications.cases(2 if short else 25, seed),
+    "kills": lambda short, seed: kills.cases(1 if short else 8, seed),
+    "flips": lambda short, seed: flips.cases(1 if short else 2, seed),
+    "publications": lambda short, seed: publications.cases(2 if short else 15, seed),
     "disk": lambda short, seed: disk.cases(short),
     "users": lambda short, seed: users.cases(short),
     "plugins": lambda short, seed: suites_of_tests.plugins(short),
@@ -76,10 +76,10 @@ def load_everything() -> None:
     from legible.bench.leaderboard import publish, reproduce
     from legible.bench.leaderboard.figures import units
     from legible.bench.plugins import registry
-    from legible.bench.scores import adopt, exchange, rerun
+    from legible.bench.scores import adopt, exchange
 
     registry.load()
-    del legible, api, publish, reproduce, units, adopt, exchange, rerun
+    del legible, api, publish, reproduce, units, adopt, exchange
 
 
 def in_processes(cases: Sequence[Case], root: Path, processes: int) -> list[Outcome]:

@@ -29,7 +29,12 @@ from legible import Method, register
 
 @register
 class Mine(Method):
-    """Keeps activations small."""
+    """Keeps activations small.
+
+    Equation: L = CE + s * mean a / 2. Paper: none. Repository: none. Differences: none.
+    """
+
+    target_reason = "is made for tests"
 
     def penalty(self, step):
         return {"size": half(self.strength) * step.activations[self.taps[0]].mean()}

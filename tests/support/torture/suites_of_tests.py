@@ -16,7 +16,7 @@ from torture.place import Reference
 Case = Callable[[Reference, Path], Outcome]
 TESTS = Path(__file__).parents[2]
 #: Cases of each fuzz test in the long form.
-FUZZ_CASES = int(os.environ.get("LEGIBLE_FUZZ", "25000"))
+FUZZ_CASES = int(os.environ.get("LEGIBLE_FUZZ", "10000"))
 FUZZ = {
     "mutated suites": "bench/suites/test_fuzz.py",
     "mutated submissions": "bench/scores/test_fuzz.py",
