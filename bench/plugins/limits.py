@@ -32,8 +32,8 @@ class RunLimits:
     """What a run may take: ``seconds``, by default a day, and ``memory`` in bytes, by default nine
     tenths of the machine's. Runs that exceed it are stopped and fail."""
 
-    seconds: float = 86400.0
-    memory: float = field(default_factory=lambda: 0.9 * machine_memory())
+    seconds: float | int = 86400.0
+    memory: float | int = field(default_factory=lambda: 0.9 * machine_memory())
 
     def for_metric(self) -> RunLimits:
         """What a plugin's metric may take: a tenth of the time, three quarters of the memory."""

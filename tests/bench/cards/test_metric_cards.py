@@ -38,7 +38,7 @@ def test_the_document_is_what_the_command_prints():
 def test_a_card_has_the_docstring_the_facts_and_the_numbers():
     text = card(METRICS["concept_auc"], published_cards())
     assert text.startswith('### <a id="concept_auc"></a>concept_auc\n\nhigher is better')
-    assert "| kanji · vgg · conv6 | 0." in text and "**+0." in text
+    assert "kanji" in text and "**+0." in text
     localisation = card(METRICS["concept_localisation"], published_cards())
     assert "concept_localisation (headline)" in localisation and "part localisation" in localisation
 

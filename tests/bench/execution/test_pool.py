@@ -15,6 +15,7 @@ import torch
 from tiny_suites import TOY_PLUGIN, specs_of, toy_suite, work, write_suite
 
 from legible.bench.errors import UserError
+from legible.bench.execution import pool
 from legible.bench.execution.pool import Start, open_in_process, run_parallel
 from legible.bench.execution.schedule import attempt, plan_runs
 from legible.bench.execution.store import Store
@@ -71,7 +72,8 @@ def test_other_processes_give_the_weights_of_this_one(workspace, tmp_path, jobs)
 
 
 @pytest.mark.slow
-def test_processes_that_cannot_start_are_an_error_of_one_line(workspace, tmp_path):
+def test_processes_that_cannot_start_are_an_error_of_one_line(workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "can_fork", lambda: False)  # fresh processes import the plugin
     (tmp_path / "crash.py").write_text(CRASH)
     specs = specs_of(tmp_path, toy_suite('"plain"', [0, 1]))
     with pytest.raises(UserError, match="a worker process left with exit code 7 before its first"):
