@@ -216,7 +216,7 @@ def block_reliability(scores: pd.DataFrame, base: Condition, block: Block) -> fl
     return float(row_reliability(values.to_numpy(dtype=float)).mean) if len(values) else math.nan
 
 
-def _yes(holds: bool) -> str:
+def _yes(holds: bool | np.bool_) -> str:
     return "yes" if holds else "no"
 
 
