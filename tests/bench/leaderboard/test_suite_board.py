@@ -8,12 +8,11 @@ import pytest
 from legible.bench.leaderboard.suite_board import (
     board_of_suite,
     headlines,
-    margins,
     targets,
 )
 from legible.bench.plugins import registry
 from legible.bench.scores.headline_conditions import Condition
-from legible.bench.suites.run_spec import Block, RowKey
+from legible.bench.suites.run_spec import Block, RowKey, suite_margins
 from legible.bench.suites.schema import Suite
 from legible.methods.base import Target
 from legible.metrics.base import METRICS
@@ -39,7 +38,7 @@ def suite():
 
 
 def test_margins_are_those_of_each_block(suite):
-    assert margins(suite) == {
+    assert suite_margins(suite) == {
         Block("kanji(size=28,shots=5)", "lenet5"): {"accuracy": 0.02},
         Block("shapes", "vgg"): {"accuracy": 0.01},
     }
