@@ -36,8 +36,10 @@ def test_a_line_becomes_the_row_that_it_was(published):
 def test_rows_of_aspects_that_are_not_asked_for_are_left_out(published):
     spec = replace(published.specs[0], aspects=("task",))
     name = published.made.run_of(spec).name
-    rows = rows_of_run(published.workspace.published, name, spec)
-    assert {row.aspect for row in rows} == {"task"}
+    for targets, aspects in ((spec.targets, {"task", "treatment"}), ((), {"task"})):
+        asked = replace(spec, targets=targets)
+        rows = rows_of_run(published.workspace.published, name, asked)
+        assert {row.aspect for row in rows} == aspects
 
 
 def test_all_other_published_rows_are_kept(published):
