@@ -309,7 +309,7 @@ _SCOPES: dict[str, Scope] = {
 @functools.cache
 def scope(function: Callable[..., Any]) -> Scope:
     """The scope of a metric, from the name of its first argument."""
-    first = next(iter(inspect.signature(function).parameters))
+    first = next(iter(inspect.signature(function).parameters), "")
     if first not in _SCOPES:
         raise ValueError(
             f"metric '{function.__name__}': the first argument must be one of "

@@ -46,8 +46,13 @@ def _moments(
     return (a @ places) / mass[..., None], (a @ places.square().sum(1)) / mass
 
 
-def _mean_over_images(layer: Layer, of: Callable[[Mass, Places], Tensor]) -> Tensor:
-    """Mean of ``of`` over the images in which a unit is active; NaN for dead units."""
+def _mean_over_images(
+    layer: Layer, of: Callable[[Mass, Places], Tensor], by_peak: bool = False
+) -> Tensor:
+    """Mean of ``of`` over the images in which a unit is active; NaN for dead units.
+
+    ``by_peak``: images are weighted by the unit's largest activation in them.
+    """
     height, width = layer.activation.shape[2:]
     places = grid(height, width, layer.activation.device)
     total = torch.zeros(layer.units, dtype=torch.float64, device=layer.activation.device)
@@ -55,9 +60,10 @@ def _mean_over_images(layer: Layer, of: Callable[[Mass, Places], Tensor]) -> Ten
     # the largest intermediate result has two float64 numbers for each position
     for _, a in layer.chunks(images_per_chunk(8 * layer.units * height * width)):
         maps = a.flatten(2).double()
-        active = maps.amax(2) > 0
-        total += torch.where(active, of(maps, places), 0.0).sum(0)
-        count += active.sum(0)
+        height = maps.amax(2).clamp(min=0)
+        weight = height if by_peak else (height > 0).double()
+        total += torch.where(height > 0, weight * of(maps, places), 0.0).sum(0)
+        count += weight.sum(0)
     return (total / count).masked_fill(layer.dead, float("nan"))
 
 
@@ -143,14 +149,14 @@ def focus_distance(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 def focus_compactness(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How near the rest of a unit's activation lies to its peak, compared with random places.
 
-    Mean over the images in which the unit is active of 1 - d/m, with
+    Mean over the images in which the unit is active, weighted by the unit's peak, of 1 - d/m, with
     d = sum_{p != p*} a |p - p*|^2 / sum_{p != p*} a, a = max(activation, 0), p* = argmax a, and m
     the mean squared distance from p* to the other positions: what d would be if the values were at
     random places. 1 if all activation is beside the peak, 0 for a flat map and for activation at
     random places. An image with activation at the peak alone counts as 0, because a single position
     cannot be told from chance. A dead unit is undefined [ours].
     """
-    return _mean_over_images(layer, above_scattered)
+    return _mean_over_images(layer, above_scattered, by_peak=True)
 
 
 def above_scattered(a: Mass, places: Places) -> Float[Tensor, "images units"]:

@@ -64,7 +64,7 @@ def test_what_a_method_says_of_itself_is_checked_when_it_is_loaded(
     ("arguments", "reason"),
     [
         ("layer", r"its arguments are \(layer\), but a metric is called with two"),
-        ("", r"its arguments are \(\)"),
+        ("", "the first argument must be one of layer, network"),
         ("layer, probe, more", "called with two, like"),
         ("lay, probe", "the first argument must be one of layer, network"),
     ],

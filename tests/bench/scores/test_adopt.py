@@ -244,7 +244,7 @@ def test_a_rerun_that_fails_is_stale(published, monkeypatch):
     published.age()
     monkeypatch.setattr(registry.METHODS["bean"], "penalty", lambda self, step: 1 / 0)
     (line,) = published.adopt()
-    assert "the rerun of seed 0 gave no scores (ZeroDivisionError" in line
+    assert "the rerun of seed 0 gave no scores (in penalty of method 'bean': ZeroDiv" in line
 
 
 def test_comparisons_of_seeds_keep_their_values(published):

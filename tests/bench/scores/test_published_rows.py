@@ -23,10 +23,10 @@ def test_a_line_becomes_the_row_that_it_was(published):
     again = rows_of_run(published.workspace.published, name, spec)
     key = lambda row: (row.metric, row.layer)  # noqa: E731
     for row, published_row in zip(sorted(rows, key=key), sorted(again, key=key), strict=True):
-        for name in ("value", "live"):
-            value = getattr(row, name)
+        for field in ("value", "live"):
+            value = getattr(row, field)
             rounded = None if value is None else float(f"{value:.9g}")
-            assert getattr(published_row, name) == rounded
+            assert getattr(published_row, field) == rounded
         without = {"value": None, "live": None}
         assert published_row.model_copy(update=without) == row.model_copy(update=without)
     accuracy = published.workspace.published.rows[name][0]
