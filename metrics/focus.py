@@ -60,9 +60,10 @@ def _mean_over_images(
     # the largest intermediate result has two float64 numbers for each position
     for _, a in layer.chunks(images_per_chunk(8 * layer.units * height * width)):
         maps = a.flatten(2).double()
-        height = maps.amax(2).clamp(min=0)
-        weight = height if by_peak else (height > 0).double()
-        total += torch.where(height > 0, weight * of(maps, places), 0.0).sum(0)
+        peak = maps.amax(2)
+        active = peak > 0
+        weight = peak.clamp(min=0) if by_peak else active.double()
+        total += torch.where(active, weight * of(maps, places), 0.0).sum(0)
         count += weight.sum(0)
     return (total / count).masked_fill(layer.dead, float("nan"))
 
