@@ -366,7 +366,7 @@ class Store:
             make_folder(root / ".locks")
         except OSError as error:
             if not root.is_dir():  # a folder that may only be read is enough for tables
-                raise StoreError(f"cannot write runs to {root}: {error.strerror}") from error
+                raise StoreError(f"cannot make {root / '.locks'}: {error.strerror}") from error
 
     def run(self, name: str, identity: Mapping[str, Any]) -> Run:
         """The run of an identity; its folder may not exist yet."""
