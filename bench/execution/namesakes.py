@@ -52,7 +52,7 @@ def claim_results(
         write_together(runs, changes)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):  # reading is enough
-            raise UserError(f"cannot write runs to {runs}: {reason_of(error)}") from error
+            raise UserError(f"cannot write {runs / OWNERS}: {reason_of(error)}") from error
 
 
 def _owners(runs: Path) -> dict[str, object]:

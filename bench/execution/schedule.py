@@ -27,7 +27,13 @@ from legible.bench.execution.reuse import (
 )
 from legible.bench.execution.store import Corrupt
 from legible.bench.execution.worker import forget_failure, work_through
-from legible.bench.execution.workspace import Workspace, all_parts, parent_of, uses_plugins
+from legible.bench.execution.workspace import (
+    Workspace,
+    all_parts,
+    parent_of,
+    probe_key,
+    uses_plugins,
+)
 from legible.bench.plugins import registry
 from legible.bench.plugins.own_process import can_fork
 from legible.bench.suites.run_spec import RunSpec
@@ -69,30 +75,42 @@ def plan_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> list[PlannedRun
 
 def _plan_run(workspace: Workspace, spec: RunSpec) -> PlannedRun:
     published = published_run(workspace, spec)
+    obstacle = workspace.obstacle(spec)
+    if obstacle is None and (damaged := _damaged(workspace, spec)):
+        return damaged
     if published is not None and published.complete:
         reason = f"failed: {published.failure}" if published.failure else ""
         return PlannedRun(spec, "done" if is_complete(workspace, spec) else "published", reason)
-    if obstacle := workspace.obstacle(spec):
+    if obstacle:
         return PlannedRun(spec, obstacle.status, obstacle.reason)
     run = workspace.run_of(spec)
-    try:
-        manifest = run.manifest()
-        if manifest is not None and manifest.status == "failed" and manifest.final:
-            return PlannedRun(spec, "failed", manifest.reason)
-        done = run.done()
-    except Corrupt as error:
-        return PlannedRun(spec, "to run", f"unreadable: {error}")
-    if not done or manifest is None:
+    manifest = run.manifest()
+    if manifest is not None and manifest.status == "failed" and manifest.final:
+        return PlannedRun(spec, "failed", manifest.reason)
+    if not run.done() or manifest is None:
         return _plan_missing(spec, published)
-    try:
-        run.verify_copies()
-        if not unscored(workspace, spec, run):
-            return PlannedRun(spec, "done")
-    except Corrupt as error:
-        return PlannedRun(spec, "to score", f"unreadable: {error}")
+    if not unscored(workspace, spec, run):
+        return PlannedRun(spec, "done")
     if manifest.reason and manifest.final:
         return PlannedRun(spec, "failed", manifest.reason)
     return PlannedRun(spec, "to score")
+
+
+def _damaged(workspace: Workspace, spec: RunSpec) -> PlannedRun | None:
+    """What has to be done again because a file of a run is damaged, also if published values could
+    stand for it; None if no file is."""
+    run = workspace.run_of(spec)
+    try:
+        if not run.done():
+            return None
+    except Corrupt as error:
+        return PlannedRun(spec, "to run", f"unreadable: {error}")
+    try:
+        run.verify_copies()
+        run.verified_scores(probe_key(workspace, spec))
+    except Corrupt as error:
+        return PlannedRun(spec, "to score", f"unreadable: {error}")
+    return None
 
 
 def _plan_missing(spec: RunSpec, published: PublishedRun | None) -> PlannedRun:
@@ -277,8 +295,7 @@ def notes_on_reuse(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[
     """What has to be said about published runs before anything starts: those that are trained again
     and those that are stale."""
     notes = []
-    lacking = {item.spec.name for item in planned if item.status == "to run"
-               and published_run(workspace, item.spec) is not None}  # fmt: skip
+    lacking = {item.spec.name for item in planned if item.reason.endswith(WITHOUT_WEIGHTS)}
     again = lacking | weights_needed(workspace, planned)
     if again:
         notes.append(f"{len(again)} published {_runs(len(again))} trained again, because "

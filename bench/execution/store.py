@@ -58,10 +58,12 @@ def digest(identity: Mapping[str, Any]) -> str:
 
 def read_bytes(path: Path) -> bytes | None:
     """The content of a file, or None if it does not exist. Raises StoreError if it may not be read,
-    and Corrupt if it is no file."""
+    and Corrupt if it is no file, or a link that leads nowhere."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise Corrupt(f"{path.name}: a link that leads nowhere") from None
         return None
     except OSError as error:
         if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ELOOP):
@@ -366,7 +368,7 @@ class Store:
             make_folder(root / ".locks")
         except OSError as error:
             if not root.is_dir():  # a folder that may only be read is enough for tables
-                raise StoreError(f"cannot write runs to {root}: {error.strerror}") from error
+                raise StoreError(f"cannot make {root / '.locks'}: {error.strerror}") from error
 
     def run(self, name: str, identity: Mapping[str, Any]) -> Run:
         """The run of an identity; its folder may not exist yet."""

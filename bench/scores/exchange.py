@@ -11,6 +11,7 @@ import pandas as pd
 
 from legible.bench.data.base import DataMissing
 from legible.bench.errors import UserError, reason_of
+from legible.bench.execution.pairs import between_seeds
 from legible.bench.execution.progress import Event
 from legible.bench.execution.schedule import do_runs
 from legible.bench.execution.store import PLUGINS, Corrupt, read_sealed, sealed_bytes
@@ -20,12 +21,15 @@ from legible.bench.plugins import registry
 from legible.bench.scores.collect import score_table
 from legible.bench.scores.score_table import to_table
 from legible.bench.scores.submission import (
+    ROW,
     Expected,
     Submission,
     SubmissionError,
     check,
     disagreements,
+    first_runs,
     merge,
+    not_rerun,
     pack,
     read,
     to_text,
@@ -224,19 +228,22 @@ def verify(
     results: Path,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Reruns the first seed of a submission and compares; returns whether all values agree.
+    """Reruns the first submitted seed of each row and compares; returns whether all values agree.
 
     Only methods that are registered here run, never the submission's own code. The verdict is
-    stored beside the merged submissions, and `publish` shows it.
+    stored beside the merged submissions, and `publish` shows it; it names the methods that were not
+    rerun.
     """
     folder = results / suite.name / "submissions"
     try:
         submission = read(file)
         check(submission, expected(workspace, suite, specs))
         read_verdicts(folder / VERDICTS)  # a damaged file is said before the rerun
-        seed, rerun = _rerun(workspace, specs, submission, say)
-        lines = disagreements(submission, rerun)
-        outcome = verdict(lines, seed)
+        rerun = _rerun(workspace, specs, submission, say)
+        other_seeds = [name for name in METRICS if between_seeds(name)]
+        lines = disagreements(submission, rerun, other_seeds=other_seeds)
+        seeds = sorted(map(int, rerun["seed"].unique()))
+        outcome = verdict(lines, seeds, not_rerun(submission, rerun))
 
         def changes() -> dict[str, bytes | None]:
             verdicts = {**read_verdicts(folder / VERDICTS), submission.sha256: outcome}
@@ -258,15 +265,13 @@ def _rerun(
     specs: Sequence[RunSpec],
     submission: Submission,
     say: Callable[[str], None],
-) -> tuple[int, pd.DataFrame]:
-    """The first submitted seed, and the scores of its rerun."""
-    table = submission.table()
-    seed = int(table["seed"].min())
-    rows = set(zip(table["dataset"], table["backbone"], table["method"], strict=True))
-    to_rerun = [spec for spec in specs if spec.seed == seed and (*spec.block, spec.method) in rows]
-    unknown = sorted({method for *_, method in rows} - set(registry.METHODS))
+) -> pd.DataFrame:
+    """The scores of a rerun of the first submitted seed of each row."""
+    runs = set(first_runs(submission)[[*ROW, "seed"]].itertuples(index=False, name=None))
+    to_rerun = [spec for spec in specs if (*spec.block, *spec.row, spec.seed) in runs]
+    unknown = sorted({method for _, _, method, *_ in runs} - set(registry.METHODS))
     if unknown:
-        names = ", ".join(unknown)
+        names = one_line(", ".join(unknown))
         say(f"not rerun because the method is not registered: pass its file with --plugin: {names}")
 
     def report(event: Event) -> None:
@@ -275,4 +280,4 @@ def _rerun(
 
     do_runs(workspace, to_rerun, 1, registry.plugin_files(), report)
     rerun = score_table(workspace, to_rerun)
-    return seed, rerun[rerun["method"] != "oracle"]
+    return rerun[rerun["method"] != "oracle"]

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,7 @@ from legible.metrics.base import Metric
 
 LARGEST = 32 * 2**20  # bytes of a submission file
 TEXTS = ["method", "label", "layer", "reason", "run"]  # columns that a submitter can fill freely
+ROW = KEY[:4]  # columns that identify a row of the leaderboard on a block
 FORMULA = set("=+-@")  # a spreadsheet would execute a text that starts with one of these
 SLACK = 1e-6  # how far rounding may take a value beyond its metric's limits
 
@@ -207,24 +208,41 @@ def merge(
     return tidy(pd.concat(parts, ignore_index=True)), marks
 
 
+def first_runs(submission: Submission) -> pd.DataFrame:
+    """The submitted values of the first submitted seed of each row on each block."""
+    table = submission.table()
+    table = table[(table["metric"] != "") & (table["seed"] >= 0)]
+    return table[table["seed"] == table.groupby(ROW)["seed"].transform("min")]
+
+
 def disagreements(
-    submission: Submission, rerun: pd.DataFrame, tolerance: float = 1e-4
+    submission: Submission,
+    rerun: pd.DataFrame,
+    tolerance: float = 1e-4,
+    other_seeds: Collection[str] = (),
 ) -> list[str]:
-    """A line for each value of a rerun that differs from the submitted one.
+    """A line for each value of a rerun that differs from the submitted one, and for each that only
+    one of the two has.
 
     ``rerun`` is a score table of some of the submitted runs; one seed is enough. Values may differ
     by ``tolerance`` times the larger of 1 and the value, counts of undefined values must be equal.
+    ``other_seeds``: metrics that compare with another seed, of which the rerun may have no value.
     Raises SubmissionError if the two have no run in common.
     """
     ours, theirs = (t[t["metric"] != ""].set_index(KEY) for t in (tidy(rerun), submission.table()))
     shared = ours.index.intersection(theirs.index)
     if not len(shared):
         raise SubmissionError("the rerun has no run in common with the submission")
-    runs = {key[:5] for key in theirs.index}
+    runs = {key[:5] for key in ours.index} & {key[:5] for key in theirs.index}
     lines = [
-        "/".join(map(str, key)) + ": in the rerun, but not submitted"
+        f"{_place(key)}: in the rerun, but not submitted"
         for key in ours.index.difference(theirs.index)
         if key[:5] in runs
+    ]
+    lines += [
+        f"{_place(key)}: submitted, but not in the rerun"
+        for key in theirs.index.difference(ours.index)
+        if key[:5] in runs and key[-1] not in other_seeds
     ]
     for key in shared:
         a, b = theirs.loc[key], ours.loc[key]
@@ -232,16 +250,35 @@ def disagreements(
             a["live"], b["live"], tolerance
         )
         if not close or a["undefined"] != b["undefined"]:
-            where = "/".join(map(str, key))
-            lines.append(f"{where}: submitted {a['value']:.6g}, rerun {b['value']:.6g}")
+            lines.append(f"{_place(key)}: submitted {a['value']:.6g}, rerun {b['value']:.6g}")
     return lines
 
 
-def verdict(lines: Sequence[str], seed: int) -> str:
-    """What the leaderboard says about a submission after a rerun of one seed."""
-    if not lines:
-        return f"a rerun of seed {seed} agrees"
-    return f"FLAGGED: a rerun of seed {seed} disagrees in {len(lines)} values"
+def not_rerun(submission: Submission, rerun: pd.DataFrame) -> list[str]:
+    """The submitted methods, with parameters, of which a rerun has no run on some block."""
+    rows = submission.table()[ROW].drop_duplicates().itertuples(index=False, name=None)
+    done = set(rerun.loc[rerun["metric"] != "", ROW].itertuples(index=False, name=None))
+    names = [method if params == "{}" else f"{method} {params}"
+             for _, _, method, params in (row for row in rows if row not in done)]  # fmt: skip
+    return list(dict.fromkeys(names))
+
+
+def _place(key: Sequence[object]) -> str:
+    """The place of a value in the score table, in one line."""
+    return one_line("/".join(map(str, key)))
+
+
+def verdict(lines: Sequence[str], seeds: Sequence[int], left_out: Sequence[str] = ()) -> str:
+    """What the leaderboard says about a submission after a rerun of one seed of each row.
+
+    ``left_out``: the submitted rows that were not rerun.
+    """
+    rerun = f"a rerun of seed{'s'[: len(seeds) > 1]} {', '.join(map(str, seeds[:3]))}"
+    if lines:
+        return f"FLAGGED: {rerun} disagrees in {len(lines)} values"
+    names = ", ".join(one_line(name, 40) for name in left_out[:3])
+    more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+    return f"{rerun} agrees" + (f"; not rerun: {names}{more}" if left_out else "")
 
 
 def _validated(content: Any) -> Submission:

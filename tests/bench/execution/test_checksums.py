@@ -9,6 +9,7 @@ import torch
 from tiny_suites import specs_of, toy_suite, work
 
 from legible.bench.execution.pairs import scorable
+from legible.bench.execution.schedule import plan_runs
 from legible.bench.execution.store import MANIFEST, TRAINING, WEIGHTS, Corrupt, Run
 from legible.bench.execution.workspace import probe_key
 from legible.bench.training.checkpoint import State
@@ -98,6 +99,21 @@ def test_a_checkpoint_whose_tensors_changed_or_that_is_another_run_s_is_corrupt(
     flip(run.folder / TRAINING, -2)
     with pytest.raises(Corrupt, match="its checksum differs"):
         run.state("cpu")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "network.safetensors", "scores"])
+def test_a_link_that_leads_nowhere_is_named_and_made_again(workspace, tmp_path, name):
+    (spec,) = specs_of(tmp_path, toy_suite())
+    work(workspace, [spec])
+    run = workspace.run_of(spec)
+    path = run.scores_file(probe_key(workspace, spec)) if name == "scores" else run.folder / name
+    path.unlink()
+    path.symlink_to("nowhere")
+    (planned,) = plan_runs(workspace, [spec])
+    assert planned.reason == f"unreadable: {path.name}: a link that leads nowhere"
+    events = work(workspace, [spec])
+    assert f"{path.name}: a link that leads nowhere); set aside as" in events[0].text
+    assert path.is_file() and not path.is_symlink()
 
 
 @pytest.mark.parametrize("kind", ["dangling link", "loop", "file", "folder"])

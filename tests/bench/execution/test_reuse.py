@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from legible.bench.execution.reuse import (
     reused,
 )
 from legible.bench.execution.schedule import plan_runs
+from legible.bench.execution.store import WEIGHTS
 from legible.bench.execution.workspace import probe_key
 from legible.bench.suites.run_spec import expand
 from legible.bench.suites.schema import read_suite
@@ -64,6 +66,27 @@ def test_a_run_that_is_here_is_done_and_stands_for_itself(published):
     published.made.run_of(plain).save_scores(probe_key(published.made, plain), {})
     assert reused(published.made, plain) is not None
     assert plan_runs(published.made, [plain])[0].status == "published"
+
+
+def test_damage_here_is_named_and_made_again_though_published_values_exist(published, capsys):
+    plain, sync = published.specs[0], published.specs[1]
+    made = published.made
+    made.published = published.workspace.published
+    scores = made.run_of(plain).scores_file(probe_key(made, plain))
+    weights = made.run_of(sync).folder / WEIGHTS
+    before = scores.read_bytes(), weights.read_bytes()
+    scores.write_bytes(b"")
+    weights.write_bytes(before[1][:-1])
+    plan = plan_runs(made, [plain, sync])
+    assert [item.status for item in plan] == ["to score", "to run"]
+    assert "scores" in plan[0].reason and WEIGHTS in plan[1].reason
+    assert schedule.attempt(made, [plain, sync], 1, []) == []
+    out = capsys.readouterr().out
+    assert f"{scores.name}: " in out and f"{WEIGHTS}: " in out and out.count("set aside as") == 2
+    assert "trained again, because" not in out
+    assert (json.loads(scores.read_bytes())["scores"].keys()
+            == json.loads(before[0])["scores"].keys())  # fmt: skip
+    assert weights.read_bytes() == before[1]
 
 
 def test_other_parameters_recipes_and_seeds_are_not_published(published):

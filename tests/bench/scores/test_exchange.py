@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
+from submitted import sign
 from tiny_suites import toy_suite, work, write_suite
 
 from legible.bench.errors import UserError
@@ -24,6 +28,7 @@ from legible.bench.scores.score_table import to_table
 from legible.bench.scores.submission import read
 from legible.bench.suites.run_spec import expand
 from legible.bench.suites.schema import read_suite
+from legible.bench.text import visible
 
 METHOD = '''
 from my_package.maths import small
@@ -75,6 +80,12 @@ def test_a_damaged_copy_of_a_source_is_not_exported_and_made_again(lab, tmp_path
     assert [e.kind for e in events] == ["note"] + ["done"] * len(lab.specs)
     assert "set aside as plugins.corrupt-1" in events[0].text and copy.read_text() == source
     assert lab.export(tmp_path / "x.json")
+
+
+def states(folder):
+    """Size and time of every file below a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
 def edit(file, **changes):
@@ -220,6 +231,50 @@ class TestVerify:
         verify(lab.workspace, lab.suite, plain, file, tmp_path / "results", lines.append)
         text = "not rerun because the method is not registered: pass its file with --plugin: bean"
         assert text in lines
+
+    def test_a_hostile_submission_does_no_harm_and_gets_no_false_verdict(
+        self, lab, file, tmp_path
+    ):
+        """Its sources would write a file; its rows claim methods, layers and seeds that nobody ran;
+        its manifests point elsewhere."""
+        content = json.loads(file.read_text())
+        bean = [row for row in content["scores"] if row["method"] == "bean"]
+        escape = "bean](../../escape)\u202e<script>"
+        content["scores"] += [
+            *({**row, "layer": "../../escape"} for row in bean),
+            *({**row, "method": escape, "label": escape} for row in bean),
+            *({**row, "params": '{"strength": 99.0}'} for row in bean if row["seed"] == 1),
+        ]
+        harm = f"open({str(tmp_path / 'executed')!r}, 'w').write('')\n"
+        content["plugins"] = [
+            {"name": name, "source": harm, "sha256": hashlib.sha256(harm.encode()).hexdigest()}
+            for name in ("bean.py", "toy_plugin.py", "sitecustomize.py", "conftest.py")
+        ]
+        for manifest in content["runs"].values():
+            manifest |= {"weights": "../../escape", "copies": {"../../escape.py": "0" * 32}}
+        hostile = tmp_path / "hostile.json"
+        hostile.write_text(json.dumps(sign(content)))
+        before = states(tmp_path)
+        lines = []
+        assert not verify(*lab.place, hostile, tmp_path / "results", lines.append)
+        verdicts = tmp_path / "results" / "tiny" / "submissions" / VERDICTS
+        new = {path for path, state in states(tmp_path).items() if before.get(path) != state}
+        assert {path for path in new if path.suffix != ".lock"} == {verdicts}
+        assert any("../../escape/" in line and "submitted, but not in" in line for line in lines)
+        text = read_verdicts(verdicts)[read(hostile).sha256]
+        assert text.startswith("FLAGGED: a rerun of seed 0 disagrees in ")
+        assert all(visible(line) == line for line in [*lines, text])
+
+    def test_a_row_that_was_not_rerun_is_named_in_the_verdict(self, lab, file, tmp_path):
+        content = json.loads(file.read_text())
+        content["scores"] += [{**row, "method": "better", "value": 1.0, "live": 1.0}
+                              for row in content["scores"] if row["metric"] == "accuracy"
+                              and row["method"] == "bean"]  # fmt: skip
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps(sign(content)))
+        lines = []
+        assert verify(*lab.place, other, tmp_path / "results", lines.append)
+        assert lines[-1] == "a rerun of seed 0 agrees; not rerun: better"
 
     def test_damaged_verdicts_are_one_line(self, lab, file, tmp_path):
         folder = tmp_path / "results" / "tiny" / "submissions"

@@ -31,7 +31,9 @@ from legible.bench.scores.submission import (
     SubmissionError,
     check,
     disagreements,
+    first_runs,
     merge,
+    not_rerun,
     pack,
     read,
     to_text,
@@ -86,9 +88,13 @@ def test_a_rerun_agrees_or_flags_the_submission(submission):
     other = scores(shift=0.01)[lambda t: t["seed"] == 0]
     lines = disagreements(submission, other)
     assert len(lines) == 2
-    _, marks = merge(scores(), [submission], {submission.sha256: verdict(lines, 0)})
+    _, marks = merge(scores(), [submission], {submission.sha256: verdict(lines, [0])})
     assert "FLAGGED: a rerun of seed 0 disagrees in 2 values" in marks["mine@Lab X"]
-    assert verdict([], 1) == "a rerun of seed 1 agrees"
+    assert verdict([], [1]) == "a rerun of seed 1 agrees"
+    assert verdict([], [1, 2], ["x" * 50, "y"]) == (
+        f"a rerun of seeds 1, 2 agrees; not rerun: {'x' * 39}…, y"
+    )
+    assert verdict([], [1], list("abcde")).endswith("not rerun: a, b, c and 2 more")
 
 
 def test_scores_that_were_not_submitted_are_named():
@@ -96,6 +102,23 @@ def test_scores_that_were_not_submitted_are_named():
     submitted = pack(held_back, runs(), {}, EXPECTED, "Lab X")
     lines = disagreements(submitted, scores()[lambda t: t["seed"] == 0])
     assert lines == ["kanji/vgg/mine/{}/0//accuracy: in the rerun, but not submitted"]
+
+
+def test_values_that_a_rerun_does_not_have_are_named():
+    forged = scores().assign(layer=lambda t: t["layer"].replace("stage2", "stage9"))
+    submitted = pack(pd.concat([scores(), forged[forged["layer"] != ""]]), runs(), {}, EXPECTED, "X")
+    rerun = scores()[lambda t: t["seed"] == 0]
+    lines = disagreements(submitted, rerun)
+    assert lines == ["kanji/vgg/mine/{}/0/stage9/iou: submitted, but not in the rerun"]
+    assert disagreements(submitted, rerun, other_seeds=["iou"]) == []
+
+
+def test_rows_that_were_not_rerun_are_named_and_each_row_has_its_own_first_seed():
+    other = scores("other")[lambda t: t["seed"] > 0]
+    both = pack(pd.concat([scores(), other]), runs() | runs("other"), {}, EXPECTED, "X")
+    assert not_rerun(both, scores()) == ["other"] and not_rerun(both, both.table()) == []
+    first = first_runs(both)[["method", "seed"]].drop_duplicates().values.tolist()
+    assert first == [["mine", 0], ["other", 1]]
 
 
 def test_a_rerun_of_something_else_proves_nothing(submission):

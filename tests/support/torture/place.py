@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import re
 import shutil
@@ -13,7 +16,7 @@ from pathlib import Path
 
 from tiny_suites import TOY_PLUGIN, toy_suite
 
-from torture.commands import Command, legible
+from torture.commands import Command, check_text, legible
 from torture.outcomes import Outcome
 
 #: Ten runs: two that edit another run's network, one that is not trained, comparisons of seeds.
@@ -85,7 +88,8 @@ def copy_of(reference: Reference, folder: Path) -> Path:
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """The published files as text, without lines that hold times; figures as they are."""
+    """The published files as text, without the times at which runs were made and the seconds that
+    they took, and without the checksums of these; figures as they are."""
     results = folder / "results" / "tiny"
     out = {}
     for path in sorted(results.rglob("*")):
@@ -95,6 +99,8 @@ def tables(folder: Path) -> dict[str, str]:
         text = path.read_text(errors="surrogateescape")
         if name in ("README.md", "report.html", "leaderboard.json"):
             text = without_times(text)
+        elif name in WITHOUT_TIMES:
+            text = WITHOUT_TIMES[name](text)
         out[name] = text
     return out
 
@@ -102,6 +108,31 @@ def tables(folder: Path) -> dict[str, str]:
 def without_times(text: str) -> str:
     """A page without its cost and the facts about how it was made."""
     return "\n".join(line for line in text.splitlines() if not TIMED.search(line))
+
+
+def runs_without_times(text: str) -> str:
+    """runs.csv without the columns of times; a text that is no such table stays."""
+    try:
+        head, *lines = csv.reader(io.StringIO(text), strict=True)
+        rows = [dict(zip(head, line, strict=True)) for line in lines]
+    except (ValueError, csv.Error):
+        return text
+    return json.dumps([{k: v for k, v in row.items() if k not in TIMES} for row in rows])
+
+
+def provenance_without_times(text: str) -> str:
+    """provenance.json without the checksums that cover times; a text that is not JSON stays."""
+    try:
+        value = json.loads(text)
+        value["checksum"] = value["files"]["runs.csv"] = value["files"]["cost.csv"] = ""
+    except (ValueError, KeyError, TypeError):
+        return text
+    return json.dumps(value, sort_keys=True)
+
+
+#: The columns of runs.csv that hold times.
+TIMES = ("finished", "train_seconds", "score_seconds")
+WITHOUT_TIMES = {"runs.csv": runs_without_times, "provenance.json": provenance_without_times}
 
 
 def different(first: dict[str, str], second: dict[str, str]) -> list[str]:
@@ -114,8 +145,6 @@ def publish_and_compare(outcome: Outcome, folder: Path, reference: Reference) ->
     published = legible(folder, *PUBLISH)
     outcome.require(published.code == 0, "other", f"publish ended with {published.code}: "
                     f"{published.text[-300:]}")  # fmt: skip
-    from torture.commands import check_text
-
     check_text(outcome, published)
     if published.code == 0:
         names = different(tables(folder), reference.tables)

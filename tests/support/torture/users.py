@@ -90,11 +90,14 @@ def _place(reference: Reference, folder: Path) -> tuple[Path, Path]:
 
 
 @cache
-def _prepare(reference: Reference) -> None:
-    """Imports all that the commands need."""
-    folder, out = _place(reference, scratch(reference.folder.parent) / "users")
-    for words, _ in READ_ONLY.values():
-        import_what_it_needs(folder, *_words(words, out))
+def _import_for(words: tuple[str, ...], reference: Reference) -> None:
+    """Imports all that a command needs."""
+    folder = scratch(reference.folder.parent) / "users"
+    out = folder.parent / "out"
+    if not folder.exists():
+        _place(reference, folder)
+    run = next((folder / "runs").glob("toy*-mine-s0-*"))
+    import_what_it_needs(folder, *_words(words, out, run))
 
 
 def read_only(name: str, reference: Reference, folder: Path) -> Outcome:
@@ -102,10 +105,10 @@ def read_only(name: str, reference: Reference, folder: Path) -> Outcome:
     outcome = Outcome("a place that may only be read", name)
     if not _may_act(outcome):
         return outcome
-    _prepare(reference)
+    words, codes = READ_ONLY[name]
+    _import_for(tuple(map(str, words)), reference)
     here, out = _place(reference, folder)
     before = _states(here)
-    words, codes = READ_ONLY[name]
     ended = legible(here, *_words(words, out), user=NOBODY, log=out / "output")
     check_text(outcome, ended)
     outcome.require(ended.code in codes, "other", f"ended with {ended.code}: {ended.text[-300:]}")
@@ -124,7 +127,7 @@ def unreadable(name: str, command: str, reference: Reference, folder: Path) -> O
     outcome = Outcome(f"unreadable for another user: {command}", name)
     if not _may_act(outcome):
         return outcome
-    _prepare(reference)
+    _import_for(tuple(map(str, LOOKING[command])), reference)
     here, out = _place(reference, folder)
     run = next((here / "runs").glob("toy*-mine-s0-*"))
     path = next(here.glob(name.replace("RUN", f"runs/{run.name.replace('(', '[(]')}")))
@@ -153,7 +156,7 @@ def unfinished_run_of_another(reference: Reference, folder: Path) -> Outcome:
     outcome = Outcome("an unfinished run of another user", "")
     if not _may_act(outcome):
         return outcome
-    _prepare(reference)
+    _import_for((*RUN, "--jobs", "1"), reference)
     unfinished(folder, reference)
     before = _states(folder)
     out = folder.parent / "out"
