@@ -11,7 +11,7 @@ JOBS ?= auto
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Legible needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,slurm]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
 bench: $(VENV)/.installed

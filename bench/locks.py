@@ -37,6 +37,16 @@ def hold(path: Path, wait: bool = False, remove: bool = False) -> Iterator[bool]
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether another open file holds a lock file. Raises OSError if it cannot be opened, and
+    NoLocks."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return not try_lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
 def _locked(path: Path, wait: bool) -> tuple[int, bool]:
     """An open lock file, and whether this process holds it."""
     while True:
@@ -69,10 +79,10 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY)
 
 
-def try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
     """Locks an open file, unless another process does. Raises NoLocks."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:

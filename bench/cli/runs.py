@@ -1,7 +1,8 @@
-"""Commands that do work: run, tune, adopt."""
+"""Commands that do work, and that look after it: run, status, cancel, tune, adopt."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -51,28 +52,110 @@ def run(
         ),
     ] = None,
     only_local: OnlyLocal = False,
-    slurm: Annotated[
+    worker: Annotated[
+        bool,
+        typer.Option("--worker", help="Leave runs that others do to them; for schedulers"),
+    ] = False,
+    shard: Annotated[
         str | None,
-        typer.Option(metavar="KEY=VALUE,...", help="Submit the runs to Slurm"),
+        typer.Option(metavar="I/N", help="Only part I of N parts, the first is 1/N"),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,...",
+            help="Submit workers=N workers to Slurm, with any long options of sbatch; may be "
+            "repeated",
+        ),
+    ] = None,
+    slurm_setup: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LINE",
+            help="A line of the Slurm script before the worker starts, like 'module load cuda'; "
+            "may be repeated",
+        ),
     ] = None,
 ) -> None:
     """Train and score all runs of a suite that are not done yet."""
     from legible.bench.api import prepare
-    from legible.bench.execution import schedule
-    from legible.bench.execution import slurm as cluster
+    from legible.bench.execution import cluster, schedule
+    from legible.bench.execution.shards import shard_of
+    from legible.bench.execution.slurm import read_options, worker_command
 
+    if slurm_setup and not slurm:
+        raise typer.BadParameter("--slurm-setup needs --slurm")
+    wish = read_options(slurm, slurm_setup or ()) if slurm else None
     here = prepare(
-        suite, device=device, plugins=plugin, runs=runs, data_root=data_root, results=results,
-        seeds=numbers("seeds", seeds), methods=some("methods", methods),
+        suite, device="cpu" if wish else device, plugins=plugin, runs=runs, data_root=data_root,
+        results=results, seeds=numbers("seeds", seeds), methods=some("methods", methods),
         datasets=some("datasets", datasets), time_limit=time_limit, memory_limit=memory_limit,
         reuse=not only_local,
     )  # fmt: skip
+    specs = here.specs if shard is None else shard_of(here.specs, shard)
     if dry_run:
-        schedule.show_plan(here.workspace, here.specs, retry)
-    elif slurm is not None:
-        cluster.submit(here.workspace, here.specs, here.plugins, slurm, retry)
+        schedule.show_plan(here.workspace, specs, retry)
+    elif wish is not None:
+        options = {
+            "--jobs": jobs or None, "--seeds": seeds, "--methods": methods, "--datasets": datasets,
+            "--plugin": plugin, "--runs": runs, "--data-root": data_root, "--results": results,
+            "--shard": shard, "--time-limit": time_limit, "--memory-limit": memory_limit,
+        }  # fmt: skip
+        cluster.submit(
+            here.workspace, here.suite.name, specs, wish, device,
+            lambda kind: worker_command(
+                sys.executable, suite, {**options, "--device": kind}, {"--only-local": only_local}
+            ),
+            retry,
+        )  # fmt: skip
     else:
-        schedule.run_all(here.workspace, here.specs, jobs, here.plugins, retry)
+        schedule.run_all(here.workspace, specs, jobs, here.plugins, retry, worker)
+
+
+@app.command(epilog="Example: legible status quick --follow")
+def status(
+    suite: SuiteName,
+    device: Device = "auto",
+    seeds: Some = None,
+    methods: Some = None,
+    datasets: Some = None,
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    only_local: OnlyLocal = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print it again after each change, until the end")
+    ] = False,
+) -> None:
+    """Show which runs of a suite are done, running, failed and left, and the time left."""
+    from legible.bench.api import prepare
+    from legible.bench.execution.status import print_status
+
+    here = prepare(
+        suite, device="cpu", plugins=plugin, runs=runs, data_root=data_root, results=results,
+        seeds=numbers("seeds", seeds), methods=some("methods", methods),
+        datasets=some("datasets", datasets), reuse=not only_local,
+    )  # fmt: skip
+    print_status(here.workspace, here.suite.name, here.specs, device, follow)
+
+
+@app.command(epilog="Example: legible cancel quick")
+def cancel(
+    suite: SuiteName,
+    plugin: Plugins = None,
+    runs: Runs = Path("runs"),
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+) -> None:
+    """End all workers of a suite at a checkpoint: its Slurm jobs, and processes of this machine."""
+    from legible.bench.api import prepare
+    from legible.bench.execution import cluster
+
+    here = prepare(
+        suite, device="cpu", plugins=plugin, runs=runs, data_root=data_root, results=results
+    )
+    cluster.cancel(here.workspace, here.suite.name, here.specs)
 
 
 @app.command(epilog="Example: legible tune standard && legible run standard")

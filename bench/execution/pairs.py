@@ -23,7 +23,10 @@ class Scorable:
 
 def between_seeds(name: str) -> bool:
     """Whether a metric compares the networks of two seeds."""
-    return scope(METRICS[name].function) == "seeds"
+    return _scope(METRICS[name].function) == "seeds"
+
+
+_scope = functools.lru_cache(maxsize=4096)(scope)
 
 
 def scorable(workspace: Workspace, spec: RunSpec) -> Scorable:

@@ -84,9 +84,11 @@ def run_parallel(
     jobs: int,
     plugins: Sequence[Path],
     report: Report,
+    wait: bool = True,
 ) -> None:
     """Does runs in ``jobs`` processes, copies of this one where that is possible. Ctrl-C ends them;
-    the next call continues from their last checkpoints.
+    the next call continues from their last checkpoints. A run that another command holds is looked
+    at again later; without ``wait`` it is left to that command.
 
     Raises UserError if a process cannot start or cannot write, and Stopped on SIGTERM.
     """
@@ -96,7 +98,7 @@ def run_parallel(
     )  # fmt: skip
     forks = can_fork() and not multiprocessing.current_process().daemon
     new_worker = (lambda: _fork(workspace)) if forks else (lambda: _spawn(start))
-    Pool(workspace, new_worker, jobs, report).work(specs)
+    Pool(workspace, new_worker, jobs, report, wait).work(specs)
 
 
 # ----------------------------------------------------------------- the side that hands out runs
@@ -125,10 +127,15 @@ class Pool:
     """Hands runs to workers until all are done or failed."""
 
     def __init__(
-        self, workspace: Workspace, new_worker: Callable[[], Worker], jobs: int, report: Report
+        self,
+        workspace: Workspace,
+        new_worker: Callable[[], Worker],
+        jobs: int,
+        report: Report,
+        wait: bool = True,
     ) -> None:
         self.workspace, self.new_worker = workspace, new_worker
-        self.jobs, self.report = jobs, report
+        self.jobs, self.report, self.wait = jobs, report, wait
         self.workers: list[Worker] = []
         self.waiting: deque[RunSpec] = deque()
         self.turn: Iterator[RunSpec] = iter(())
@@ -139,7 +146,7 @@ class Pool:
 
     def work(self, specs: Sequence[RunSpec]) -> None:
         """Does all runs. No worker is left when it returns or raises."""
-        self.turn = in_turn(self.workspace, specs)
+        self.turn = in_turn(self.workspace, specs, self.report)
         patience = LEAVE
         try:
             while self._hand_out():
@@ -225,9 +232,9 @@ class Pool:
             worker.ready, worker.since = True, time.monotonic()
         elif worker.spec is not None:
             spec, worker.spec = worker.spec, None
-            if message.kind == "held":
+            if message.kind == "held" and self.wait:
                 self.held.append((time.monotonic() + PAUSE, spec))
-            elif uses_plugins(all_parts(spec)):
+            elif message.kind != "held" and uses_plugins(all_parts(spec)):
                 self.workers.remove(worker)
                 worker.end()
 
@@ -335,7 +342,8 @@ def _serve(open_workspace: Callable[[], Workspace], pipe: Connection) -> None:
     mark_worker()
     become_root()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent process
+    for number in (signal.SIGINT, signal.SIGUSR1):  # Ctrl-C is handled by the parent process, and
+        signal.signal(number, signal.SIG_IGN)  # so is Slurm's warning of the time limit
     own = os.getpid()
 
     def send(message: Event | WorkerAnswer) -> None:

@@ -19,12 +19,13 @@ CONSOLE = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker reports about a run: its start, the end of an epoch, its end, or a note.
+    """What a worker reports about a run: its start, the end of an epoch, its end, its end in a
+    worker elsewhere (``text``: why it failed there, if it did), or a note.
 
     ``run`` is the run spec's name, ``epochs`` the number of epochs that are done.
     """
 
-    kind: Literal["start", "epoch", "done", "failed", "note"]
+    kind: Literal["start", "epoch", "done", "failed", "elsewhere", "note"]
     run: str
     text: str = ""
     epochs: int = 0
@@ -42,6 +43,7 @@ class Monitor:
 
     def __init__(self, specs: Sequence[RunSpec]) -> None:
         self.failures: list[str] = []
+        self.own: set[str] = set()  # ended in workers of this command
         self.ended: set[str] = set()
         self.runs = len(specs)
         self.weights = {spec.name: work(spec) for spec in specs}
@@ -60,12 +62,14 @@ class Monitor:
         """Takes in what a worker reports."""
         if event.kind == "epoch":
             self.done[event.run] = max(self.done.get(event.run, 0), event.epochs)
-        if event.kind in ("done", "failed"):
+        if event.kind in ("done", "failed", "elsewhere"):
             if event.run in self.ended:
                 return  # two workers saw the same run end
             self.ended.add(event.run)
             self.done[event.run] = self.weights.get(event.run, 0)
-            if event.kind == "failed":
+            if event.kind != "elsewhere":
+                self.own.add(event.run)
+            if event.kind == "failed" or (event.kind == "elsewhere" and event.text):
                 self.failures.append(event.run)
         self.bar.update(self.task, completed=sum(self.done.values()), ended=len(self.ended),
                         last=f"{event.run} {event.text}")  # fmt: skip
@@ -74,6 +78,8 @@ class Monitor:
     def _print(self, event: Event) -> None:
         if event.kind in ("failed", "note"):
             CONSOLE.print(f"{event.kind}: {event.run}: {event.text}")
+        elif event.kind == "elsewhere" and event.text:
+            CONSOLE.print(f"failed in another worker: {event.run}: {event.text}")
         elif event.kind == "done" and not CONSOLE.is_terminal:
             share = sum(self.done.values()) / self.total
             left = time_left(time.monotonic() - self.start, share)

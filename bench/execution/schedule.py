@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
+import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,8 +17,21 @@ from rich.table import Table
 
 from legible.bench.errors import UserError
 from legible.bench.execution import pool, stop
-from legible.bench.execution.pairs import between_seeds, partner_of, unscored
-from legible.bench.execution.progress import CONSOLE, Monitor, Report
+from legible.bench.execution.marks import (
+    FAILED,
+    Marks,
+    Turn,
+    read_marks,
+    remove_marks,
+    scored_mark,
+    set_mark,
+    trusted_marks,
+    turn_of,
+    turns_of,
+)
+from legible.bench.execution.pairs import between_seeds, partner_of, scorable, unscored
+from legible.bench.execution.presence import Presence, presence
+from legible.bench.execution.progress import CONSOLE, Event, Monitor, Report
 from legible.bench.execution.reuse import (
     OTHER_SCORING,
     PublishedRun,
@@ -60,10 +74,12 @@ class PlannedRun:
         return self.status in ("to run", "to score")
 
 
-def plan_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> list[PlannedRun]:
+def plan_runs(
+    workspace: Workspace, specs: Sequence[RunSpec], marks: Marks | None = None
+) -> list[PlannedRun]:
     """Each run spec with its status. A published run is to be run again where its weights are
-    needed (see `weights_needed`)."""
-    planned = [_plan_run(workspace, spec) for spec in specs]
+    needed (see `weights_needed`). What ``marks`` tell of a run is not verified."""
+    planned = [_marked_run(workspace, spec, marks) or _plan_run(workspace, spec) for spec in specs]
     again = weights_needed(workspace, planned)
     return [
         replace(item, status="to run", reason=WITHOUT_WEIGHTS)
@@ -71,6 +87,37 @@ def plan_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> list[PlannedRun
         else item
         for item in planned
     ]
+
+
+def _marked_run(workspace: Workspace, spec: RunSpec, marks: Marks | None) -> PlannedRun | None:
+    """The status of a run that marks tell has ended; None if they do not."""
+    if not marks or workspace.obstacle(spec):
+        return None
+    turn = turn_of(workspace, spec)
+    if not turn.ended(marks) or turn.left(marks):
+        return None
+    if not turn.failed(marks):
+        return PlannedRun(spec, "done")
+    manifest = workspace.run_of(spec).readable_manifest()
+    return PlannedRun(spec, "failed", manifest.reason if manifest else "")
+
+
+def correct_marks(workspace: Workspace, planned: Sequence[PlannedRun]) -> None:
+    """Makes the marks of runs agree with what a look into their files has told."""
+    marks = read_marks(workspace.store)
+    for item in planned:
+        if item.status not in ("done", "failed", "to run", "to score"):
+            continue
+        if workspace.obstacle(item.spec):
+            continue
+        run = workspace.run_of(item.spec)
+        if item.waiting:
+            remove_marks(workspace.store, run, marks)
+            continue
+        metrics = scorable(workspace, item.spec).metrics
+        mark = FAILED if item.status == "failed" else scored_mark(workspace, item.spec, metrics)
+        if mark not in marks.get(run.name, frozenset()):
+            set_mark(workspace.store, run, mark, marks)
 
 
 def _plan_run(workspace: Workspace, spec: RunSpec) -> PlannedRun:
@@ -207,10 +254,11 @@ def run_all(
     jobs: int,
     plugins: Sequence[Path],
     retry: bool = False,
+    worker: bool = False,
 ) -> None:
-    """Does all runs that are not done, with progress; with ``retry`` also those that failed. Raises
-    UserError if any failed."""
-    if failures := attempt(workspace, specs, jobs, plugins, retry):
+    """Does all runs that are not done, with progress; with ``retry`` also those that failed. With
+    ``worker`` it does not wait for runs that other workers do. Raises UserError if any failed."""
+    if failures := attempt(workspace, specs, jobs, plugins, retry, worker):
         raise UserError(
             f"{len(failures)} runs failed, the first: {sorted(failures)[0]}; `legible run --retry` "
             "tries them again"
@@ -223,21 +271,56 @@ def attempt(
     jobs: int,
     plugins: Sequence[Path],
     retry: bool = False,
+    worker: bool = False,
 ) -> list[str]:
     """Does all runs that are not done, with progress; returns the names of those that failed.
 
-    SIGTERM ends it at a checkpoint and raises SystemExit with the code 143.
+    SIGTERM ends it at a checkpoint and raises SystemExit with the code 143; SIGUSR1 does with
+    `stop.REQUEUE`, or 2 if the job started three times in vain.
     """
     if jobs < 0:
         raise UserError("--jobs must be 0 (one a core) or more")
-    jobs = jobs or (1 if workspace.device == "cuda" else joblib.cpu_count())
-    try:
-        with stop.stop_on_sigterm():
-            return _attempt(workspace, specs, jobs, plugins, retry)
-    except stop.Stopped:
-        print("legible: stopped by SIGTERM; the same command continues from the last checkpoints",
-              file=sys.stderr)  # fmt: skip
-        raise SystemExit(128 + signal.SIGTERM) from None
+    jobs = jobs or (_jobs_of_worker(workspace.device) if worker else _jobs(workspace.device))
+    with contextlib.ExitStack() as stack:
+        here = stack.enter_context(presence(workspace.store, workspace.device))
+        try:
+            with stop.stop_on_sigterm():
+                if retry:
+                    forget_failures(workspace, specs)
+                do = _share if worker else _attempt
+                return do(workspace, specs, jobs, plugins, here)
+        except stop.Stopped as stopped:
+            raise SystemExit(_say_stopped(stopped.code, here.achieved)) from None
+
+
+def _jobs(device: str) -> int:
+    return 1 if device == "cuda" else joblib.cpu_count()
+
+
+def _jobs_of_worker(device: str) -> int:
+    """The processes of a worker: one on a GPU, else one for each core that Slurm gave it."""
+    cores = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(cores) if cores.isdigit() and int(cores) and device != "cuda" else 1
+
+
+#: So often a job may start without reaching a checkpoint.
+STARTS_IN_VAIN = 3
+
+
+def _say_stopped(code: int, achieved: bool) -> int:
+    """Says why this command stopped, and returns its exit code."""
+    text = "stopped by SIGTERM; the same command continues from the last checkpoints"
+    if code == stop.REQUEUE:
+        text = (
+            "stopped near the job's time limit; its next start continues from the last checkpoints"
+        )
+        starts = os.environ.get("SLURM_RESTART_COUNT", "")
+        if not achieved and starts.isdigit() and int(starts) + 1 >= STARTS_IN_VAIN:
+            text = (f"stopped near the job's time limit; it started {STARTS_IN_VAIN} times without "
+                    "reaching a checkpoint: give it more time (--slurm time=...)")  # fmt: skip
+            code = 2
+    print(f"legible: {text}", file=sys.stderr)
+    return code
 
 
 def _attempt(
@@ -245,43 +328,98 @@ def _attempt(
     specs: Sequence[RunSpec],
     jobs: int,
     plugins: Sequence[Path],
-    retry: bool,
+    here: Presence,
 ) -> list[str]:
-    if retry:
-        forget_failures(workspace, specs)
+    """Does all runs, waits for those that others do, and compares seeds."""
     planned = plan_runs(workspace, specs)
-    todo = [item.spec for item in planned if item.waiting]
-    # runs that edit another run's network come last, because that run is probably done by then
-    todo.sort(key=lambda spec: bool(registry.get("methods", spec.method).parent))
+    correct_marks(workspace, planned)
+    todo = _edits_last([item.spec for item in planned if item.waiting])
+    names = _announce(workspace, planned)
+    names += work_off(workspace, todo, jobs, plugins, here)
+    after = plan_runs(workspace, specs)
+    pairs = [item.spec for item in after
+             if item.status == "to score" and lacks_pair(workspace, item.spec)]  # fmt: skip
+    if pairs:
+        CONSOLE.print(f"comparing {len(pairs)} runs with the run of the next seed")
+        names += work_off(workspace, pairs, jobs, plugins, here)
+    for item in after:
+        if item.status == "to run" and item.spec.name not in names:
+            reason = f" ({item.reason})" if item.reason else ""
+            CONSOLE.print(f"failed: {item.spec.name}: did not finish{reason}")
+            names.append(item.spec.name)
+    _note_changed_files()
+    return list(dict.fromkeys(names))
+
+
+def _share(
+    workspace: Workspace,
+    specs: Sequence[RunSpec],
+    jobs: int,
+    plugins: Sequence[Path],
+    here: Presence,
+) -> list[str]:
+    """Does runs until none is left that no other worker holds.
+
+    Whoever ends a run looks at all runs once more, and so the last of all workers does what only
+    the last can do: comparisons with the run of the next seed.
+    """
+    planned = plan_runs(workspace, specs, trusted_marks(workspace.store))
+    names = _announce(workspace, planned)
+    able = _edits_last([i.spec for i in planned if i.status in ("to run", "to score", "done")])
+    turns = turns_of(workspace, able)
+    tried: set[tuple[str, str]] = set()  # runs that this worker did, and what was to do
+    while todo := _left(turns, tried, workspace):
+        todo_specs = [turn.spec for turn in todo]
+        monitor = Monitor(todo_specs)
+        names += work_off(workspace, todo_specs, jobs, plugins, here, monitor)
+        tried |= {(turn.name, due) for turn, due in todo.items() if turn.spec.name in monitor.own}
+        if not monitor.own:
+            break  # others hold all that is left
+    left = len(_left(turns, set(), workspace))
+    CONSOLE.print(f"this worker leaves: others do the last {left}" if left else "nothing is left")
+    _note_changed_files()
+    return list(dict.fromkeys(names))
+
+
+def _left(
+    turns: Sequence[Turn], tried: Set[tuple[str, str]], workspace: Workspace
+) -> dict[Turn, str]:
+    """The turns of runs that something is left to do on, each with the mark that will tell that it
+    is done."""
+    marks = read_marks(workspace.store)
+    left = {turn: turn.due(marks) for turn in turns if turn.left(marks)}
+    return {turn: due for turn, due in left.items() if (turn.name, due) not in tried}
+
+
+def _edits_last(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """Runs that edit another run's network come last, because that run is probably done by then."""
+    return sorted(specs, key=lambda spec: bool(registry.get("methods", spec.method).parent))
+
+
+def _announce(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[str]:
+    """Prints what is to be done and why other runs are not; returns the names of those that
+    failed."""
     problems = {(p.status, p.reason) for p in planned if p.status in ("skipped", "missing")}
     for status, reason in sorted(problems):
         CONSOLE.print(f"{status}: {reason}")
     done = sum(item.status == "done" for item in planned)
     published = sum(item.status == "published" for item in planned)
     already = f"{done} done, {published} published" if published else f"{done} done"
-    CONSOLE.print(f"{len(todo)} of {len(specs)} runs to do ({already}) on {workspace.device}")
+    todo = sum(item.waiting for item in planned)
+    CONSOLE.print(f"{todo} of {len(planned)} runs to do ({already}) on {workspace.device}")
     for line in notes_on_reuse(workspace, planned):
         CONSOLE.print(line)
     failures = {item.spec.name: item.reason for item in planned if item.status == "failed"}
     for name, reason in failures.items():
         CONSOLE.print(f"failed: {name}: {reason}")
-    names = [*failures, *work_off(workspace, todo, jobs, plugins)]
-    after = plan_runs(workspace, specs)
-    pairs = [item.spec for item in after
-             if item.status == "to score" and lacks_pair(workspace, item.spec)]  # fmt: skip
-    if pairs:
-        CONSOLE.print(f"comparing {len(pairs)} runs with the run of the next seed")
-        names += work_off(workspace, pairs, jobs, plugins)
-    for item in after:
-        if item.status == "to run" and item.spec.name not in names:
-            reason = f" ({item.reason})" if item.reason else ""
-            CONSOLE.print(f"failed: {item.spec.name}: did not finish{reason}")
-            names.append(item.spec.name)
+    return list(failures)
+
+
+def _note_changed_files() -> None:
     for file in registry.changed_files():
         CONSOLE.print(
             f"note: {file} has changed since it was loaded; these runs belong to the loaded code"
         )
-    return list(dict.fromkeys(names))
 
 
 def forget_failures(workspace: Workspace, specs: Sequence[RunSpec]) -> None:
@@ -313,12 +451,26 @@ def _runs(count: int) -> str:
 
 
 def work_off(
-    workspace: Workspace, specs: Sequence[RunSpec], jobs: int, plugins: Sequence[Path]
+    workspace: Workspace,
+    specs: Sequence[RunSpec],
+    jobs: int,
+    plugins: Sequence[Path],
+    here: Report,
+    monitor: Monitor | None = None,
 ) -> list[str]:
-    """Like `do_runs`, with progress; returns the names of the runs that failed."""
-    monitor = Monitor(specs)
+    """Like `do_runs`, with progress; returns the names of the runs that failed. ``here`` takes in
+    all events as well, with the names of the runs' folders. Runs that others hold are waited for
+    unless a monitor is given."""
+    wait, monitor = monitor is None, monitor or Monitor(specs)
+
+    folders = {spec.name: workspace.run_of(spec).name for spec in specs}
+
+    def report(event: Event) -> None:
+        here(replace(event, run=folders.get(event.run, event.run)))
+        monitor(event)
+
     with monitor.bar:
-        do_runs(workspace, specs, jobs, plugins, monitor)
+        do_runs(workspace, specs, jobs, plugins, report, wait)
     return monitor.failures
 
 
@@ -328,17 +480,20 @@ def do_runs(
     jobs: int,
     plugins: Sequence[Path],
     report: Report,
+    wait: bool = True,
 ) -> None:
-    """Does runs in worker processes.
+    """Does runs in worker processes. Without ``wait``, runs that other commands hold are left to
+    them.
 
     A run in which a plugin takes part has a process of its own. Where forks are not possible, one
     job without plugins is done in this process.
     """
     several = len(specs) > 1 and jobs > 1
     if several or can_fork() or any(uses_plugins(all_parts(spec)) for spec in specs):
-        pool.run_parallel(workspace, specs, min(jobs, max(len(specs), 1)), plugins, report)
+        count = min(jobs, max(len(specs), 1))
+        pool.run_parallel(workspace, specs, count, plugins, report, wait)
     else:
-        work_through(workspace, specs, report)
+        work_through(workspace, specs, report, wait)
 
 
 def lacks_pair(workspace: Workspace, spec: RunSpec) -> bool:

@@ -1,4 +1,5 @@
-"""Ending on SIGTERM, which Slurm and the system send, at a checkpoint; and on Ctrl-C, always."""
+"""Ending at a checkpoint on SIGTERM, which Slurm and the system send, and on SIGUSR1, by which
+Slurm warns of a job's time limit; and on Ctrl-C, always."""
 
 from __future__ import annotations
 
@@ -12,34 +13,41 @@ from types import FrameType
 
 #: Seconds that a training has to reach the end of its epoch.
 GRACE = 10.0
+#: Exit code of a command that SIGUSR1 ended: its job is to be queued again.
+REQUEUE = 75
 
 
 class Stopped(BaseException):
-    """This process was asked to end with SIGTERM."""
+    """This process was asked to end with SIGTERM or SIGUSR1; ``code`` is its exit code."""
+
+    def __init__(self) -> None:
+        self.code = REQUEUE if _Request.limit else 128 + signal.SIGTERM
+        super().__init__(self.code)
 
 
 class _Request:
     """What the handler of SIGTERM and the training say to each other."""
 
-    arrived = False  # SIGTERM came
+    arrived = False  # a signal came
+    limit = False  # it was SIGUSR1
     late = False  # the time to reach a checkpoint is over
     training = False  # checkpoints are being written
 
 
 def check() -> None:
-    """Raises Stopped if SIGTERM came; called where a checkpoint was just written."""
+    """Raises Stopped if a signal came; called where a checkpoint was just written."""
     if _Request.arrived:
         raise Stopped
 
 
 def requested() -> bool:
-    """Whether SIGTERM came."""
+    """Whether SIGTERM or SIGUSR1 came."""
     return _Request.arrived
 
 
 @contextlib.contextmanager
 def until_checkpoint() -> Iterator[None]:
-    """Inside, SIGTERM waits for `check` or `GRACE` seconds; elsewhere it ends the work at once."""
+    """Inside, a signal waits for `check` or `GRACE` seconds; elsewhere it ends the work at once."""
     _Request.training = True
     try:
         yield
@@ -75,8 +83,8 @@ def sure_ctrl_c() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_on_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM raises Stopped. Does nothing outside the main thread, which gets no
-    signals."""
+    """Inside, SIGTERM and SIGUSR1 raise Stopped. Does nothing outside the main thread, which gets
+    no signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -87,17 +95,20 @@ def stop_on_sigterm() -> Iterator[None]:
             _Request.late = True
             _thread.interrupt_main(signal.SIGTERM)
 
-    def on_sigterm(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         if not _Request.arrived:
+            _Request.limit = number == signal.SIGUSR1
             _Request.arrived = True
             threading.Thread(target=hurry, daemon=True).start()
         if _Request.late or not _Request.training:
             raise Stopped
 
-    before = signal.signal(signal.SIGTERM, on_sigterm)
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield
     finally:
         ended.set()
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
-        _Request.arrived = _Request.late = False
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        _Request.arrived = _Request.late = _Request.limit = False

@@ -20,7 +20,17 @@ from legible.bench.errors import shortened
 from legible.bench.execution import stop
 from legible.bench.execution.environment import read_environment
 from legible.bench.execution.manifest import Manifest, now
-from legible.bench.execution.pairs import others, scorable, unscored
+from legible.bench.execution.marks import (
+    FAILED,
+    TRIED,
+    Turn,
+    read_marks,
+    remove_marks,
+    scored_mark,
+    set_mark,
+    turns_of,
+)
+from legible.bench.execution.pairs import others, scorable
 from legible.bench.execution.progress import Event, Report
 from legible.bench.execution.store import (
     MANIFEST,
@@ -54,6 +64,7 @@ from legible.bench.scoring.score import (
     failed_scores,
     score_all,
     score_metric,
+    stale_metrics,
 )
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.training.checkpoint import State, snapshot
@@ -68,28 +79,50 @@ LONGEST_TRACE = 100_000  # characters of error.txt
 T = TypeVar("T")
 
 
-def work_through(workspace: Workspace, specs: Sequence[RunSpec], report: Report) -> None:
-    """Does all runs in this process; a run that another worker holds is looked at again later."""
+def work_through(
+    workspace: Workspace, specs: Sequence[RunSpec], report: Report, wait: bool = True
+) -> None:
+    """Does all runs in this process. A run that another worker holds is looked at again later;
+    without ``wait`` it is left to that worker."""
     torch.set_num_threads(1)
     pending = list(specs)
     while pending:
-        turn = in_turn(workspace, pending)
+        turn = in_turn(workspace, pending, report)
         locked_runs = [spec for spec in turn if not take_run(workspace, spec, report)]
+        if not wait:
+            return
         if locked_runs and len(locked_runs) == len(pending):
             time.sleep(0.5)
         pending = locked_runs
 
 
-def in_turn(workspace: Workspace, specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
-    """Run specs in their order, but those last whose run has ended when their turn comes: other
-    workers probably did them, and looking into them takes longer."""
-    later = []
-    for spec in specs:
-        if (workspace.run_of(spec).folder / MANIFEST).exists():
-            later.append(spec)
-        else:
-            yield spec
-    yield from later
+def in_turn(workspace: Workspace, specs: Iterable[RunSpec], report: Report) -> Iterator[RunSpec]:
+    """Run specs in their order, but those last whose run has ended when their turn comes. Those
+    that other workers do meanwhile are reported and left out."""
+    turns = turns_of(workspace, specs)
+    before = read_marks(workspace.store)
+    while turns:
+        marks = read_marks(workspace.store)
+        left = []
+        for turn in turns:
+            if turn.left(marks) or marks.get(turn.name) == before.get(turn.name):
+                left.append(turn)
+            else:
+                _report_other(workspace, turn, turn.failed(marks), report)
+        turns = left
+        fresh = next((turn for turn in turns if not turn.ended(marks)), None)
+        if upcoming := fresh or next(iter(turns), None):
+            turns.remove(upcoming)
+            yield upcoming.spec
+
+
+def _report_other(workspace: Workspace, turn: Turn, failed: bool, report: Report) -> None:
+    """Reports a run that another worker has done, or failed at."""
+    reason = ""
+    if failed:
+        manifest = workspace.run_of(turn.spec).readable_manifest()
+        reason = (manifest.reason if manifest else "") or "it failed in another worker"
+    report(Event("elsewhere", turn.spec.name, reason))
 
 
 def take_run(workspace: Workspace, spec: RunSpec, report: Report) -> bool:
@@ -110,14 +143,17 @@ def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
     """
     run = workspace.run_of(spec)
     try:
-        if not is_trained(workspace, run, spec, report):
+        starts = not is_trained(workspace, run, spec, report)
+        if starts:
             report(Event("start", spec.name))
             train_run(workspace, spec, run, report)
         manifest = run.require_manifest()
         if manifest.status == "failed":
+            set_mark(workspace.store, run, FAILED)
             report(Event("failed", spec.name, manifest.reason))
             return
-        score_run(workspace, spec, run, report)
+        metrics = score_run(workspace, spec, run, report, starts)
+        set_mark(workspace.store, run, scored_mark(workspace, spec, metrics))
     except (StoreError, stop.Stopped):
         raise
     except BaseException as error:
@@ -130,6 +166,7 @@ def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
         with one_line_errors("write", file):
             write_bytes(file, _trace().encode(errors="backslashreplace"))
         record_failure(workspace, spec, run, reason, final=False)
+        set_mark(workspace.store, run, TRIED)
         report(Event("failed", spec.name, f"{reason} (see {file})"))
         return
     report(Event("done", spec.name, summary(workspace, run, spec)))
@@ -173,6 +210,7 @@ def fail_run(workspace: Workspace, spec: RunSpec, reason: str, final: bool = Tru
         with workspace.store.lock(run) as mine:
             if mine:
                 record_failure(workspace, spec, run, reason, final)
+                set_mark(workspace.store, run, FAILED if final else TRIED)
                 return
         time.sleep(0.1)
 
@@ -187,6 +225,8 @@ def forget_failure(workspace: Workspace, spec: RunSpec) -> None:
             run.delete(MANIFEST)
         elif mine and manifest is not None and manifest.reason:
             run.finish(manifest.model_copy(update={"reason": "", "final": True}))
+        if mine:
+            remove_marks(workspace.store, run)
 
 
 def train_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> None:
@@ -259,9 +299,9 @@ class AfterEpoch:
         if stop.requested() or time.monotonic() - self.saved >= CHECKPOINT:
             self.run.save_state(state)
             self.saved = time.monotonic()
-            stop.check()
         text = f"epoch {state.epoch}/{self.spec.recipe.epochs}  loss {line['loss']:.3f}"
         self.report(Event("epoch", self.spec.name, text, state.epoch))
+        stop.check()
 
 
 def watched_metrics(
@@ -310,8 +350,11 @@ def record(
     run.finish(manifest)
 
 
-def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> None:
-    """Scores a trained run with each metric that has no score computed by the current code."""
+def score_run(
+    workspace: Workspace, spec: RunSpec, run: Run, report: Report, starts: bool = False
+) -> list[str]:
+    """Scores a trained run with each metric that has no score computed by the current code; returns
+    the metrics that it can have now. ``starts``: the run's start was reported already."""
     key = probe_key(workspace, spec)
     try:
         run.verified_scores(key)
@@ -319,10 +362,13 @@ def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
         aside = set_aside(run.scores_file(key))
         report(Event("note", spec.name, f"unreadable ({error}); set aside as {aside.name}, redone"))
     mend_copies(spec, run, report)
-    if not unscored(workspace, spec, run):
-        return
+    possible = scorable(workspace, spec)
+    if not stale_metrics(run.score_keys(key), possible.metrics, possible.partner, spec.images):
+        return possible.metrics
+    if not starts:
+        report(Event("start", spec.name, "scoring"))
     start = time.perf_counter()
-    earlier, possible = run.scores(key), scorable(workspace, spec)
+    earlier = run.scores(key)
     probe = workspace.probe(spec)
     scores = dict(earlier)
     for names in _groups(possible.metrics):  # plugins come last, after the others are saved
@@ -335,6 +381,7 @@ def score_run(workspace: Workspace, spec: RunSpec, run: Run, report: Report) -> 
                  final=True)  # fmt: skip
     for name, reason in errors(scores).items():
         report(Event("note", spec.name, f"metric {name}: {reason}"))
+    return possible.metrics
 
 
 def mend_copies(spec: RunSpec, run: Run, report: Report) -> None:

@@ -117,7 +117,7 @@ def test_a_negative_number_of_jobs_is_refused(workspace):
 def test_workers_follow_the_cores_that_the_process_may_use(workspace, tmp_path, monkeypatch):
     jobs = []
     monkeypatch.setattr(os, "cpu_count", lambda: 128)
-    monkeypatch.setattr(schedule, "work_off", lambda w, specs, n, p: jobs.append(n) or [])
+    monkeypatch.setattr(schedule, "work_off", lambda w, specs, n, *rest: jobs.append(n) or [])
     specs = specs_of(tmp_path, toy_suite(seeds=[0, 1]))
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})

@@ -33,6 +33,15 @@ def test_inside_it_stops_at_the_next_checkpoint() -> None:
     assert reached == [True]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+def test_the_signal_gives_the_exit_code(number: int, code: int) -> None:
+    with pytest.raises(stop.Stopped) as stopped, stop.stop_on_sigterm():
+        os.kill(os.getpid(), number)
+        raise AssertionError("not reached")
+    assert stopped.value.code == code
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
 def test_a_training_without_a_checkpoint_is_stopped_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
