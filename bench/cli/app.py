@@ -9,8 +9,8 @@ from typer.core import TyperGroup
 
 #: All commands as `legible --help` lists them.
 COMMANDS = (
-    "run", "publish", "list", "check", "new", "show", "why", "tune", "adopt", "export", "merge",
-    "verify",
+    "run", "publish", "score", "list", "check", "new", "show", "why", "tune", "adopt", "export",
+    "merge", "verify",
 )  # fmt: skip
 
 
