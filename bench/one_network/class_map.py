@@ -19,6 +19,7 @@ from legible.bench.errors import UserError, nearest, reason_of
 ClassMap = Mapping[str, Sequence[int | str]]
 #: Numbers of outputs, one tuple for each class of the data.
 Groups = tuple[tuple[int, ...], ...]
+_RANGE = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?")
 
 
 class JoinedOutputs(nn.Module):
@@ -42,10 +43,8 @@ def read_class_map(source: Path | str | Mapping[str, Any]) -> ClassMap:
     with several outputs; a first line without an output of the head may name the columns. An output
     is its number, its name, or a range of numbers, ``151-268``.
     """
-    if isinstance(source, Mapping):
-        pairs = dict(source)
-    else:
-        pairs = _read(Path(source).expanduser())
+    is_file = isinstance(source, Path | str)
+    pairs: Mapping[str, Any] = _read(Path(source).expanduser()) if is_file else source
     return {str(name): _outputs(name, value) for name, value in pairs.items()}
 
 
@@ -132,7 +131,7 @@ def _number(value: int | str, outputs: int, head_names: Sequence[str]) -> int:
     places = [k for k, name in enumerate(head_names) if plain(name) == plain(value)]
     if not head_names:
         raise UserError(
-            f"class map: the names of the head's outputs are not known: give the number of '{value}'"
+            f"class map: the head's outputs have no names: give the number of '{value}'"
         )
     if not places:
         raise UserError(f"class map: the head has no output '{value}'{nearest(value, head_names)}")

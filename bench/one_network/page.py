@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tabulate import tabulate
 
 from legible.bench.leaderboard.render.markdown import code_block, escape
-from legible.bench.one_network.comparison import NETWORK, RERUN_IMAGES, TWIN, Comparison
+from legible.bench.one_network.comparison import (
+    NETWORK,
+    NO_ACTIVATIONS,
+    RERUN_IMAGES,
+    TWIN,
+    Comparison,
+)
 from legible.bench.one_network.image_data import ImageData
 from legible.bench.one_network.subject import Subject
 from legible.bench.scores.headline_conditions import IMPOSTOR
@@ -82,7 +88,7 @@ def _subject(subject: Subject, data: ImageData, comparison: Comparison) -> str:
         f"**Layers:** {listed(f'`{escape(name)}`' for name in comparison.layers)}",
         f"**Images:** {len(data)} of {size}, {len(data.class_names)} classes, {counted}; "
         f"{_normalisation(data)}",
-        f"**Answers:** {escape(comparison.answers.text)} {escape(comparison.answers.unjoined)}",
+        f"**Answers:** {escape(comparison.answers.text)}",
     ]
     if comparison.reason:
         lines.append(
@@ -90,12 +96,10 @@ def _subject(subject: Subject, data: ImageData, comparison: Comparison) -> str:
             "through forward hooks; metrics that run it again from a layer are left out."
         )
     lines.append(
-        "**Time:** "
-        + ", ".join(f"{part} {value:.0f} s" for part, value in comparison.seconds.items())
-        + f". Metrics of {listed(RERUN_IMAGES)} run the network again and are computed on at most "
-        f"{min(RERUN_IMAGES.values())} images."
+        f"**Run again:** metrics of {listed(RERUN_IMAGES)} run the network many times, on at most "
+        f"{min(RERUN_IMAGES.values())} of the images."
     )
-    return "\n".join(f"- {line.strip()}" for line in lines)
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _normalisation(data: ImageData) -> str:
@@ -108,7 +112,8 @@ def _normalisation(data: ImageData) -> str:
 def _reading() -> str:
     lines = [
         "The numbers are those of one network: there is no interval, and a small difference means "
-        "nothing. Compare each with what costs nothing:",
+        "nothing. Compare each with what costs nothing. The first is a network, the others are "
+        "layers without one: they have no number where a metric reads weights or runs a network.",
         "",
         "- **untrained**: the same architecture with fresh random weights;",
         *(f"- **{name}**: {ABOUT_IMPOSTORS[name]};" for name in IMPOSTORS),
@@ -153,28 +158,25 @@ def _cheats(item: Metric) -> tuple[str, ...]:
 def _aspect(aspect: str, items: Sequence[Metric], rows: Rows, layers: Sequence[str]) -> list[str]:
     columns = [NETWORK, TWIN, *(IMPOSTOR + name for name in IMPOSTORS)]
     table = [
-        [
-            escape(item.title),
-            f"`{escape(layer)}`" if layer else "",
-            *_cells(item, layer, columns, rows),
-        ]
+        [escape(item.title), f"`{escape(layer)}`" if layer else "", *_cells(item, layer, rows)]
         for item in items
         for layer in _layers_of(item, rows, layers)
     ]
     heads = ["", "layer", *(name.removeprefix(IMPOSTOR) for name in columns)]
-    text = tabulate(table, heads, tablefmt="github", disable_numparse=True)
-    meanings = "\n".join(_meaning(item, columns, rows) for item in items)
-    return [f"## {aspect.capitalize()}", QUESTIONS[aspect], text, meanings]
+    text = tabulate(table, heads, tablefmt="github", disable_numparse=True) if table else ""
+    meanings = "\n".join(_meaning(item, rows) for item in items)
+    return [f"## {aspect.capitalize()}", QUESTIONS[aspect], *([text] if text else []), meanings]
 
 
 def _layers_of(item: Metric, rows: Rows, layers: Sequence[str]) -> list[str]:
-    """The layers at which a metric has a number for some row; "" if it has none at any."""
+    """The layers at which a metric has a number in some column; "" stands for the network."""
     own = {layer for (name, layer, _), row in rows.items()
            if name == item.name and row.value is not None}  # fmt: skip
-    return [layer for layer in ["", *layers] if layer in own] or [""]
+    return [layer for layer in ["", *layers] if layer in own]
 
 
-def _cells(item: Metric, layer: str, columns: Sequence[str], rows: Rows) -> list[str]:
+def _cells(item: Metric, layer: str, rows: Rows) -> list[str]:
+    columns = [NETWORK, TWIN, *(IMPOSTOR + name for name in IMPOSTORS)]
     values = [_value(rows, item.name, layer, column) for column in columns]
     digits = min(max(decimals(values), 1), 3)
     return [number(value, digits) for value in values]
@@ -185,7 +187,7 @@ def _value(rows: Rows, name: str, layer: str, column: str) -> float:
     return math.nan if row is None or row.value is None else row.value
 
 
-def _meaning(item: Metric, columns: Sequence[str], rows: Rows) -> str:
+def _meaning(item: Metric, rows: Rows) -> str:
     """What a metric means, its direction, its cheats, and the reason of each missing number."""
     low, high = item.limits
     limits = f", from {low:g} to {high:g}" if math.isfinite(low) and math.isfinite(high) else ""
@@ -196,7 +198,7 @@ def _meaning(item: Metric, columns: Sequence[str], rows: Rows) -> str:
         f"{_DIRECTIONS[item.better]}{limits}{chance}."
         + (f" Cheats: {escape(listed(cheats))}." if cheats and item.better != "neither" else "")
     ]
-    lines += [f"  - {line}" for line in _missing(item, columns, rows)]
+    lines += [f"  - {line}" for line in _missing(item, rows)]
     return "\n".join(lines)
 
 
@@ -204,12 +206,16 @@ def _scored(rows: Rows) -> set[tuple[str, str]]:
     return {(name, method) for (name, _, method), row in rows.items() if row.value is not None}
 
 
-def _missing(item: Metric, columns: Sequence[str], rows: Rows) -> Iterable[str]:
+def _missing(item: Metric, rows: Rows) -> Iterator[str]:
     """The reasons of missing numbers, each once, with the columns and layers that share it."""
+    own = [row for (name, _, _), row in rows.items() if name == item.name]
     places: dict[str, list[str]] = {}
-    for (name, layer, method), row in rows.items():
-        if name == item.name and row.value is None and method in columns:
-            where = method.removeprefix(IMPOSTOR) + (f" at `{escape(layer)}`" if layer else "")
-            places.setdefault(row.reason or "undefined for every unit", []).append(where)
+    for row in own:
+        if row.value is None and row.reason != NO_ACTIVATIONS:
+            where = f" at `{escape(row.layer)}`" if row.layer else ""
+            places.setdefault(row.reason or "undefined for every unit", []).append(
+                row.method.removeprefix(IMPOSTOR) + where
+            )
+    everywhere = len(places) == 1 and all(row.value is None for row in own)
     for reason, where in places.items():
-        yield f"no number for {listed(where)}: {escape(reason)}"
+        yield f"no number{'' if everywhere else f' for {listed(where)}'}: {escape(reason)}"

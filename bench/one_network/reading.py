@@ -67,11 +67,11 @@ def read_network(
     parts = {name: Layer(name, values) for name, values in activations.items()}
     sizes = {n: tuple(p.activation.shape[2:]) for n, p in parts.items() if p.spatial}
     concepts = data.concepts
-    measurable = [
+    fine = [
         n for n, size in sizes.items() if concepts and measurability(concepts, size).passes
     ]
     fixed = f"the network {network.reason}" if isinstance(network, HookedNetwork) else ""
-    about = {"seed": seed, "fixed": fixed, "measurable": frozenset(measurable)}
+    about = {"seed": seed, "fixed": fixed, "measurable": frozenset(fine)}
     kept = (network, images, data.labels, torch.cat(logits), parts, concepts)
     if is_joined:
         return Probe(*kept, **about)  # type: ignore[arg-type]

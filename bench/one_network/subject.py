@@ -241,7 +241,7 @@ def answers_of(
         f"the head's {outputs} outputs are not the data's {len(names)} classes: join them with a "
         "class map (--class-map)"
     )
-    return Answers("The answers are not compared with the labels.", (), reason)
+    return Answers(f"The answers are not compared with the labels: {reason}.", (), reason)
 
 
 def joined(network: Network | HookedNetwork, groups: Groups) -> Network | HookedNetwork:
