@@ -72,15 +72,15 @@ def model_builder(name: str, make: Callable[..., Any] | None = None) -> Callable
 
 
 def _whole_model(
-    name: str, make_model: MakeModel, is_own: bool, classes: int, weights: str = ""
+    name: str, make_model: MakeModel, is_own: bool, classes: int, weights: str = "", outputs: int = 0
 ) -> nn.Module:
     """The model itself, not traced, with its own head: as many outputs as its weights have.
 
-    Without weights: ``classes`` outputs for the function of a user's file, else 1000. Raises
-    ValueError for weights that do not fit.
+    Without weights it has ``outputs`` outputs; 0 stands for ``classes`` with the function of a
+    user's file, else for 1000. Raises ValueError for weights that do not fit.
     """
     library, _, model = name.partition(":")
-    outputs = classes if is_own else IMAGENET_CLASSES
+    outputs = outputs or (classes if is_own else IMAGENET_CLASSES)
     state = _weights(library, model, weights) if weights else None
     network = make_model(outputs)
     if state is not None:

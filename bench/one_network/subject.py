@@ -64,9 +64,9 @@ def named_subject(name: str, weights: str, data: ImageData, seed: int = 0) -> Su
     builder = registry.get("backbones", name)
     classes = len(data.class_names)
 
-    def make(weights: str) -> nn.Module:
+    def make(weights: str, outputs: int = 0) -> nn.Module:
         if hasattr(builder, "whole"):
-            return builder.whole(classes, weights)  # type: ignore[no-any-return]
+            return builder.whole(classes, weights, outputs)  # type: ignore[no-any-return]
         network: Network = builder(data.image, classes)
         if weights:
             load_weights(network.backbone, read_weights(weights), weights)
@@ -80,7 +80,8 @@ def named_subject(name: str, weights: str, data: ImageData, seed: int = 0) -> Su
         raise UserError(f"'{name}' cannot be built: {one_line(error)}") from error
     names = _imagenet_names(name)
     return Subject(
-        label=name, model=model, make_twin=lambda: seeded(lambda: make(""), seed, "twin"),
+        label=name, model=model,
+        make_twin=lambda: seeded(lambda: make("", output_count(model)), seed, "twin"),
         weights=_described(weights), head_names=names,
         normalisation=_library_normalisation(name, model),
     )  # fmt: skip

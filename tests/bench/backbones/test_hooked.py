@@ -40,7 +40,7 @@ def test_it_cannot_be_run_on():
     network = HookedNetwork(Branching(), IMAGE, reason="cannot be traced after 'gt'")
     tap = network.taps["body.4"]
     assert not tap.on_trunk and tap.outgoing == () and tap.units == 6 and tap.spatial
-    with pytest.raises(ValueError, match="cannot be run on from 'body.4': it cannot be traced"):
+    with pytest.raises(ValueError, match=r"cannot be run on from 'body\.4': it cannot be traced"):
         network.continue_from("body.4", torch.zeros(1, 6, 8, 8))
 
 

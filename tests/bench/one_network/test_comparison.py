@@ -48,7 +48,7 @@ def test_the_network_s_numbers_are_those_of_its_probe(toy):
 def test_impostors_are_scored_with_what_reads_activations(toy):
     _, rows = scores(small_network(), image_data(toy))
     assert rows[IMPOSTOR + "label", "class_selectivity", "4"].value == 1
-    assert rows[IMPOSTOR + "energy", "concept_localisation", "4"].value == pytest.approx(0)
+    assert rows[IMPOSTOR + "energy", "concept_localisation", "1"].value == pytest.approx(0)
     for name in ("accuracy", "own_unit_share", "pruning_area", "effective_units"):
         row = rows[IMPOSTOR + "copies", name, ""]
         assert row.value is None and row.reason.startswith("reads weights or runs the network")
@@ -67,7 +67,7 @@ def test_without_a_common_head_answers_are_not_compared(toy):
         assert row.value is None and "7 outputs are not the data's 3 classes" in row.reason
     for name in ("class_selectivity", "focus_compactness", "concept_localisation",
                  "effective_units"):  # fmt: skip
-        assert rows[NETWORK, name, "4"].value is not None
+        assert rows[NETWORK, name, "1"].value is not None
 
 
 def test_a_class_map_joins_answers_and_labels(toy):
@@ -92,8 +92,8 @@ def test_a_network_that_cannot_be_traced_keeps_what_reads_activations(toy):
         assert row.value is None and "cannot be traced after 'lt'" in row.reason
     _, traced = scores(small_network(), data)
     for name in ("accuracy", "focus_compactness", "concept_localisation", "class_selectivity"):
-        own = rows[NETWORK, name, "" if name == "accuracy" else "body.4"].value
-        other = traced[NETWORK, name, "" if name == "accuracy" else "4"].value
+        own = rows[NETWORK, name, "" if name == "accuracy" else "body.1"].value
+        other = traced[NETWORK, name, "" if name == "accuracy" else "1"].value
         assert own == pytest.approx(other, rel=1e-5)
 
 

@@ -76,7 +76,7 @@ def test_a_user_s_function_gets_as_many_outputs_as_its_weights_have(tmp_path, mi
     head = {"4.weight": torch.ones(5, 4), "4.bias": torch.zeros(5)}
     save_file(state | head, tmp_path / "five.safetensors")
     subject = named_subject(mine, str(tmp_path / "five.safetensors"), random_images())
-    assert subject.model[4].out_features == 5
+    assert subject.model[4].out_features == 5 == subject.make_twin()[4].out_features
     assert named_subject(mine, "", random_images(classes=2)).model[4].out_features == 2
 
 
