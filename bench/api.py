@@ -177,7 +177,7 @@ def score(
 
     Raises UserError, in one line, for anything that does not fit together.
     """
-    from legible.bench.one_network.score_one import ScoreRequest, score_one
+    from legible.bench.one_network.scored_network import ScoreRequest, score_one
 
     request = ScoreRequest(
         network=network, data=data, weights=weights, layers=layers, class_map=class_map,

@@ -72,7 +72,12 @@ def model_builder(name: str, make: Callable[..., Any] | None = None) -> Callable
 
 
 def _whole_model(
-    name: str, make_model: MakeModel, is_own: bool, classes: int, weights: str = "", outputs: int = 0
+    name: str,
+    make_model: MakeModel,
+    is_own: bool,
+    classes: int,
+    weights: str = "",
+    outputs: int = 0,
 ) -> nn.Module:
     """The model itself, not traced, with its own head: as many outputs as its weights have.
 

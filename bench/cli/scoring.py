@@ -54,7 +54,7 @@ def score(
 
     Writes a page and a table to RESULTS/scored/NAME.
     """
-    from legible.bench.one_network.score_one import ScoreRequest, score_one
+    from legible.bench.one_network.scored_network import ScoreRequest, score_one
 
     choice = names(metrics) or []
     request = ScoreRequest(

@@ -18,7 +18,7 @@ from legible.bench.one_network.image_data import ImageData
 from legible.bench.one_network.reading import read_network
 from legible.bench.one_network.subject import (
     Answers,
-    Subject,
+    OwnNetwork,
     answers_of,
     joined,
     with_taps,
@@ -42,7 +42,7 @@ NO_ACTIVATIONS = "reads weights or runs the network again, which an impostor doe
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ScoreComparison:
     """The scores of a network, its twin and the impostors, with what was scored and how long each
     part took, in seconds."""
 
@@ -71,7 +71,7 @@ def metric_names(choice: str | Sequence[str]) -> list[str]:
 
 
 def compare(
-    subject: Subject,
+    subject: OwnNetwork,
     data: ImageData,
     *,
     layers: Sequence[str] = (),
@@ -79,7 +79,7 @@ def compare(
     metrics: Sequence[str] = (),
     seed: int = 0,
     report: Callable[[str], None] = lambda text: None,
-) -> Comparison:
+) -> ScoreComparison:
     """Scores a network, its untrained twin, and the impostors made from the network's layers.
 
     Only one probe is in memory at a time. ``report`` is told what is being done.
@@ -115,7 +115,7 @@ def compare(
     twin_probe = read(joined(twin, answers.groups))
     timed(TWIN, lambda: [*_scored(place, TWIN, metrics, twin_probe, answers)])
     reason = network.reason if isinstance(network, HookedNetwork) else ""
-    return Comparison(rows, names, answers, reason, seconds)
+    return ScoreComparison(rows, names, answers, reason, seconds)
 
 
 @torch.no_grad()
@@ -149,7 +149,7 @@ def _scored(
 
 
 def skip_reason(item: Metric, probe: Probe, unjoined: str = "") -> str:
-    """Why a metric is not asked about a network; "" if it is asked.
+    """Why a metric is left out for a network; "" if it is not.
 
     ``unjoined`` is the reason why answers are not compared with labels.
     """
@@ -175,19 +175,19 @@ def _clearer(score: Score, probe: Probe) -> Score:
 def _impostors(place: _Place, metrics: Sequence[str], probe: Probe) -> Iterator[ScoreRow]:
     """The scores of every impostor, layer by layer, so that one copy of a layer is in memory."""
     items = [METRICS[name] for name in metrics]
-    asked = [m.name for m in items if reads_activations(m) and scope(m.function) != "seeds"]
+    readable = [m.name for m in items if reads_activations(m) and scope(m.function) != "seeds"]
     for name in IMPOSTORS:
         row = IMPOSTOR + name
         for item in items:
-            if item.name not in asked:
+            if item.name not in readable:
                 reason = SECOND if scope(item.function) == "seeds" else NO_ACTIVATIONS
                 score = Score(item.name, "", np.array([np.nan]), reason=reason)
                 yield _score_row(place, row, score)
-        for key, layer in probe.layers.items() if asked else ():
+        for key, layer in probe.layers.items() if readable else ():
             built = impostor_probe(name, replace(probe, layers={key: layer}, memo={}))
             if built is None:
                 continue
-            for entry in score_all(built, asked).values():
+            for entry in score_all(built, readable).values():
                 for score in entry.layers:
                     yield _score_row(place, row, score)
 

@@ -98,7 +98,7 @@ def normalised(data: ImageData, normalisation: Normalisation | None) -> ImageDat
 # ----------------------------------------------------------------- forms of data
 
 
-def image_data(
+def load_images(
     data: Any,
     *,
     split: str = "test",

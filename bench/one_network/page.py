@@ -14,10 +14,10 @@ from legible.bench.one_network.comparison import (
     NO_ACTIVATIONS,
     RERUN_IMAGES,
     TWIN,
-    Comparison,
+    ScoreComparison,
 )
 from legible.bench.one_network.image_data import ImageData
-from legible.bench.one_network.subject import Subject
+from legible.bench.one_network.subject import OwnNetwork
 from legible.bench.scores.headline_conditions import IMPOSTOR
 from legible.bench.scores.score_table import ScoreRow
 from legible.bench.scoring.impostors import CHEATS, IMPOSTORS
@@ -57,7 +57,7 @@ class PageFacts:
 
 
 def render_scores(
-    subject: Subject, data: ImageData, comparison: Comparison, facts: PageFacts
+    subject: OwnNetwork, data: ImageData, comparison: ScoreComparison, facts: PageFacts
 ) -> str:
     """The page as Markdown."""
     rows = {(row.metric, row.layer, row.method): row for row in comparison.rows}
@@ -79,7 +79,7 @@ def render_scores(
 # ----------------------------------------------------------------- what was scored
 
 
-def _subject(subject: Subject, data: ImageData, comparison: Comparison) -> str:
+def _subject(subject: OwnNetwork, data: ImageData, comparison: ScoreComparison) -> str:
     size = " x ".join(map(str, data.image))
     concepts = data.concepts
     counted = f"{len(concepts)} concepts with masks" if concepts else "no concept masks"

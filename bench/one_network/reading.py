@@ -67,15 +67,13 @@ def read_network(
     parts = {name: Layer(name, values) for name, values in activations.items()}
     sizes = {n: tuple(p.activation.shape[2:]) for n, p in parts.items() if p.spatial}
     concepts = data.concepts
-    fine = [
-        n for n, size in sizes.items() if concepts and measurability(concepts, size).passes
-    ]
+    fine = [n for n, size in sizes.items() if concepts and measurability(concepts, size).passes]
     fixed = f"the network {network.reason}" if isinstance(network, HookedNetwork) else ""
     about = {"seed": seed, "fixed": fixed, "measurable": frozenset(fine)}
-    kept = (network, images, data.labels, torch.cat(logits), parts, concepts)
+    parts_of_probe = (network, images, data.labels, torch.cat(logits), parts, concepts)
     if is_joined:
-        return Probe(*kept, **about)  # type: ignore[arg-type]
-    return UnjoinedProbe(*kept, **about, label_classes=len(data.class_names))  # type: ignore[arg-type]
+        return Probe(*parts_of_probe, **about)  # type: ignore[arg-type]
+    return UnjoinedProbe(*parts_of_probe, **about, label_classes=len(data.class_names))  # type: ignore[arg-type]
 
 
 def _bytes_needed(network: Network | HookedNetwork, layers: Sequence[str], data: ImageData) -> int:

@@ -39,7 +39,7 @@ COMPARED = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class OwnNetwork:
     """A network that is to be scored.
 
     ``model`` is the network without Taps, ``make_twin`` makes one of the same architecture with
@@ -56,7 +56,7 @@ class Subject:
     normalisation: Normalisation | None = None
 
 
-def named_subject(name: str, weights: str, data: ImageData, seed: int = 0) -> Subject:
+def named_subject(name: str, weights: str, data: ImageData, seed: int = 0) -> OwnNetwork:
     """The network of a backbone's name: ``torchvision:resnet50``, ``my_net.py:build``, ``vgg``.
 
     ``weights`` is a file, or "" for random weights. Raises UserError for weights that do not fit.
@@ -79,7 +79,7 @@ def named_subject(name: str, weights: str, data: ImageData, seed: int = 0) -> Su
     except (TypeError, RuntimeError) as error:
         raise UserError(f"'{name}' cannot be built: {one_line(error)}") from error
     names = _imagenet_names(name)
-    return Subject(
+    return OwnNetwork(
         label=name, model=model,
         make_twin=lambda: seeded(lambda: make("", output_count(model)), seed, "twin"),
         weights=_described(weights), head_names=names,
@@ -87,7 +87,7 @@ def named_subject(name: str, weights: str, data: ImageData, seed: int = 0) -> Su
     )  # fmt: skip
 
 
-def given_subject(model: nn.Module, weights: str, seed: int = 0) -> Subject:
+def given_subject(model: nn.Module, weights: str, seed: int = 0) -> OwnNetwork:
     """A network in memory; the original is not changed. ``weights`` is a file to load, or ""."""
     if not isinstance(model, nn.Module):
         raise UserError(f"network is a {type(model).__name__}: give a torch nn.Module, or a name")
@@ -103,7 +103,7 @@ def given_subject(model: nn.Module, weights: str, seed: int = 0) -> Subject:
     except (RuntimeError, TypeError) as error:
         raise UserError(f"the network cannot be copied: {one_line(error)}") from error
     described = _described(weights) if weights else "those of the network in memory"
-    return Subject(
+    return OwnNetwork(
         label=type(model).__name__, model=own,
         make_twin=lambda: seeded(lambda: with_fresh_weights(own), seed, "twin"), weights=described,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from small_networks import Branching, small_network
 
 from legible.bench.errors import UserError
 from legible.bench.one_network.comparison import NETWORK, TWIN, compare, metric_names
-from legible.bench.one_network.image_data import image_data
+from legible.bench.one_network.image_data import load_images
 from legible.bench.one_network.reading import read_network
 from legible.bench.one_network.subject import given_subject, with_taps
 from legible.bench.plugins import registry
@@ -30,7 +30,7 @@ def scores(model, data, metrics=FEW, **options):
 
 
 def test_the_network_s_numbers_are_those_of_its_probe(toy):
-    data, model = image_data(toy), small_network()
+    data, model = load_images(toy), small_network()
     comparison, rows = scores(model, data)
     assert comparison.layers == ["1", "4"] and comparison.reason == ""
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_the_network_s_numbers_are_those_of_its_probe(toy):
 
 
 def test_impostors_are_scored_with_what_reads_activations(toy):
-    _, rows = scores(small_network(), image_data(toy))
+    _, rows = scores(small_network(), load_images(toy))
     assert rows[IMPOSTOR + "label", "class_selectivity", "4"].value == 1
     assert rows[IMPOSTOR + "energy", "concept_localisation", "1"].value == pytest.approx(0)
     for name in ("accuracy", "own_unit_share", "pruning_area", "effective_units"):
@@ -56,12 +56,12 @@ def test_impostors_are_scored_with_what_reads_activations(toy):
 
 
 def test_two_runs_give_the_same_numbers(toy):
-    first, second = (scores(small_network(), image_data(toy))[0].rows for _ in range(2))
+    first, second = (scores(small_network(), load_images(toy))[0].rows for _ in range(2))
     assert first == second
 
 
 def test_without_a_common_head_answers_are_not_compared(toy):
-    _, rows = scores(small_network(classes=7), image_data(toy))
+    _, rows = scores(small_network(classes=7), load_images(toy))
     for name in ("accuracy", "own_unit_share", "pruning_area"):
         row = rows[NETWORK, name, ""]
         assert row.value is None and "7 outputs are not the data's 3 classes" in row.reason
@@ -71,7 +71,7 @@ def test_without_a_common_head_answers_are_not_compared(toy):
 
 
 def test_a_class_map_joins_answers_and_labels(toy):
-    data = image_data(toy)
+    data = load_images(toy)
     class_map = {"a": [4], "b": [0, 1], "c": [6]}
     _, rows = scores(small_network(classes=7), data, class_map=class_map)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_a_class_map_joins_answers_and_labels(toy):
 
 
 def test_a_network_that_cannot_be_traced_keeps_what_reads_activations(toy):
-    model, data = Branching(), image_data(toy)
+    model, data = Branching(), load_images(toy)
     comparison, rows = scores(model, data)
     assert comparison.reason.startswith("cannot be traced after 'lt'")
     for name, layer in (("pruning_area", ""), ("own_unit_share", "body.4"),
@@ -98,9 +98,9 @@ def test_a_network_that_cannot_be_traced_keeps_what_reads_activations(toy):
 
 
 def test_relevance_is_not_computed_without_evidence(toy):
-    masks = image_data(toy).concepts.masks()
-    concepts = type(image_data(toy).concepts).pack(masks, "xyz", ["part"] * 3, [True] * 3)
-    data = image_data((toy.test.images.float(), toy.test.labels), concepts=concepts)
+    masks = load_images(toy).concepts.masks()
+    concepts = type(load_images(toy).concepts).pack(masks, "xyz", ["part"] * 3, [True] * 3)
+    data = load_images((toy.test.images.float(), toy.test.labels), concepts=concepts)
     _, rows = scores(small_network(), data, ["relevance_mass"])
     assert rows[NETWORK, "relevance_mass", ""].reason == "no concept of the data defines a class"
 
@@ -121,7 +121,7 @@ def test_metrics_are_headlines_all_or_named():
 @pytest.mark.slow
 def test_every_metric_has_a_number_or_a_reason(toy):
     """All metrics, on a network whose classes are the data's."""
-    _, rows = scores(small_network(), image_data(toy, most=24), metric_names("all"))
+    _, rows = scores(small_network(), load_images(toy, most=24), metric_names("all"))
     for row in rows.values():
         assert (row.value is None) or np.isfinite(row.value)
         assert row.value is not None or row.reason or row.undefined == row.count

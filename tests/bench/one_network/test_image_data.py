@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 from legible.bench.errors import UserError
 from legible.bench.one_network.image_data import (
     Normalisation,
-    image_data,
+    load_images,
     normalised,
     parse_name,
 )
@@ -33,29 +33,29 @@ def test_a_name_may_hold_a_path_and_parameters(tmp_path, monkeypatch):
 
 
 def test_a_registered_dataset_is_read_by_name(toy_plugin):
-    data = image_data("toy(size=18)", most=20)
+    data = load_images("toy(size=18)", most=20)
     assert data.label == "toy(size=18)" and data.image == (1, 18, 18) and len(data) == 20
     assert data.class_names == ("a", "b", "c") and len(data.concepts) == 3
     with pytest.raises(UserError, match="no dataset 'tou'; did you mean 'toy'"):
-        image_data("tou")
+        load_images("tou")
     with pytest.raises(UserError, match="no parameter 'sise'; did you mean 'size'"):
-        image_data("toy(sise=3)")
+        load_images("toy(sise=3)")
 
 
 def test_a_dataset_of_legible_gives_what_its_split_gives(toy):
-    data = image_data(toy, split="validation", most=7)
+    data = load_images(toy, split="validation", most=7)
     assert torch.equal(data.images, toy.validation.images[:7])
     assert torch.equal(data.concepts.packed, toy.validation.concepts.packed[:7])
     expected = toy.validation.normalise(data.images)
     torch.testing.assert_close(data.batch(slice(None)), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match="no split 'valid'; did you mean 'validation'"):
-        image_data(toy, split="valid")
+        load_images(toy, split="valid")
 
 
 def test_a_torch_dataset_gives_a_fixed_random_part():
     images = torch.arange(40.0).view(40, 1, 1, 1).expand(40, 1, 2, 2)
     dataset = TensorDataset(images, torch.arange(40) % 4)
-    data, again = (image_data(dataset, most=10) for _ in range(2))
+    data, again = (load_images(dataset, most=10) for _ in range(2))
     assert torch.equal(data.images, again.images) and len(data) == 10
     rows = data.images[:, 0, 0, 0].long()
     assert torch.equal(data.labels, rows % 4) and rows.tolist() != list(range(10))
@@ -79,20 +79,20 @@ class Pictures:
 
 
 def test_pictures_become_uint8_images():
-    data = image_data(Pictures())
+    data = load_images(Pictures())
     assert data.images.dtype == torch.uint8 and data.image == (3, 4, 6)
     assert data.images[1].unique().tolist() == [200] and data.class_names == ("dark", "light")
     with pytest.raises(UserError, match="image 1 is 3 x 5 x 5, image 0 3 x 4 x 6: resize them"):
-        image_data(Pictures(((4, 6), (5, 5))))
+        load_images(Pictures(((4, 6), (5, 5))))
 
 
 def test_pixels_are_normalised_and_floats_are_taken_as_they_are():
     pixels = torch.full((2, 1, 2, 2), 51, dtype=torch.uint8)
     with pytest.raises(UserError, match="images of uint8 need mean and std"):
-        normalised(image_data((pixels, [0, 1])), None)
-    data = normalised(image_data((pixels, [0, 1])), Normalisation((0.1,), (0.5,)))
+        normalised(load_images((pixels, [0, 1])), None)
+    data = normalised(load_images((pixels, [0, 1])), Normalisation((0.1,), (0.5,)))
     assert data.batch(slice(None)).unique().tolist() == pytest.approx([0.2])
-    floats = image_data((np.full((2, 1, 2, 2), 3.0), [0, 1]))
+    floats = load_images((np.full((2, 1, 2, 2), 3.0), [0, 1]))
     assert normalised(floats, None).batch(slice(1)).unique().tolist() == [3]
     assert normalised(floats, Normalisation((1,), (2,))).batch(slice(1)).unique().tolist() == [1]
     with pytest.raises(UserError, match="mean has 3 values, but images have 1 channels"):
@@ -115,11 +115,11 @@ def test_pixels_are_normalised_and_floats_are_taken_as_they_are():
 )
 def test_other_data_is_refused_in_one_line(data, message):
     with pytest.raises(UserError, match=message):
-        image_data(data)
+        load_images(data)
 
 
 def test_labels_need_names():
     with pytest.raises(UserError, match="label 2 has no class name: there are 2"):
-        image_data((torch.zeros(3, 1, 4, 4), [0, 1, 2]), class_names=["a", "b"])
+        load_images((torch.zeros(3, 1, 4, 4), [0, 1, 2]), class_names=["a", "b"])
     with pytest.raises(UserError, match="at least 2, not 1"):
-        image_data((torch.zeros(3, 1, 4, 4), [0, 1, 2]), most=1)
+        load_images((torch.zeros(3, 1, 4, 4), [0, 1, 2]), most=1)

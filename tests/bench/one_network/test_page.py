@@ -9,7 +9,7 @@ import pytest
 from small_networks import Branching, small_network
 
 from legible.bench.one_network.comparison import NETWORK, TWIN, compare
-from legible.bench.one_network.image_data import image_data
+from legible.bench.one_network.image_data import load_images
 from legible.bench.one_network.page import (
     ABOUT_IMPOSTORS,
     QUESTIONS,
@@ -27,7 +27,7 @@ METRICS_SHOWN = ["accuracy", "focus_compactness", "matched_dimensions", "pruning
 
 
 def made(model, toy, metrics=METRICS_SHOWN):
-    data, subject = image_data(toy), given_subject(model, "")
+    data, subject = load_images(toy), given_subject(model, "")
     return subject, data, compare(subject, data, metrics=metrics)
 
 

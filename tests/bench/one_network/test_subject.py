@@ -12,7 +12,7 @@ from torchvision.models import squeezenet1_1
 from legible.bench.backbones.hooked import HookedNetwork
 from legible.bench.backbones.taps import Network
 from legible.bench.errors import UserError
-from legible.bench.one_network.image_data import ImageData, image_data
+from legible.bench.one_network.image_data import ImageData, load_images
 from legible.bench.one_network.subject import (
     IMAGENET,
     answers_of,
@@ -37,7 +37,7 @@ def build(classes):
 def random_images(classes: int = 3, image: tuple[int, int, int] = (1, 16, 16)) -> ImageData:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(8) % classes
-    return image_data((torch.randn(8, *image, generator=generator), labels))
+    return load_images((torch.randn(8, *image, generator=generator), labels))
 
 
 @pytest.fixture

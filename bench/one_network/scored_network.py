@@ -16,9 +16,9 @@ from legible.bench.execution.workspace import resolve_device
 from legible.bench.files import write_together
 from legible.bench.one_network.class_map import read_class_map
 from legible.bench.one_network.comparison import compare, metric_names
-from legible.bench.one_network.image_data import ImageData, Normalisation, image_data, normalised
+from legible.bench.one_network.image_data import ImageData, Normalisation, load_images, normalised
 from legible.bench.one_network.page import PageFacts, render_scores
-from legible.bench.one_network.subject import Subject, given_subject, named_subject
+from legible.bench.one_network.subject import OwnNetwork, given_subject, named_subject
 from legible.bench.plugins import registry
 from legible.bench.scores.score_table import read_scores, scores_text, tidy, to_table
 from legible.bench.text import name_problem
@@ -70,7 +70,7 @@ def score_one(
     device = resolve_device(request.device)
     metrics = metric_names(request.metrics)
     class_map = None if request.class_map is None else read_class_map(request.class_map)
-    data = image_data(
+    data = load_images(
         request.data, split=request.split, most=request.images, class_names=request.class_names,
         concepts=request.concepts, root=Path(request.data_root) if request.data_root else None,
     )  # fmt: skip
@@ -91,7 +91,7 @@ def score_one(
     return ScoredNetwork(table, folder / PAGE)
 
 
-def _subject(request: ScoreRequest, data: ImageData) -> Subject:
+def _subject(request: ScoreRequest, data: ImageData) -> OwnNetwork:
     if isinstance(request.network, str):
         return named_subject(request.network, request.weights, data, request.seed)
     return given_subject(request.network, request.weights, request.seed)
@@ -106,7 +106,7 @@ def _normalisation(request: ScoreRequest) -> Normalisation | None:
     return Normalisation(tuple(map(float, request.mean)), tuple(map(float, request.std)))
 
 
-def _folder(request: ScoreRequest, subject: Subject, data: ImageData) -> Path | None:
+def _folder(request: ScoreRequest, subject: OwnNetwork, data: ImageData) -> Path | None:
     """The folder of the page. Raises UserError if it holds the scores of something else."""
     if request.results is None:
         return None

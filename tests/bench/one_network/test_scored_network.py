@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from small_networks import small_network
 
 from legible.bench.errors import UserError
-from legible.bench.one_network.score_one import ScoreRequest, score_one
+from legible.bench.one_network.scored_network import ScoreRequest, score_one
 from legible.bench.scores.score_table import read_scores
 
 FEW = ["accuracy", "focus_compactness"]
