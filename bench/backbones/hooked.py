@@ -69,8 +69,8 @@ def logits_of(output: Any) -> Tensor:
 
     Raises ValueError if there is none of shape (images, outputs).
     """
-    values = output.values() if isinstance(output, Mapping) else [output]
-    values = output if isinstance(output, tuple | list) else values
+    values = [*output.values()] if isinstance(output, Mapping) else [output]
+    values = [*output] if isinstance(output, tuple | list) else values
     tensors = [value for value in values if isinstance(value, Tensor)]
     tensors = [output.logits] if isinstance(getattr(output, "logits", None), Tensor) else tensors
     if not tensors or tensors[0].ndim != 2:

@@ -43,12 +43,12 @@ def read_class_map(source: Path | str | Mapping[str, Any]) -> ClassMap:
     with several outputs; a first line without an output of the head may name the columns. An output
     is its number, its name, or a range of numbers, ``151-268``.
     """
-    is_file = isinstance(source, Path | str)
-    pairs: Mapping[str, Any] = _read(Path(source).expanduser()) if is_file else source
+    pairs = _read(source) if isinstance(source, Path | str) else source
     return {str(name): _outputs(name, value) for name, value in pairs.items()}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(file: Path | str) -> Mapping[str, Any]:
+    path = Path(file).expanduser()
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -158,16 +158,23 @@ def parse_name(text: str) -> tuple[str, dict[str, Any]]:
         raise UserError(f"'{text}' is no name of data: write NAME, NAME:PATH or NAME(key=value)")
     name, path, inside = match.groups()
     params: dict[str, Any] = {}
-    for pair in (inside or "").split(",") if inside else ():
+    for pair in re.split(r",(?![^\[]*\])", inside or "") if inside else ():
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals:
             raise UserError(f"'{text}': '{pair.strip()}' is no parameter: write key=value")
-        params[key] = None if value == "None" else value
+        params[key] = _parsed(value)
     if path is not None:
         params["path"] = path
     if params.get("path") and (place := Path(str(params["path"])).expanduser()).exists():
         params["path"] = str(place.resolve())
     return name, params
+
+
+def _parsed(value: str) -> str | list[str] | None:
+    """A parameter's value: None, a list ``[a,b]``, or text, which the loader's types convert."""
+    if value.startswith("[") and value.endswith("]"):
+        return [part.strip(" '\"") for part in value[1:-1].split(",") if part.strip()]
+    return None if value == "None" else value
 
 
 def _of_split(name: str, data: Dataset, split: str, most: int) -> ImageData:

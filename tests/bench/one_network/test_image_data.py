@@ -28,6 +28,8 @@ def test_a_name_may_hold_a_path_and_parameters(tmp_path, monkeypatch):
     assert parse_name("imagefolder:photos(size=64,limit=None)") == expected
     assert parse_name("imagefolder(path=photos)") == ("imagefolder", {"path": path})
     assert parse_name("imagefolder:elsewhere (1)")[1] == {"path": "elsewhere (1)"}
+    listed = parse_name("coco(annotated=[animal, 'part'],size=8)")
+    assert listed == ("coco", {"annotated": ["animal", "part"], "size": "8"})
     with pytest.raises(UserError, match="write NAME, NAME:PATH"):
         parse_name("two words")
 
