@@ -1,10 +1,11 @@
-"""The benchmark from Python: `legible.run`, `legible.scores`, `legible.publish`."""
+"""The benchmark from Python: `legible.run`, `scores`, `publish` and `score`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +23,7 @@ from legible.bench.scores.score_table import read_scores, tidy
 from legible.bench.suites.run_spec import RunSpec, expand
 from legible.bench.suites.schema import Suite, find_suite, read_suite, with_plugins
 from legible.bench.tuning.tune import tuned_specs
+from legible.metrics.network import Concepts
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,63 @@ def scores(suite: str, *, results: Path | str = "results") -> pd.DataFrame:
         raise UserError(f"cannot read {path.parent}: {reason_of(error)}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def score(
+    network: Any,
+    data: Any,
+    *,
+    layers: Sequence[str] = (),
+    weights: str = "",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    class_names: Sequence[str] = (),
+    concepts: Concepts | None = None,
+    class_map: Path | str | Mapping[str, Any] | None = None,
+    metrics: str | Sequence[str] = "headline",
+    images: int = 1000,
+    split: str = "test",
+    name: str = "",
+    seed: int = 0,
+    plugins: Sequence[Path | str] = (),
+    device: str = "auto",
+    data_root: Path | str | None = None,
+    results: Path | str | None = "results",
+) -> pd.DataFrame:
+    """Scores a network that one has, and returns the score table.
+
+    Also writes a page and the table to ``results/scored/NAME`` (``results=None``: writes nothing).
+    Beside the network stand an untrained twin, of the same architecture with fresh weights, and the
+    impostors: what a cheap trick scores.
+
+    Args:
+        network: a torch nn.Module, which is not changed, or a name: ``torchvision:resnet50``,
+            ``my_net.py:build``, ``vgg``.
+        data: the name of a dataset, ``imagefolder:photos(size=224)``; a `Dataset`; a torch Dataset
+            of pairs (image, label); or a pair (images, labels).
+        layers: names of nodes or modules of the network; by default its last two with a map.
+        weights: a file of weights; "" for those of the module, or for random ones of a name.
+        mean, std: the normalisation by channel, of pixels from 0 to 1. By default that of ImageNet
+            for a library's model with 1000 outputs, and the data's own for a dataset of Legible;
+            float images are otherwise taken as they are.
+        class_names, concepts: belong to data that is no dataset of Legible.
+        class_map: which outputs stand for each class: a dictionary, or a CSV or JSON file.
+        metrics: "headline", "all", or a list of names.
+        images: the largest number of images. ``split`` is that of a dataset of Legible.
+        name: the name of the folder; by default made from the names of network and data.
+        seed: of random weights, and of the metrics' random numbers.
+
+    Raises UserError, in one line, for anything that does not fit together.
+    """
+    from legible.bench.one_network.scored_network import ScoreRequest, score_one
+
+    request = ScoreRequest(
+        network=network, data=data, weights=weights, layers=layers, class_map=class_map,
+        metrics=metrics, images=images, split=split, mean=mean, std=std, class_names=class_names,
+        concepts=concepts, name=name, seed=seed, plugins=plugins, device=device,
+        data_root=data_root, results=results,
+    )  # fmt: skip
+    return score_one(request).table
 
 
 def publish(

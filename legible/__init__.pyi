@@ -1,5 +1,6 @@
 from .bench.api import publish as publish
 from .bench.api import run as run
+from .bench.api import score as score
 from .bench.api import scores as scores
 from .bench.backbones.base import backbone as backbone
 from .bench.backbones.taps import Network as Network

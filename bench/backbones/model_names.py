@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -66,7 +67,42 @@ def model_builder(name: str, make: Callable[..., Any] | None = None) -> Callable
         return traced_network(network, image, taps)
 
     build.__name__ = build.__qualname__ = name
+    build.whole = functools.partial(_whole_model, name, make_model, make is not None)  # type: ignore[attr-defined]
     return build
+
+
+def _whole_model(
+    name: str,
+    make_model: MakeModel,
+    is_own: bool,
+    classes: int,
+    weights: str = "",
+    outputs: int = 0,
+) -> nn.Module:
+    """The model itself, not traced, with its own head: as many outputs as its weights have.
+
+    Without weights it has ``outputs`` outputs; 0 stands for ``classes`` with the function of a
+    user's file, else for 1000. Raises ValueError for weights that do not fit.
+    """
+    library, _, model = name.partition(":")
+    outputs = outputs or (classes if is_own else IMAGENET_CLASSES)
+    state = _weights(library, model, weights) if weights else None
+    network = make_model(outputs)
+    if state is not None:
+        count = _outputs(state, _last_layer(network), outputs)
+        network = network if count == outputs else make_model(count)
+        load_weights(network, state, weights)
+    return network
+
+
+def _last_layer(network: nn.Module) -> str:
+    """The path of the layer that gives the logits; of a model that cannot be traced, its last
+    linear or convolution layer."""
+    try:
+        return head_name(network)
+    except ValueError:
+        layers = [n for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        return layers[-1] if layers else ""
 
 
 def _library_model(library: str, model: str) -> MakeModel:

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from legible.bench.backbones.taps import Network, Tap, Wired, is_norm
 from legible.bench.backbones.tracing import (
+    Untraceable,
     add_module,
     free_name,
     module_of,
@@ -25,7 +26,8 @@ from legible.metrics.network import Edge
 DEFAULT_TAPS = 4
 #: Numbers of tokens that belong to no place in the image: class tokens and registers.
 PREFIX_TOKENS = (0, 1, 2, 4, 5)
-_RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.Softplus)
+#: Modules whose values cannot be far below zero.
+RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.Softplus)
 
 
 def traced_network(
@@ -48,7 +50,7 @@ def traced_network(
     tap_of: dict[fx.Node, Tap] = {}
     cuts: list[fx.Node] = []
     for node in tap_nodes:
-        tap = _tap(node.meta["name"], shapes.get(node, ()))
+        tap = make_tap(node.meta["name"], shapes.get(node, ()))
         tap_of[node] = tap
         if node in trunk and not getattr(tap, "prefix", 0):
             cuts.append(node)
@@ -80,7 +82,7 @@ def _shapes(
             Recorder(model, graph=graph).run(zeros)
     except Exception as error:
         size = "x".join(map(str, image))
-        raise ValueError(f"does not take images of shape {size}: {error}") from error
+        raise Untraceable(f"does not take images of shape {size}: {error}") from error
     return shapes
 
 
@@ -129,10 +131,10 @@ def _defaults(
     model: nn.Module, trunk: Sequence[fx.Node], shapes: dict[fx.Node, tuple[int, ...]]
 ) -> list[fx.Node]:
     """For each map size the last rectified node of the trunk, or else the last one."""
-    maps = [node for node in trunk if _map_size(shapes[node])]
+    maps = [node for node in trunk if map_size(shapes[node])]
     sizes: dict[tuple[int, ...], list[fx.Node]] = {}
     for node in maps:
-        sizes.setdefault(_map_size(shapes[node]), []).append(node)
+        sizes.setdefault(map_size(shapes[node]), []).append(node)
     if len(sizes) == 1:
         sums = [node for node in maps if node.target in _SUMS] or maps
         steps = {len(sums) - 1 - i * len(sums) // DEFAULT_TAPS for i in range(DEFAULT_TAPS)}
@@ -147,7 +149,7 @@ _SUMS = (operator.add, torch.add, "add")
 def _is_rectified(model: nn.Module, node: fx.Node) -> bool:
     """Whether a node's value cannot be far below zero: a rectifier's, or rectified ones joined."""
     if node.op == "call_module":
-        return isinstance(module_of(model, node), _RECTIFIERS)
+        return isinstance(module_of(model, node), RECTIFIERS)
     inputs = node.all_input_nodes
     return node.target is torch.cat and all(_is_rectified(model, source) for source in inputs)
 
@@ -182,7 +184,7 @@ class MapTap(Tap):
         return x.flatten(1, 2) if self.layout == "tokens" else x
 
 
-def _tap(name: str, shape: tuple[int, ...]) -> Tap:
+def make_tap(name: str, shape: tuple[int, ...]) -> Tap:
     """A Tap for activations of a shape. Raises ValueError for a shape that is no map."""
     layout = _layout(shape)
     if layout == "channels_first" or len(shape) == 1:
@@ -205,7 +207,7 @@ def _layout(shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _map_size(shape: tuple[int, ...]) -> tuple[int, ...]:
+def map_size(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Height and width of a map with more than one position a side; () for anything else."""
     layout = _layout(shape)
     if layout == "tokens":

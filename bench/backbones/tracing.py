@@ -53,12 +53,15 @@ _OUT_OF_PLACE: dict[Any, Any] = {
 _LEAVES = [StochasticDepth]
 
 
+class Untraceable(ValueError):
+    """A model whose computation torch.fx cannot record; the message names the node."""
+
+
 def trace(model: nn.Module) -> fx.Graph:
     """The graph of a model in evaluation mode; ``node.meta["name"]`` is a node's name.
 
     Modules are added to the model and replaced in it, so only the graph may be run afterwards. Its
-    parameters and buffers keep their names. Raises ValueError if the model cannot be traced, with
-    the node that came last.
+    parameters and buffers keep their names. Raises Untraceable, with the node that came last.
     """
     graph, names = record(model)
     for node in graph.nodes:
@@ -75,7 +78,7 @@ def trace(model: nn.Module) -> fx.Graph:
 def record(model: nn.Module) -> tuple[fx.Graph, dict[fx.Node, str]]:
     """The graph of a model in evaluation mode as torch.fx records it, and the names of its nodes.
 
-    Raises ValueError if the model cannot be traced.
+    Raises Untraceable, with the node that came last.
     """
     model.eval()
     tracer = NodePathTracer(leaf_modules=_LEAVES)
@@ -84,18 +87,18 @@ def record(model: nn.Module) -> tuple[fx.Graph, dict[fx.Node, str]]:
     except Exception as error:
         nodes = list(tracer.graph.nodes) if hasattr(tracer, "graph") else []
         last = tracer.node_to_qualname.get(nodes[-1], nodes[-1].name) if nodes else "the start"
-        raise ValueError(f"cannot be traced after '{last}': {one_line(error)}") from error
+        raise Untraceable(f"cannot be traced after '{last}': {one_line(error)}") from error
 
 
 def _check_interface(graph: fx.Graph) -> None:
-    """Raises ValueError unless the graph takes one image tensor and returns one tensor."""
+    """Raises Untraceable unless the graph takes one image tensor and returns one tensor."""
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for extra in inputs[1:]:
         if not extra.args:
-            raise ValueError(f"takes a second input '{extra.name}': it must take images alone")
+            raise Untraceable(f"takes a second input '{extra.name}': it must take images alone")
     output = next(node for node in graph.nodes if node.op == "output")
     if not isinstance(output.args[0], fx.Node):
-        raise ValueError("returns several values: it must return the logits alone")
+        raise Untraceable("returns several values: it must return the logits alone")
 
 
 def _remove_assertions(graph: fx.Graph) -> None:

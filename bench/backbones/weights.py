@@ -66,11 +66,16 @@ def load_weights(
 
     Tensors of the module ``except_below`` (the head) are left out where their shapes differ. Raises
     ValueError with the first weight that is missing, unknown (with the nearest name), or of another
-    shape.
+    shape, and for weights of which most are unknown.
     """
     own = network.state_dict()
     head = f"{except_below}." if except_below else "\n"
     fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if 2 * (count := sum(name in own for name in state)) < len(state):
+        raise ValueError(
+            f"{label}: the network has {count} of the file's {len(state)} weights: these are "
+            "weights of another architecture"
+        )
     for name, value in state.items():
         if name not in own:
             raise ValueError(f"{label}: the network has no weight '{name}'{nearest(name, own)}")

@@ -9,8 +9,8 @@ from typer.core import TyperGroup
 
 #: All commands as `legible --help` lists them.
 COMMANDS = (
-    "run", "status", "cancel", "publish", "list", "check", "new", "show", "why", "tune", "adopt",
-    "export", "merge", "verify",
+    "run", "status", "cancel", "publish", "score", "list", "check", "new", "show", "why", "tune",
+    "adopt", "export", "merge", "verify",
 )  # fmt: skip
 
 

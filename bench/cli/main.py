@@ -8,7 +8,13 @@ from __future__ import annotations
 import io
 import sys
 
-from legible.bench.cli import inspection, plugins, results, runs  # noqa: F401  (adds the commands)
+from legible.bench.cli import (  # noqa: F401  (adds the commands)
+    inspection,
+    plugins,
+    results,
+    runs,
+    scoring,
+)
 from legible.bench.cli.app import app
 from legible.bench.cli.options import STOPPED, error_message
 from legible.bench.execution.stop import sure_ctrl_c

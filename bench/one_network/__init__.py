@@ -1,0 +1,1 @@
+"""Scores of a network that one already has, beside an untrained twin and impostors."""

@@ -1,0 +1,205 @@
+"""Scores of a network, of its untrained twin and of the impostors, in one table."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from legible.bench.backbones.hooked import HookedNetwork
+from legible.bench.errors import UserError, nearest
+from legible.bench.one_network.class_map import ClassMap
+from legible.bench.one_network.image_data import ImageData
+from legible.bench.one_network.reading import read_network
+from legible.bench.one_network.subject import (
+    Answers,
+    OwnNetwork,
+    answers_of,
+    joined,
+    with_taps,
+)
+from legible.bench.scores.headline_conditions import IMPOSTOR
+from legible.bench.scores.score_table import ScoreRow
+from legible.bench.scoring.impostors import IMPOSTORS, impostor_probe, reads_activations
+from legible.bench.scoring.score import score_all
+from legible.bench.text import one_line
+from legible.metrics.base import ASPECTS, METRICS, NEEDS, Metric, Probe, Score, scope
+
+#: Names of the rows: the network itself and its twin.
+NETWORK, TWIN = "network", "untrained"
+#: Aspects whose metrics run the network again are scored on the first so many images.
+RERUN_IMAGES = {"attribution": 200, "efficiency": 200}
+#: Needs that no network without a record of its training meets.
+_OF_TRAINING = frozenset({"claimed", "validations"})
+SECOND = "needs a second network that was trained with another seed"
+UNKNOWN_EVIDENCE = "no concept of the data defines a class"
+NO_ACTIVATIONS = "reads weights or runs the network again, which an impostor does not have"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreComparison:
+    """The scores of a network, its twin and the impostors, with what was scored and how long each
+    part took, in seconds."""
+
+    rows: list[ScoreRow]
+    layers: list[str]
+    answers: Answers
+    reason: str
+    seconds: Mapping[str, float]
+
+
+def metric_names(choice: str | Sequence[str]) -> list[str]:
+    """Names of metrics: "headline" (one or a few for each aspect), "all", or a list of names.
+
+    All are those that a network without a record of its training can have. Raises UserError for an
+    unknown name, with the nearest.
+    """
+    usable = [m for m in METRICS.values() if m.aspect in ASPECTS and not m.needs & _OF_TRAINING]
+    if choice == "all":
+        return [item.name for item in usable]
+    if choice == "headline":
+        return [item.name for item in usable if item.headline]
+    for name in choice if not isinstance(choice, str) else [choice]:
+        if name not in METRICS:
+            raise UserError(f"no metric '{name}'{nearest(name, METRICS)}")
+    return [choice] if isinstance(choice, str) else list(choice)
+
+
+def compare(
+    subject: OwnNetwork,
+    data: ImageData,
+    *,
+    layers: Sequence[str] = (),
+    class_map: ClassMap | None = None,
+    metrics: Sequence[str] = (),
+    seed: int = 0,
+    report: Callable[[str], None] = lambda text: None,
+) -> ScoreComparison:
+    """Scores a network, its untrained twin, and the impostors made from the network's layers.
+
+    Only one probe is in memory at a time. ``report`` is told what is being done.
+    """
+    model = subject.model.to(data.labels.device)
+    network, names = with_taps(model, data, layers)
+    outputs = _output_width(network, data)
+    answers = answers_of(outputs, subject.head_names, data, class_map)
+    joined(network, answers.groups)
+    seconds: dict[str, float] = {}
+    rows: list[ScoreRow] = []
+
+    def timed(part: str, step: Callable[[], list[ScoreRow]]) -> None:
+        start = time.perf_counter()
+        rows.extend(step())
+        seconds[part] = time.perf_counter() - start
+        report(f"{part}: {seconds[part]:.0f} s")
+
+    def read(of: HookedNetwork | object) -> Probe:
+        start = time.perf_counter()
+        probe = read_network(of, names, data, not answers.unjoined, seed)  # type: ignore[arg-type]
+        seconds["forward pass"] = time.perf_counter() - start
+        report(f"forward pass of {len(data)} images: {seconds['forward pass']:.0f} s")
+        return probe
+
+    place = _Place(subject.label, data.label, seed)
+    probe = read(network)
+    timed(NETWORK, lambda: [*_scored(place, NETWORK, metrics, probe, answers)])
+    timed("impostors", lambda: [*_impostors(place, metrics, probe)])
+    del probe
+    gc.collect()
+    twin, _ = with_taps(subject.make_twin().to(data.labels.device), data, layers)
+    twin_probe = read(joined(twin, answers.groups))
+    timed(TWIN, lambda: [*_scored(place, TWIN, metrics, twin_probe, answers)])
+    reason = network.reason if isinstance(network, HookedNetwork) else ""
+    return ScoreComparison(rows, names, answers, reason, seconds)
+
+
+@torch.no_grad()
+def _output_width(network: object, data: ImageData) -> int:
+    return int(network(data.batch(slice(1))).logits.shape[1])  # type: ignore[operator]
+
+
+# ----------------------------------------------------------------- scores
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What all rows of a table have in common."""
+
+    backbone: str
+    dataset: str
+    seed: int
+
+
+def _scored(
+    place: _Place, row: str, metrics: Sequence[str], probe: Probe, answers: Answers
+) -> Iterator[ScoreRow]:
+    reasons = {name: skip_reason(METRICS[name], probe, answers.unjoined) for name in metrics}
+    for name, reason in reasons.items():
+        if reason:
+            yield _score_row(place, row, Score(name, "", np.array([np.nan]), reason=reason))
+    rest = [name for name, reason in reasons.items() if not reason]
+    for entry in score_all(probe, rest, images=RERUN_IMAGES).values() if rest else ():
+        for score in entry.layers:
+            yield _score_row(place, row, _clearer(score, probe))
+
+
+def skip_reason(item: Metric, probe: Probe, unjoined: str = "") -> str:
+    """Why a metric is left out for a network; "" if it is not.
+
+    ``unjoined`` is the reason why answers are not compared with labels.
+    """
+    compares_answers = scope(item.function) == "network" or "trunk" in item.needs
+    if unjoined and compares_answers:
+        return unjoined
+    if scope(item.function) == "seeds":
+        return SECOND
+    of_class = probe.concepts.of_class if probe.concepts else ()
+    is_evidence = item.aspect == "attribution" and "concepts" in item.needs and probe.concepts
+    if is_evidence and not any(k >= 0 for k in of_class):
+        return UNKNOWN_EVIDENCE
+    return ""
+
+
+def _clearer(score: Score, probe: Probe) -> Score:
+    """The score with the node that stopped tracing as the reason, where that is why."""
+    if probe.fixed and score.reason in (NEEDS["trunk"], NEEDS["weights"]):
+        return replace(score, reason=f"{score.reason}: {probe.fixed}")
+    return score
+
+
+def _impostors(place: _Place, metrics: Sequence[str], probe: Probe) -> Iterator[ScoreRow]:
+    """The scores of every impostor, layer by layer, so that one copy of a layer is in memory."""
+    items = [METRICS[name] for name in metrics]
+    readable = [m.name for m in items if reads_activations(m) and scope(m.function) != "seeds"]
+    for name in IMPOSTORS:
+        row = IMPOSTOR + name
+        for item in items:
+            if item.name not in readable:
+                reason = SECOND if scope(item.function) == "seeds" else NO_ACTIVATIONS
+                score = Score(item.name, "", np.array([np.nan]), reason=reason)
+                yield _score_row(place, row, score)
+        for key, layer in probe.layers.items() if readable else ():
+            built = impostor_probe(name, replace(probe, layers={key: layer}, memo={}))
+            if built is None:
+                continue
+            for entry in score_all(built, readable).values():
+                for score in entry.layers:
+                    yield _score_row(place, row, score)
+
+
+def _score_row(place: _Place, method: str, score: Score) -> ScoreRow:
+    def defined(value: float) -> float | None:
+        return None if math.isnan(value) else value
+
+    return ScoreRow(
+        dataset=one_line(place.dataset, 200), backbone=one_line(place.backbone, 200), method=method,
+        label=method, kind="method" if method == NETWORK else "null", params="{}", seed=place.seed,
+        layer=score.layer, metric=score.metric, aspect=METRICS[score.metric].aspect,
+        value=defined(score.value), live=defined(score.live), undefined=score.undefined,
+        count=len(score.values), status="ok", reason=one_line(score.reason, 4000), run="",
+    )  # fmt: skip

@@ -1,0 +1,221 @@
+"""The page of a network's scores: a table for each aspect, in plain words, as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from legible.bench.leaderboard.render.markdown import code_block, escape
+from legible.bench.one_network.comparison import (
+    NETWORK,
+    NO_ACTIVATIONS,
+    RERUN_IMAGES,
+    TWIN,
+    ScoreComparison,
+)
+from legible.bench.one_network.image_data import ImageData
+from legible.bench.one_network.subject import OwnNetwork
+from legible.bench.scores.headline_conditions import IMPOSTOR
+from legible.bench.scores.score_table import ScoreRow
+from legible.bench.scoring.impostors import CHEATS, IMPOSTORS
+from legible.bench.text import decimals, listed, number
+from legible.metrics.base import ASPECTS, METRICS, Metric
+
+#: What each impostor is, in words.
+ABOUT_IMPOSTORS = {
+    "label": "units that know the image's label and nothing else",
+    "energy": "one map, the sum of all units, in place of every unit",
+    "copies": "a tenth of the units, each ten times",
+    "two concepts": "units that answer equally to two concepts, made from the masks",
+    "noise": "every unit with a random hundredth of its positions",
+}
+#: What an aspect asks, in words.
+QUESTIONS = {
+    "task": "Are the answers right?",
+    "focus": "Is a unit active in one place of an image?",
+    "semantics": "Does a unit stand for one concept?",
+    "class specificity": "Does a unit serve one class?",
+    "structure": "Do the units form groups that respond together? There is no better direction.",
+    "consistency": "Does another network of the kind have the same units?",
+    "module semantics": "Does a group of units stand for a class or a concept?",
+    "attribution": "Do attributions lie on the evidence?",
+    "efficiency": "How much of the network is needed?",
+}
+_DIRECTIONS = {"higher": "Higher is better", "lower": "Lower is better", "neither": "Descriptive"}
+Rows = Mapping[tuple[str, str, str], ScoreRow]
+
+
+@dataclass(frozen=True)
+class PageFacts:
+    """What a page says beside the scores: the command that makes it, and the data's credit."""
+
+    command: str = ""
+    attribution: str = ""
+
+
+def render_scores(
+    subject: OwnNetwork, data: ImageData, comparison: ScoreComparison, facts: PageFacts
+) -> str:
+    """The page as Markdown."""
+    rows = {(row.metric, row.layer, row.method): row for row in comparison.rows}
+    parts = [
+        f"# Scores of {escape(subject.label)} on {escape(data.label)}",
+        _summary(rows, comparison.layers),
+        _subject(subject, data, comparison),
+        _reading(),
+    ]
+    names = {row.metric for row in comparison.rows}
+    for aspect in ASPECTS:
+        items = [m for m in METRICS.values() if m.name in names and m.aspect == aspect]
+        parts += _aspect(aspect, items, rows, comparison.layers) if items else []
+    parts += ["## How to make this page again", code_block(facts.command)] if facts.command else []
+    parts += [f"Images: {escape(facts.attribution)}"] if facts.attribution else []
+    return "\n\n".join(parts) + "\n"
+
+
+# ----------------------------------------------------------------- what was scored
+
+
+def _subject(subject: OwnNetwork, data: ImageData, comparison: ScoreComparison) -> str:
+    size = " x ".join(map(str, data.image))
+    concepts = data.concepts
+    counted = f"{len(concepts)} concepts with masks" if concepts else "no concept masks"
+    lines = [
+        f"**Weights:** {escape(subject.weights)}",
+        f"**Layers:** {listed(f'`{escape(name)}`' for name in comparison.layers)}",
+        f"**Images:** {len(data)} of {size}, {len(data.class_names)} classes, {counted}; "
+        f"{_normalisation(data)}",
+        f"**Answers:** {escape(comparison.answers.text)}",
+    ]
+    if comparison.reason:
+        lines.append(
+            f"**Not traced:** the network {escape(comparison.reason)}. Its activations were read "
+            "through forward hooks; metrics that run it again from a layer are left out."
+        )
+    lines.append(
+        f"**Run again:** metrics of {listed(RERUN_IMAGES)} run the network many times, on at most "
+        f"{min(RERUN_IMAGES.values())} of the images."
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _normalisation(data: ImageData) -> str:
+    if data.normalisation is None:
+        return "as they were given, without normalisation"
+    mean, std = (", ".join(f"{v:.3g}" for v in values) for values in data.normalisation)
+    return f"pixels from 0 to 1, less {mean}, divided by {std}"
+
+
+def _reading() -> str:
+    lines = [
+        "The numbers are those of one network: there is no interval, and a small difference means "
+        "nothing. Compare each with what costs nothing. The first is a network, the others are "
+        "layers without one: they have no number where a metric reads weights or runs a network.",
+        "",
+        "- **untrained**: the same architecture with fresh random weights;",
+        *(f"- **{name}**: {ABOUT_IMPOSTORS[name]};" for name in IMPOSTORS),
+    ]
+    return "\n".join(lines).removesuffix(";") + "."
+
+
+# ----------------------------------------------------------------- the summary
+
+
+def _summary(rows: Rows, layers: Sequence[str]) -> str:
+    """One sentence: in which metrics the network is better than its twin and all cheats."""
+    outcomes: dict[str, list[bool]] = {}
+    for (name, layer, method), row in rows.items():
+        if method == NETWORK and row.value is not None and METRICS[name].better != "neither":
+            outcomes.setdefault(name, []).append(_wins(METRICS[name], layer, rows))
+    if not outcomes:
+        return "**No metric with a better direction could be computed; the reasons stand below.**"
+    won = [METRICS[name].title for name, wins in outcomes.items() if all(wins)]
+    where = "in every layer that was read " if len(layers) > 1 else ""
+    start = f"Better than the untrained twin and every cheat {where}in {len(won)} of "
+    return escape(f"{start}{len(outcomes)} metrics{': ' if won else ''}{listed(won)}.").join(
+        ["**", "**"]
+    )
+
+
+def _wins(item: Metric, layer: str, rows: Rows) -> bool:
+    own = rows[item.name, layer, NETWORK].value
+    others = [TWIN, *(IMPOSTOR + name for name in _cheats(item))]
+    values = [row.value for other in others if (row := rows.get((item.name, layer, other)))]
+    sign = 1 if item.better == "higher" else -1
+    return own is not None and all(sign * own > sign * v for v in values if v is not None)
+
+
+def _cheats(item: Metric) -> tuple[str, ...]:
+    return CHEATS.get(item.heads, CHEATS.get(item.aspect, ()))
+
+
+# ----------------------------------------------------------------- aspects
+
+
+def _aspect(aspect: str, items: Sequence[Metric], rows: Rows, layers: Sequence[str]) -> list[str]:
+    columns = [NETWORK, TWIN, *(IMPOSTOR + name for name in IMPOSTORS)]
+    table = [
+        [escape(item.title), f"`{escape(layer)}`" if layer else "", *_cells(item, layer, rows)]
+        for item in items
+        for layer in _layers_of(item, rows, layers)
+    ]
+    heads = ["", "layer", *(name.removeprefix(IMPOSTOR) for name in columns)]
+    text = tabulate(table, heads, tablefmt="github", disable_numparse=True) if table else ""
+    meanings = "\n".join(_meaning(item, rows) for item in items)
+    return [f"## {aspect.capitalize()}", QUESTIONS[aspect], *([text] if text else []), meanings]
+
+
+def _layers_of(item: Metric, rows: Rows, layers: Sequence[str]) -> list[str]:
+    """The layers at which a metric has a number in some column; "" stands for the network."""
+    own = {layer for (name, layer, _), row in rows.items()
+           if name == item.name and row.value is not None}  # fmt: skip
+    return [layer for layer in ["", *layers] if layer in own]
+
+
+def _cells(item: Metric, layer: str, rows: Rows) -> list[str]:
+    columns = [NETWORK, TWIN, *(IMPOSTOR + name for name in IMPOSTORS)]
+    values = [_value(rows, item.name, layer, column) for column in columns]
+    digits = min(max(decimals(values), 1), 3)
+    return [number(value, digits) for value in values]
+
+
+def _value(rows: Rows, name: str, layer: str, column: str) -> float:
+    row = rows.get((name, layer, column))
+    return math.nan if row is None or row.value is None else row.value
+
+
+def _meaning(item: Metric, rows: Rows) -> str:
+    """What a metric means, its direction, its cheats, and the reason of each missing number."""
+    low, high = item.limits
+    limits = f", from {low:g} to {high:g}" if math.isfinite(low) and math.isfinite(high) else ""
+    chance = f"; {item.null:g} by chance" if isinstance(item.null, float) else ""
+    cheats = [name for name in _cheats(item) if (item.name, IMPOSTOR + name) in _scored(rows)]
+    lines = [
+        f"- **{escape(item.title)}** (`{item.name}`): {escape(item.summary)} "
+        f"{_DIRECTIONS[item.better]}{limits}{chance}."
+        + (f" Cheats: {escape(listed(cheats))}." if cheats and item.better != "neither" else "")
+    ]
+    lines += [f"  - {line}" for line in _missing(item, rows)]
+    return "\n".join(lines)
+
+
+def _scored(rows: Rows) -> set[tuple[str, str]]:
+    return {(name, method) for (name, _, method), row in rows.items() if row.value is not None}
+
+
+def _missing(item: Metric, rows: Rows) -> Iterator[str]:
+    """The reasons of missing numbers, each once, with the columns and layers that share it."""
+    own = [row for (name, _, _), row in rows.items() if name == item.name]
+    places: dict[str, list[str]] = {}
+    for row in own:
+        if row.value is None and row.reason != NO_ACTIVATIONS:
+            where = f" at `{escape(row.layer)}`" if row.layer else ""
+            places.setdefault(row.reason or "undefined for every unit", []).append(
+                row.method.removeprefix(IMPOSTOR) + where
+            )
+    everywhere = len(places) == 1 and all(row.value is None for row in own)
+    for reason, where in places.items():
+        yield f"no number{'' if everywhere else f' for {listed(where)}'}: {escape(reason)}"

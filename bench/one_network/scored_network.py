@@ -1,0 +1,130 @@
+"""Scores a network that one has, and writes its page and its table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from legible.bench.data.base import Dataset
+from legible.bench.errors import UserError
+from legible.bench.execution.workspace import resolve_device
+from legible.bench.files import write_together
+from legible.bench.one_network.class_map import read_class_map
+from legible.bench.one_network.comparison import compare, metric_names
+from legible.bench.one_network.image_data import ImageData, Normalisation, load_images, normalised
+from legible.bench.one_network.page import PageFacts, render_scores
+from legible.bench.one_network.subject import OwnNetwork, given_subject, named_subject
+from legible.bench.plugins import registry
+from legible.bench.scores.score_table import read_scores, scores_text, tidy, to_table
+from legible.bench.text import name_problem
+from legible.metrics.network import Concepts
+
+#: The folder below the results in which each scored network has a folder of its own.
+SCORED = "scored"
+PAGE, TABLE = "README.md", "scores.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreRequest:
+    """What is to be scored, how, and where the page goes; `legible.score` describes each field."""
+
+    network: Any
+    data: Any
+    weights: str = ""
+    layers: Sequence[str] = ()
+    class_map: Path | str | Mapping[str, Any] | None = None
+    metrics: str | Sequence[str] = "headline"
+    images: int = 1000
+    split: str = "test"
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    class_names: Sequence[str] = ()
+    concepts: Concepts | None = None
+    name: str = ""
+    seed: int = 0
+    device: str = "auto"
+    plugins: Sequence[Path | str] = ()
+    data_root: Path | str | None = None
+    results: Path | str | None = "results"
+    command: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredNetwork:
+    """The score table of a network, and the path of its page; None if none was written."""
+
+    table: pd.DataFrame
+    page: Path | None
+
+
+def score_one(
+    request: ScoreRequest, report: Callable[[str], None] = lambda text: None
+) -> ScoredNetwork:
+    """Scores the network, its twin and the impostors. Raises UserError and DataMissing."""
+    registry.load(plugins=[Path(plugin) for plugin in request.plugins])
+    device = resolve_device(request.device)
+    metrics = metric_names(request.metrics)
+    class_map = None if request.class_map is None else read_class_map(request.class_map)
+    data = load_images(
+        request.data, split=request.split, most=request.images, class_names=request.class_names,
+        concepts=request.concepts, root=Path(request.data_root) if request.data_root else None,
+    )  # fmt: skip
+    subject = _subject(request, data)
+    data = normalised(data, _normalisation(request) or subject.normalisation)
+    folder = _folder(request, subject, data)
+    comparison = compare(
+        subject, data.to(device), layers=request.layers, class_map=class_map, metrics=metrics,
+        seed=request.seed, report=report,
+    )  # fmt: skip
+    table = tidy(to_table(comparison.rows))
+    if folder is None:
+        return ScoredNetwork(table, None)
+    credit = request.data.attribution if isinstance(request.data, Dataset) else ""
+    page = render_scores(subject, data, comparison, PageFacts(request.command, credit))
+    contents = {PAGE: page.encode(), TABLE: scores_text(table).encode()}
+    write_together(folder, lambda: contents)
+    return ScoredNetwork(table, folder / PAGE)
+
+
+def _subject(request: ScoreRequest, data: ImageData) -> OwnNetwork:
+    if isinstance(request.network, str):
+        return named_subject(request.network, request.weights, data, request.seed)
+    return given_subject(request.network, request.weights, request.seed)
+
+
+def _normalisation(request: ScoreRequest) -> Normalisation | None:
+    """The normalisation that the user gives; None if none is given. Raises UserError for half."""
+    if request.mean is None and request.std is None:
+        return None
+    if request.mean is None or request.std is None:
+        raise UserError("mean and std belong together: give both")
+    return Normalisation(tuple(map(float, request.mean)), tuple(map(float, request.std)))
+
+
+def _folder(request: ScoreRequest, subject: OwnNetwork, data: ImageData) -> Path | None:
+    """The folder of the page. Raises UserError if it holds the scores of something else."""
+    if request.results is None:
+        return None
+    weights = Path(request.weights).stem if request.weights else ""
+    model = subject.label.rpartition(":")[2]
+    parts = [model, "" if weights == model else weights, data.label.partition("(")[0]]
+    name = request.name or re.sub(r"[^\w.-]+", "_", "-".join(part for part in parts if part))
+    if problem := name_problem(name):
+        raise UserError(f"name '{name}' {problem}: choose another with --name")
+    folder = Path(request.results) / SCORED / name
+    if (folder / TABLE).is_file():
+        try:
+            first = read_scores(folder / TABLE).iloc[0]
+        except (ValueError, IndexError) as error:
+            raise UserError(f"{folder} holds no score table: choose another --name") from error
+        if (first["backbone"], first["dataset"]) != (subject.label, data.label):
+            raise UserError(
+                f"{folder} holds the scores of {first['backbone']} on {first['dataset']}: choose "
+                "another --name"
+            )
+    return folder

@@ -1,0 +1,127 @@
+"""Labelled images in every form: names, datasets of Legible, torch datasets, tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import TensorDataset
+
+from legible.bench.errors import UserError
+from legible.bench.one_network.image_data import (
+    Normalisation,
+    load_images,
+    normalised,
+    parse_name,
+)
+
+
+def test_a_name_may_hold_a_path_and_parameters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    assert parse_name("kanji") == ("kanji", {})
+    assert parse_name("kanji(train=800, size=28)") == ("kanji", {"train": "800", "size": "28"})
+    path = str(tmp_path / "photos")
+    assert parse_name("imagefolder:photos") == ("imagefolder", {"path": path})
+    expected = ("imagefolder", {"path": path, "size": "64", "limit": None})
+    assert parse_name("imagefolder:photos(size=64,limit=None)") == expected
+    assert parse_name("imagefolder(path=photos)") == ("imagefolder", {"path": path})
+    assert parse_name("imagefolder:elsewhere (1)")[1] == {"path": "elsewhere (1)"}
+    listed = parse_name("coco(annotated=[animal, 'part'],size=8)")
+    assert listed == ("coco", {"annotated": ["animal", "part"], "size": "8"})
+    with pytest.raises(UserError, match="write NAME, NAME:PATH"):
+        parse_name("two words")
+
+
+def test_a_registered_dataset_is_read_by_name(toy_plugin):
+    data = load_images("toy(size=18)", most=20)
+    assert data.label == "toy(size=18)" and data.image == (1, 18, 18) and len(data) == 20
+    assert data.class_names == ("a", "b", "c") and len(data.concepts) == 3
+    with pytest.raises(UserError, match="no dataset 'tou'; did you mean 'toy'"):
+        load_images("tou")
+    with pytest.raises(UserError, match="no parameter 'sise'; did you mean 'size'"):
+        load_images("toy(sise=3)")
+
+
+def test_a_dataset_of_legible_gives_what_its_split_gives(toy):
+    data = load_images(toy, split="validation", most=7)
+    assert torch.equal(data.images, toy.validation.images[:7])
+    assert torch.equal(data.concepts.packed, toy.validation.concepts.packed[:7])
+    expected = toy.validation.normalise(data.images)
+    torch.testing.assert_close(data.batch(slice(None)), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="no split 'valid'; did you mean 'validation'"):
+        load_images(toy, split="valid")
+
+
+def test_a_torch_dataset_gives_a_fixed_random_part():
+    images = torch.arange(40.0).view(40, 1, 1, 1).expand(40, 1, 2, 2)
+    dataset = TensorDataset(images, torch.arange(40) % 4)
+    data, again = (load_images(dataset, most=10) for _ in range(2))
+    assert torch.equal(data.images, again.images) and len(data) == 10
+    rows = data.images[:, 0, 0, 0].long()
+    assert torch.equal(data.labels, rows % 4) and rows.tolist() != list(range(10))
+    assert data.class_names == ("0", "1", "2", "3")
+
+
+class Pictures:
+    """A torch dataset of pictures of Pillow."""
+
+    classes = ("dark", "light")
+
+    def __init__(self, sizes=((4, 6), (4, 6))):
+        self.sizes = sizes
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __getitem__(self, k):
+        height, width = self.sizes[k]
+        return Image.fromarray(np.full((height, width, 3), 200 * k, np.uint8)), k
+
+
+def test_pictures_become_uint8_images():
+    data = load_images(Pictures())
+    assert data.images.dtype == torch.uint8 and data.image == (3, 4, 6)
+    assert data.images[1].unique().tolist() == [200] and data.class_names == ("dark", "light")
+    with pytest.raises(UserError, match="image 1 is 3 x 5 x 5, image 0 3 x 4 x 6: resize them"):
+        load_images(Pictures(((4, 6), (5, 5))))
+
+
+def test_pixels_are_normalised_and_floats_are_taken_as_they_are():
+    pixels = torch.full((2, 1, 2, 2), 51, dtype=torch.uint8)
+    with pytest.raises(UserError, match="images of uint8 need mean and std"):
+        normalised(load_images((pixels, [0, 1])), None)
+    data = normalised(load_images((pixels, [0, 1])), Normalisation((0.1,), (0.5,)))
+    assert data.batch(slice(None)).unique().tolist() == pytest.approx([0.2])
+    floats = load_images((np.full((2, 1, 2, 2), 3.0), [0, 1]))
+    assert normalised(floats, None).batch(slice(1)).unique().tolist() == [3]
+    assert normalised(floats, Normalisation((1,), (2,))).batch(slice(1)).unique().tolist() == [1]
+    with pytest.raises(UserError, match="mean has 3 values, but images have 1 channels"):
+        normalised(floats, Normalisation((0, 0, 0), (1, 1, 1)))
+    with pytest.raises(UserError, match="std must be above 0"):
+        normalised(floats, Normalisation((0,), (0,)))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (5, "data is a int: give the name"),
+        ((torch.zeros(2, 4, 4), [0, 1]), r"of shape \(2, 4, 4\): give uint8 or floats"),
+        ((torch.zeros(2, 1, 4, 4), [0]), "labels must be 2 whole numbers"),
+        ((torch.zeros(2, 1, 4, 4), [0, -1]), "class numbers from 0"),
+        ((torch.zeros(0, 1, 4, 4), torch.zeros(0).long()), "class numbers from 0"),
+        ([torch.zeros(1), torch.zeros(2), 3], "must give pairs"),
+        ((object(), [0]), "images and labels must be tensors"),
+    ],
+)
+def test_other_data_is_refused_in_one_line(data, message):
+    with pytest.raises(UserError, match=message):
+        load_images(data)
+
+
+def test_labels_need_names():
+    with pytest.raises(UserError, match="label 2 has no class name: there are 2"):
+        load_images((torch.zeros(3, 1, 4, 4), [0, 1, 2]), class_names=["a", "b"])
+    with pytest.raises(UserError, match="at least 2, not 1"):
+        load_images((torch.zeros(3, 1, 4, 4), [0, 1, 2]), most=1)

@@ -1,0 +1,77 @@
+"""The page: a table for each aspect, what each number means, and why one is missing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from small_networks import Branching, small_network
+
+from legible.bench.one_network.comparison import NETWORK, TWIN, compare
+from legible.bench.one_network.image_data import load_images
+from legible.bench.one_network.page import (
+    ABOUT_IMPOSTORS,
+    QUESTIONS,
+    PageFacts,
+    render_scores,
+)
+from legible.bench.one_network.subject import given_subject
+from legible.bench.plugins import registry
+from legible.bench.scores.headline_conditions import IMPOSTOR
+from legible.bench.scoring.impostors import IMPOSTORS
+from legible.metrics.base import ASPECTS
+
+registry.load(["metrics"])
+METRICS_SHOWN = ["accuracy", "focus_compactness", "matched_dimensions", "pruning_area"]
+
+
+def made(model, toy, metrics=METRICS_SHOWN):
+    data, subject = load_images(toy), given_subject(model, "")
+    return subject, data, compare(subject, data, metrics=metrics)
+
+
+def test_a_table_an_aspect_and_a_reason_for_each_missing_number(toy):
+    subject, data, comparison = made(small_network(), toy)
+    page = render_scores(subject, data, comparison, PageFacts("legible score x --data toy", "© me"))
+    assert page.startswith("# Scores of Sequential on toy\n")
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
+        "Task", "Focus", "Consistency", "Efficiency", "How to make this page again"
+    ]  # fmt: skip
+    values = {(r.metric, r.layer, r.method): r.value for r in comparison.rows}
+    line = next(line for line in page.splitlines() if line.startswith("| compactness | `4`"))
+    cells = [cell.strip().replace("−", "-") for cell in line.strip("|").split("|")][2:]
+    columns = [NETWORK, TWIN, *(IMPOSTOR + name for name in IMPOSTORS)]
+    for cell, column in zip(cells, columns, strict=True):
+        value = values["focus_compactness", "4", column]
+        assert float(cell) == pytest.approx(value, abs=6e-4)
+    assert "| matched dimensions" not in page  # a metric without numbers has no line
+    assert "no number: needs a second network" in page and "© me" in page
+    assert "Higher is better, from -8 to 1; 0 by chance." in page
+    assert "60 of 1 x 16 x 16, 3 classes, 3 concepts with masks" in page
+    assert all(f"**{name}**: {text}" in page for name, text in ABOUT_IMPOSTORS.items())
+    assert "```sh\nlegible score x --data toy\n```" in page
+
+
+def test_the_summary_counts_where_the_network_wins(toy):
+    subject, data, comparison = made(small_network(), toy, ["focus_compactness"])
+
+    def summary(value: float) -> str:
+        rows = [r.model_copy(update={"value": value if r.method == NETWORK else 0.0})
+                for r in comparison.rows]  # fmt: skip
+        return render_scores(subject, data, replace(comparison, rows=rows), PageFacts())
+
+    assert "every layer that was read in 1 of 1 metrics: compactness.**" in summary(0.5)
+    assert "every layer that was read in 0 of 1 metrics.**" in summary(-0.5)
+    assert "in 0 of 1 metrics" in summary(0.0)
+
+
+def test_it_says_why_a_network_was_not_traced(toy):
+    subject, data, comparison = made(Branching(), toy)
+    page = render_scores(subject, data, comparison, PageFacts())
+    assert re.search(r"\*\*Not traced:\*\* the network cannot be traced after 'lt'", page)
+    assert page.count("cannot be traced after") == 2  # there, and at pruning
+
+
+def test_every_aspect_has_a_question_and_every_impostor_a_description():
+    assert set(QUESTIONS) == set(ASPECTS) and set(ABOUT_IMPOSTORS) == set(IMPOSTORS)

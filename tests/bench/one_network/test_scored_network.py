@@ -1,0 +1,99 @@
+"""One call scores a network and writes its page; nothing is lost when something is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_networks import small_network
+
+from legible.bench.errors import UserError
+from legible.bench.one_network.scored_network import ScoreRequest, score_one
+from legible.bench.scores.score_table import read_scores
+
+FEW = ["accuracy", "focus_compactness"]
+
+
+@pytest.fixture
+def request_for(tmp_path, toy, kept_registry):
+    def make(network=None, data=None, **more):
+        return ScoreRequest(network or small_network(), data or toy, metrics=FEW, device="cpu",
+                            results=tmp_path, **more)  # fmt: skip
+
+    return make
+
+
+def test_page_and_table_lie_in_a_folder_of_the_names(request_for, tmp_path):
+    scored = score_one(request_for())
+    assert scored.page == tmp_path / "scored" / "Sequential-toy" / "README.md"
+    table = read_scores(scored.page.with_name("scores.csv"))
+    assert table.equals(scored.table)
+    assert set(table["method"]) > {"network", "untrained", "impostor: label"}
+    assert set(table["backbone"]) == {"Sequential"} and set(table["dataset"]) == {"toy"}
+
+
+def test_the_same_call_gives_the_same_bytes(request_for):
+    first = score_one(request_for()).page
+    before = {path: path.read_bytes() for path in first.parent.iterdir()}
+    score_one(request_for())
+    assert {path: path.read_bytes() for path in first.parent.iterdir()} == before
+
+
+def test_weights_are_in_the_name_and_change_the_scores(request_for, tmp_path):
+    state = small_network().state_dict()
+    save_file({k: v.roll(1, 0) for k, v in state.items()}, tmp_path / "other.safetensors")
+    scored = score_one(request_for(weights=str(tmp_path / "other.safetensors")))
+    assert scored.page.parent.name == "Sequential-other-toy"
+    assert not scored.table["value"].equals(score_one(request_for()).table["value"])
+
+
+def test_other_scores_are_not_overwritten(request_for, toy):
+    page = score_one(request_for(name="mine")).page
+    before = page.read_bytes()
+    images = (toy.test.images.float(), toy.test.labels)
+    with pytest.raises(UserError, match="holds the scores of Sequential on toy: choose another"):
+        score_one(request_for(data=images, name="mine"))
+    assert page.read_bytes() == before
+    (page.with_name("scores.csv")).write_text("junk")
+    with pytest.raises(UserError, match="holds no score table: choose another --name"):
+        score_one(request_for(name="mine"))
+    with pytest.raises(UserError, match=r"name '\.\./x' has a '/'"):
+        score_one(request_for(name="../x"))
+
+
+def test_without_results_nothing_is_written(request_for, tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    request = ScoreRequest(small_network(), toy, metrics=FEW, device="cpu", results=None)
+    scored = score_one(request)
+    assert scored.page is None and len(scored.table) and list(tmp_path.iterdir()) == []
+
+
+def test_a_given_normalisation_counts(request_for, toy):
+    table = score_one(request_for()).table
+    own = {"mean": toy.test.mean.tolist(), "std": toy.test.std.tolist()}
+    assert score_one(request_for(**own)).table["value"].equals(table["value"])
+    other = score_one(request_for(mean=[0.0], std=[0.1])).table
+    assert not other["value"].equals(table["value"])
+    with pytest.raises(UserError, match="mean and std belong together"):
+        score_one(request_for(mean=[0.0]))
+
+
+def test_a_dataset_of_a_plugin_is_scored_by_name(request_for, toy_plugin):
+    scored = score_one(request_for(data="toy(size=18)", plugins=[toy_plugin], images=30))
+    assert set(scored.table["dataset"]) == {"toy(size=18)"}
+    assert "Images:** 30 of 1 x 18 x 18" in scored.page.read_text()
+
+
+def test_progress_is_reported(request_for):
+    lines: list[str] = []
+    score_one(request_for(images=10), lines.append)
+    parts = [line.partition(":")[0] for line in lines]
+    assert parts == ["forward pass of 10 images", "network", "impostors",
+                     "forward pass of 10 images", "untrained"]  # fmt: skip
+
+
+def test_float_images_of_any_torch_network(request_for):
+    generator = torch.Generator().manual_seed(0)
+    data = (torch.randn(20, 1, 16, 16, generator=generator), torch.arange(20) % 3)
+    table = score_one(request_for(data=data)).table
+    assert table.loc[table["metric"] == "accuracy", "value"].notna().any()
