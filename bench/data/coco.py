@@ -20,6 +20,7 @@ from legible.bench.data.photographs import (
     arrange,
     find_place,
     load_photographs,
+    missing,
     random_parts,
 )
 from legible.bench.errors import nearest
@@ -125,7 +126,7 @@ def _layout(place: Path, annotations: str) -> _Layout:
         jsons = [place / "annotations" / f"{start}_{name}.json" for name in names.values()]
         for needed in [*jsons, place / names["test"]]:
             if not needed.exists():
-                raise ValueError(f"{shown_path(needed)} is missing; it comes from {ORIGIN}")
+                raise missing("coco", needed, ORIGIN)
         return _Layout(place, {s: _flat(place / n) for s, n in names.items()}, jsons, ())
     flat = place / "images" if "images" in folders else place
     return _Layout(place, {"all": _flat(flat)}, [_one_file(place, annotations)], ())
@@ -144,8 +145,7 @@ def _one_file(place: Path, annotations: str) -> Path:
         others = sorted(each.name for each in place.glob("*.json"))[:5]
         there = f"; there are {', '.join(others)}" if others else ""
         raise ValueError(
-            f"{shown_path(file)} is missing: set annotations to the JSON file in {shown_path(place)}"
-            f"{there}"
+            f"{shown_path(file)} is missing: set annotations to the JSON file in that folder{there}"
         )
     return file
 
@@ -197,15 +197,17 @@ def _annotations_of(
     layout: _Layout, contents: Sequence[CocoFile], skip_missing: bool, notes: list[str]
 ) -> dict[Path, _Annotation]:
     """What is annotated in each file. Images match by their path below the folder, or else by their
-    file's name."""
-    files = layout.images
-    by_path = {file.relative_to(layout.place).as_posix(): file for file in files}
-    by_name: dict[str, Path | None] = {}
-    for file in files:
-        by_name[file.name] = None if file.name in by_name else file
+    file's name. With a file for each split, only images of its split match."""
+    by_path = {file.relative_to(layout.place).as_posix(): file for file in layout.images}
     annotations: dict[Path, _Annotation] = {}
     absent: list[str] = []
-    for content in contents:
+    groups = [layout.images] if len(contents) == 1 else [
+        [file for file, _ in entries] for entries in layout.splits.values()
+    ]  # fmt: skip
+    for content, files in zip(contents, groups, strict=True):
+        by_name: dict[str, Path | None] = {}
+        for file in files:
+            by_name[file.name] = None if file.name in by_name else file
         for key, image in content.images.items():
             path = image.file_name.replace("\\", "/").removeprefix("./")
             place = by_path.get(path) or by_name.get(path.rpartition("/")[2])
@@ -234,8 +236,8 @@ def _note_absent(
         problems.append(f"{orphans} annotations are of images that the file does not list")
     if problems and not skip_missing:
         raise ValueError(
-            f"{shown_path(layout.files[0])}: {'; '.join(problems)}: add them, or set skip_missing = "
-            "true to leave them out"
+            f"{shown_path(layout.files[0])}: {'; '.join(problems)}: add them, or set "
+            "skip_missing = true to leave them out"
         )
     notes += [f"{problem}; left out" for problem in problems]
 
@@ -267,9 +269,7 @@ def _label(
     return tuple(content.categories[number].name for number in numbers), splits
 
 
-def _photograph(
-    file: Path, label: int | None, by_file: dict[Path, _Annotation]
-) -> Photograph:
+def _photograph(file: Path, label: int | None, by_file: dict[Path, _Annotation]) -> Photograph:
     assert label is not None
     annotation = by_file.get(file)
     if annotation is None:

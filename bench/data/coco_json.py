@@ -76,7 +76,7 @@ def read_coco(file: Path, boxes: bool = True) -> CocoFile:
         raise ValueError(
             f"{shown_path(file)} is not in COCO's format: {type(error).__name__} {error}"
         ) from error
-    except ValueError as error:  # of ijson, too
+    except ValueError as error:
         raise ValueError(f"{shown_path(file)}: {one_line(error, 200)}") from error
     except OSError as error:
         raise ValueError(f"cannot read {shown_path(file)}: {error.strerror}") from error
@@ -122,7 +122,10 @@ def _items(file: Path, prefix: str) -> Iterator[Any]:
     import ijson
 
     with file.open("rb") as stream:
-        yield from ijson.items(stream, prefix, use_float=True)
+        try:
+            yield from ijson.items(stream, prefix, use_float=True)
+        except ijson.JSONError as error:
+            raise ValueError(f"it is not JSON: {error}") from error
 
 
 def _add(
@@ -173,8 +176,9 @@ def _run_lengths(segmentation: Any, image: CocoImage) -> bytes | None:
     if isinstance(segmentation, dict):
         size = [int(side) for side in segmentation["size"]]
         if size != [height, width]:
-            raise ValueError(f"its mask is {size[1]} x {size[0]} pixels, but its image is {width} x "
-                             f"{height}")  # fmt: skip
+            raise ValueError(
+                f"its mask is {size[1]} x {size[0]} pixels, but its image is {width} x {height}"
+            )
         counts = segmentation["counts"]
         if isinstance(counts, str):
             code = counts.encode("ascii", "replace")

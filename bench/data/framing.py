@@ -22,7 +22,7 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Sizing:
-    """A recipe of size with its parameters; ``disc`` is the radius of points, as a share of size."""
+    """A recipe of size with its parameters; ``disc`` is the radius of points over the size."""
 
     size: int
     recipe: str

@@ -106,7 +106,9 @@ def class_folders(place: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     others = [name for name in ("test", *VALIDATION) if name in folders]
     if "train" not in folders or not others:
         names = [one_line(name, 40) for name in folders[:10]]
-        raise ValueError(f"{shown_path(place)} must hold train/ and test/ or val/; it holds {names}")
+        raise ValueError(
+            f"{shown_path(place)} must hold train/ and test/ or val/; it holds {names}"
+        )
     splits = {"train": "train", "test": others[0]}
     if len(others) > 1:
         splits["validation"] = others[1]
@@ -115,13 +117,13 @@ def class_folders(place: Path) -> tuple[dict[str, str], tuple[str, ...]]:
         for name in names:
             if unprintable(name):
                 raise ValueError(
-                    f"the name of the class folder {ascii(name)[:100]} in {shown_path(place / folder)} "
-                    "cannot be printed: rename it"
+                    f"the name of the class folder {ascii(name)[:100]} in "
+                    f"{shown_path(place / folder)} cannot be printed: rename it"
                 )
         if different := sorted(set(names) ^ set(classes[0])):
             raise ValueError(
-                f"class '{one_line(different[0], 100)}' is not in both {shown_path(place)}/train and "
-                f"{folder}"
+                f"class '{one_line(different[0], 100)}' is not in both {shown_path(place)}/train "
+                f"and {folder}"
             )
     if len(classes[0]) < 2:
         raise ValueError(f"{shown_path(place / 'train')} must hold at least two class folders")
@@ -146,7 +148,9 @@ def images_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """
     real = folder.resolve()
     if real in above:
-        raise ValueError(f"{shown_path(folder)} leads back to a folder that holds it: remove that link")
+        raise ValueError(
+            f"{shown_path(folder)} leads back to a folder that holds it: remove that link"
+        )
     for entry in _visible(folder):
         file = folder / entry.name
         if entry.is_dir():
@@ -155,8 +159,8 @@ def images_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             yield file
         elif file.suffix.lower() in UNREAD:
             raise ValueError(
-                f"{shown_path(file)}: {file.suffix} files are not read; save it as .png or .jpg, or "
-                "remove it"
+                f"{shown_path(file)}: {file.suffix} files are not read; save it as .png or .jpg, "
+                "or remove it"
             )
 
 
@@ -176,9 +180,13 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
             ]
         broken = [e for e in visible if e.is_symlink() and not Path(e.path).exists()]
     except OSError as error:
-        raise ValueError(f"cannot read the folder {shown_path(folder)}: {error.strerror}") from error
+        raise ValueError(
+            f"cannot read the folder {shown_path(folder)}: {error.strerror}"
+        ) from error
     if broken:
-        raise ValueError(f"{shown_path(folder / broken[0].name)} is a broken link: mend or remove it")
+        raise ValueError(
+            f"{shown_path(folder / broken[0].name)} is a broken link: mend or remove it"
+        )
     return visible
 
 

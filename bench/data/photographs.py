@@ -17,7 +17,13 @@ from legible.bench.data.base import DataMissing, Dataset, make_splits
 from legible.bench.data.cache import CacheEntry, cached, restore_splits
 from legible.bench.data.file_fingerprint import FileFingerprint
 from legible.bench.data.framing import Sizing, frame_of, framed_image
-from legible.bench.data.image_files import ORIENTATION, read_each, read_rgb, reading_threads
+from legible.bench.data.image_files import (
+    ORIENTATION,
+    read_each,
+    read_rgb,
+    reading_threads,
+    shown_path,
+)
 from legible.bench.data.image_sets import check_counts, hold_out
 from legible.bench.data.parameter_checks import fits_in_memory
 from legible.bench.data.regions import EXTENTS, Region, drawn_region, turned
@@ -233,7 +239,8 @@ def decode(plan: PhotographPlan, sizing: Sizing) -> CacheEntry:
             pixels = np.empty((len(photographs), 3, size, size), np.uint8)
             packed = np.zeros((len(photographs), concepts, size, -(-size // 8)), np.uint8)
             results = read_each(
-                pool, lambda f, by_file=photographs: _decode(by_file[f], concepts, sizing),
+                pool,
+                lambda f, by_file=photographs: _decode(by_file[f], concepts, sizing),
                 [*photographs],
             )
             for row, decoded in enumerate(results):
@@ -340,7 +347,9 @@ def _notes(plan: PhotographPlan, absent: Sequence[str], tally: _Tally) -> list[s
 def unique_names(concepts: Iterable[tuple[str, str]]) -> list[str]:
     """A name for each concept in one line; one that occurs twice gets its category in brackets,
     and a number if that is not enough."""
-    pairs = [(one_line(name, 80) or "unnamed", one_line(category, 80)) for name, category in concepts]
+    pairs = [
+        (one_line(name, 80) or "unnamed", one_line(category, 80)) for name, category in concepts
+    ]
     occurrences = Counter(name for name, _ in pairs)
     names: list[str] = []
     for name, category in pairs:
@@ -361,11 +370,16 @@ def find_place(name: str, root: Path, path: str, parts: Sequence[str], source: s
     place = root / Path(path).expanduser()
     for part in ["", *parts]:
         if not (place / part).exists():
-            raise DataMissing(
-                f"{name}: {one_line(place / part, 200)} is missing; it comes from {source}; set "
-                "path to the folder that holds it, or LEGIBLE_DATA to the folder above"
-            )
+            raise missing(name, place / part, source)
     return place
+
+
+def missing(name: str, file: Path, source: str) -> DataMissing:
+    """The error for a file or folder of a dataset that is not there."""
+    return DataMissing(
+        f"{name}: {shown_path(file)} is missing; it comes from {source}; set path to the folder of "
+        "the dataset, or LEGIBLE_DATA to the folder above it"
+    )
 
 
 def check_number(name: str, what: str, number: int, expected: int, verify: bool) -> None:
