@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, Num, UInt8
 from PIL import Image
 
 from legible.bench.data.image_files import Colour, parse_colour
@@ -81,18 +81,31 @@ def framed_mask(
     if the mask lies outside the frame. The image is ``scale`` times as large as the mask.
     """
     left, top, wide, high = frame.place
-    low, high_edge = (int(edge // scale) for edge in frame.box[:2]), frame.box[2:]
-    x, y = low
-    right, bottom = (int(-(-edge // scale)) for edge in high_edge)
+    first_x, first_y, last_x, last_y = (edge / scale for edge in frame.box)
     square = np.zeros((size, size), bool)
-    if not mask[y:bottom, x:right].any():
+    columns = np.flatnonzero(mask.any(0))
+    if not len(columns):
         return square
-    box = tuple(edge / scale for edge in frame.box)
-    grey = Image.fromarray(mask.astype(np.uint8) * 255)
-    share = np.asarray(grey.resize((wide, high), Image.Resampling.BOX, box=box))
-    level = min(128, max(int(share.max()), 1))
-    square[top : top + high, left : left + wide] = share >= level
+    part = slice(columns[0], columns[-1] + 1)
+    by_row = np.zeros((high, mask.shape[1]))
+    by_row[:, part] = _shares(mask[:, part], np.linspace(first_y, last_y, high + 1))
+    share = _shares(by_row.T, np.linspace(first_x, last_x, wide + 1)).T
+    if (most := share.max()) > 1e-9:
+        square[top : top + high, left : left + wide] = share >= min(0.5, most) - 1e-9
     return square
+
+
+def _shares(
+    values: Num[np.ndarray, "lines columns"] | Bool[np.ndarray, "lines columns"],
+    edges: Float[np.ndarray, "bands_and_one"],
+) -> Float[np.ndarray, "bands columns"]:
+    """The mean over the lines between each two neighbouring edges, which may lie within lines."""
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, out=sums[1:])
+    line = np.clip(edges.astype(int), 0, len(values) - 1)
+    sums_at = sums[line] + (edges - line)[:, None] * values[line]
+    means: np.ndarray = np.diff(sums_at, axis=0) / np.diff(edges)[:, None]
+    return means
 
 
 def framed_point(x: float, y: float, frame: Frame) -> tuple[float, float] | None:

@@ -16,7 +16,11 @@ RED, BLUE = (250, 0, 0), (0, 0, 250)
 
 
 def write_image(
-    file: Path, colour: tuple[int, int, int] = RED, width: int = 40, height: int = 30, shade: int = 0
+    file: Path,
+    colour: tuple[int, int, int] = RED,
+    width: int = 40,
+    height: int = 30,
+    shade: int = 0,
 ) -> None:
     """A plain image; ``shade`` tells images of one colour apart. JPEG by the file's name, else PNG."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +162,12 @@ def write_voc_parts(place: Path, each: int = 4) -> None:
             parts = np.array([("head", head)], dtype=[("part_name", object), ("mask", object)])
             objects = np.array(
                 [(name, k % 2 + 1, whole, parts if k < 6 else np.zeros(0))],
-                dtype=[("class", object), ("class_ind", object), ("mask", object), ("parts", object)],
+                dtype=[
+                    ("class", object),
+                    ("class_ind", object),
+                    ("mask", object),
+                    ("parts", object),
+                ],
             )
             (place / "Annotations_Part").mkdir(parents=True, exist_ok=True)
             scipy.io.savemat(

@@ -133,7 +133,9 @@ def test_a_polygon_outside_the_image_is_left_out_and_said(folder):
     edit(folder, lambda c: c["annotations"][0].update(segmentation=[polygon]))
     data = load(folder)
     assert "1 regions lie outside their image or its crop and are left out" in data.notes
-    count = sum(masks(data, "cat", s).flatten(1).any(1).sum() for s in ("train", "validation", "test"))
+    count = sum(
+        masks(data, "cat", s).flatten(1).any(1).sum() for s in ("train", "validation", "test")
+    )
     assert count == 11
 
 
@@ -289,5 +291,3 @@ def test_every_recipe_keeps_the_masks_on_the_image(folder):
         bright = data.test.images[row, 1] > 127
         differ = (masks(data, "cat")[row] != bright).sum()
         assert differ <= 4, resize
-
-
