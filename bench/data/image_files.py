@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import joblib
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageFile, UnidentifiedImageError
 
+from legible.bench.text import one_line
+
+T = TypeVar("T")
 Colour = tuple[int, int, int]
 
 #: Formats of Pillow that are read; others (PostScript, for one) may start programs.
@@ -64,6 +68,39 @@ def reading_threads() -> Iterator[ThreadPoolExecutor]:
     finally:
         pool.shutdown(cancel_futures=True)
         ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
+
+
+def shown_path(path: Path) -> str:
+    """A path in a message: one line that can be printed, and not too long."""
+    return one_line(path, 200)
+
+
+def read_each(
+    pool: ThreadPoolExecutor, read: Callable[[Path], T], files: Sequence[Path]
+) -> Iterator[T]:
+    """Yields what ``read`` returns for each file, in order, from all threads.
+
+    Raises one ValueError, at the end, that names the files for which it raises one.
+    """
+
+    def attempt(file: Path) -> T | ValueError:
+        try:
+            return read(file)
+        except ValueError as error:
+            return error
+
+    failures: dict[Path, ValueError] = {}
+    for file, result in zip(files, pool.map(attempt, files), strict=True):
+        if isinstance(result, ValueError):
+            failures[file] = result
+        elif not failures:
+            yield result
+    if failures:
+        names = ", ".join(shown_path(file) for file in [*failures][:3])
+        more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
+        first = "" if len(failures) == 1 else "the first: "
+        reason = one_line(next(iter(failures.values())), 200)
+        raise ValueError(f"cannot read {names}{more} ({first}{reason})")
 
 
 def read_rgb(file: Path, background: Colour = (255, 255, 255)) -> Image.Image:

@@ -111,7 +111,7 @@ def image_dataset(
     if count > room:
         raise ValueError(f"validation must be at most {room}, not {count}")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    first, rest = _hold_out(order, labels, count)
+    first, rest = hold_out(order, labels, count)
     rest = rest[:limit]
     parts = {
         "train": (images[rest], labels[rest], None),
@@ -127,7 +127,7 @@ def image_dataset(
     )
 
 
-def _hold_out(
+def hold_out(
     order: Int[Tensor, "_"], labels: Int[Tensor, "_"], count: int
 ) -> tuple[Int[Tensor, "_"], Int[Tensor, "_"]]:
     """The first ``count`` indices of ``order``, and the rest, in which every class has an image.

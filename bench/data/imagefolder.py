@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +16,14 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from legible.bench.data.base import DataMissing, Dataset, dataset
 from legible.bench.data.cache import CacheEntry, cached
 from legible.bench.data.dataset_checks import unprintable
-from legible.bench.data.image_files import Colour, parse_colour, read_rgb, reading_threads
+from legible.bench.data.image_files import (
+    Colour,
+    parse_colour,
+    read_each,
+    read_rgb,
+    reading_threads,
+    shown_path,
+)
 from legible.bench.data.image_sets import ImagesAndLabels, check_counts, image_dataset
 from legible.bench.data.parameter_checks import between, fits_in_memory
 from legible.bench.text import one_line
@@ -35,7 +40,6 @@ COMPANIONS = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume i
               "lost+found")  # fmt: skip
 #: By split: image files and their labels.
 Files = dict[str, list[tuple[Path, int]]]
-T = TypeVar("T")
 
 
 @dataset
@@ -74,8 +78,8 @@ def imagefolder(
     if not path:
         raise DataMissing('imagefolder needs path = "...", a folder that holds train/ and test/')
     place = root / Path(path).expanduser()
-    splits, classes = _splits(place)
-    files = {split: _files(place / folder, classes) for split, folder in splits.items()}
+    splits, classes = class_folders(place)
+    files = {split: class_files(place / folder, classes) for split, folder in splits.items()}
     fits_in_memory(sum(map(len, files.values())), size, 3)
     key = {"size": size, "background": colour, "files": _digest(files)}
     tensors, _ = cached(root, "imagefolder", key, __file__, lambda: _decode(files, size, colour))
@@ -92,71 +96,75 @@ def _shuffled(images: Tensor, labels: Tensor, seed: int) -> ImagesAndLabels:
     return images[order], labels[order]
 
 
-def _splits(place: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+def class_folders(place: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     """The folder of each split, and the names of the classes."""
     if not place.is_dir():
         raise DataMissing(
-            f"no folder {_shown(place)}: set path to a folder that holds train/ and test/"
+            f"no folder {shown_path(place)}: set path to a folder that holds train/ and test/"
         )
-    folders = _folders(place)
+    folders = folders_in(place)
     others = [name for name in ("test", *VALIDATION) if name in folders]
     if "train" not in folders or not others:
         names = [one_line(name, 40) for name in folders[:10]]
-        raise ValueError(f"{_shown(place)} must hold train/ and test/ or val/; it holds {names}")
+        raise ValueError(
+            f"{shown_path(place)} must hold train/ and test/ or val/; it holds {names}"
+        )
     splits = {"train": "train", "test": others[0]}
     if len(others) > 1:
         splits["validation"] = others[1]
-    classes = [_folders(place / folder) for folder in splits.values()]
+    classes = [folders_in(place / folder) for folder in splits.values()]
     for folder, names in zip(splits.values(), classes, strict=True):
         for name in names:
             if unprintable(name):
                 raise ValueError(
-                    f"the name of the class folder {ascii(name)[:100]} in {_shown(place / folder)} "
-                    "cannot be printed: rename it"
+                    f"the name of the class folder {ascii(name)[:100]} in "
+                    f"{shown_path(place / folder)} cannot be printed: rename it"
                 )
         if different := sorted(set(names) ^ set(classes[0])):
             raise ValueError(
-                f"class '{one_line(different[0], 100)}' is not in both {_shown(place)}/train and "
-                f"{folder}"
+                f"class '{one_line(different[0], 100)}' is not in both {shown_path(place)}/train "
+                f"and {folder}"
             )
     if len(classes[0]) < 2:
-        raise ValueError(f"{_shown(place / 'train')} must hold at least two class folders")
+        raise ValueError(f"{shown_path(place / 'train')} must hold at least two class folders")
     return splits, tuple(classes[0])
 
 
-def _files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+def class_files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     """The image files of one split and their labels, in the order of classes and paths."""
-    files = {name: sorted(_images(folder / name, (folder.resolve(),))) for name in classes}
+    files = {name: sorted(images_below(folder / name, (folder.resolve(),))) for name in classes}
     if empty := [name for name in classes if not files[name]]:
         raise ValueError(
-            f"{_shown(folder)} holds no images of class '{one_line(empty[0], 100)}' "
+            f"{shown_path(folder)} holds no images of class '{one_line(empty[0], 100)}' "
             f"({', '.join(IMG_EXTENSIONS)})"
         )
     return [(file, label) for label, name in enumerate(classes) for file in files[name]]
 
 
-def _images(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def images_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     """The image files in a folder and, through links as well, in all folders below it.
 
     ``above`` are the folders that were entered on the way here, without links.
     """
     real = folder.resolve()
     if real in above:
-        raise ValueError(f"{_shown(folder)} leads back to a folder that holds it: remove that link")
+        raise ValueError(
+            f"{shown_path(folder)} leads back to a folder that holds it: remove that link"
+        )
     for entry in _visible(folder):
         file = folder / entry.name
         if entry.is_dir():
-            yield from _images(file, (*above, real))
+            yield from images_below(file, (*above, real))
         elif file.suffix.lower() in IMG_EXTENSIONS:
             yield file
         elif file.suffix.lower() in UNREAD:
             raise ValueError(
-                f"{_shown(file)}: {file.suffix} files are not read; save it as .png or .jpg, or "
-                "remove it"
+                f"{shown_path(file)}: {file.suffix} files are not read; save it as .png or .jpg, "
+                "or remove it"
             )
 
 
-def _folders(folder: Path) -> list[str]:
+def folders_in(folder: Path) -> list[str]:
     """Sorted names of the folders, or links to folders, in a folder."""
     return sorted(entry.name for entry in _visible(folder) if entry.is_dir())
 
@@ -172,15 +180,14 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
             ]
         broken = [e for e in visible if e.is_symlink() and not Path(e.path).exists()]
     except OSError as error:
-        raise ValueError(f"cannot read the folder {_shown(folder)}: {error.strerror}") from error
+        raise ValueError(
+            f"cannot read the folder {shown_path(folder)}: {error.strerror}"
+        ) from error
     if broken:
-        raise ValueError(f"{_shown(folder / broken[0].name)} is a broken link: mend or remove it")
+        raise ValueError(
+            f"{shown_path(folder / broken[0].name)} is a broken link: mend or remove it"
+        )
     return visible
-
-
-def _shown(path: Path) -> str:
-    """A path in a message: one line that can be printed, and not too long."""
-    return one_line(path, 200)
 
 
 def _digest(files: Files) -> str:
@@ -191,7 +198,7 @@ def _digest(files: Files) -> str:
     digest = hashlib.sha256()
     with reading_threads() as pool:
         for split, entries in files.items():
-            hashes = _for_each(pool, _file_hash, entries)
+            hashes = read_each(pool, _file_hash, [file for file, _ in entries])
             for (_, label), content in zip(entries, hashes, strict=True):
                 digest.update(repr((split, label, content)).encode())
     return digest.hexdigest()
@@ -214,40 +221,13 @@ def _decode(files: Files, size: int, background: Colour) -> CacheEntry:
     with reading_threads() as pool:
         for split, entries in files.items():
             pixels = np.empty((len(entries), 3, size, size), np.uint8)
-            squares = _for_each(pool, lambda file: _square(file, size, background), entries)
+            paths = [file for file, _ in entries]
+            squares = read_each(pool, lambda file: _square(file, size, background), paths)
             for row, square in enumerate(squares):
                 pixels[row] = square
             tensors[split] = torch.from_numpy(pixels)
             tensors[f"{split}.labels"] = torch.tensor([label for _, label in entries])
     return CacheEntry(tensors, {})
-
-
-def _for_each(
-    pool: ThreadPoolExecutor, read: Callable[[Path], T], entries: Sequence[tuple[Path, int]]
-) -> Iterator[T]:
-    """Yields what ``read`` returns for each file, in order, from all threads.
-
-    Raises one ValueError, at the end, that names the files for which it raises one.
-    """
-
-    def attempt(entry: tuple[Path, int]) -> T | ValueError:
-        try:
-            return read(entry[0])
-        except ValueError as error:
-            return error
-
-    failures: dict[Path, ValueError] = {}
-    for (file, _), result in zip(entries, pool.map(attempt, entries), strict=True):
-        if isinstance(result, ValueError):
-            failures[file] = result
-        elif not failures:
-            yield result
-    if failures:
-        names = ", ".join(_shown(file) for file in [*failures][:3])
-        more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
-        first = "" if len(failures) == 1 else "the first: "
-        reason = one_line(next(iter(failures.values())), 200)
-        raise ValueError(f"cannot read {names}{more} ({first}{reason})")
 
 
 def _square(file: Path, size: int, background: Colour) -> np.ndarray:

@@ -284,9 +284,9 @@ class TestLinks:
         Image.new("L", (9, 9)).save(place / "red/deep/er/a.JPG", "JPEG")
         (place / "blue/link").symlink_to(place / "green")
         (place / "yellow").symlink_to(place / "red/deep")
-        ours = module._files(place, module._folders(place))
+        ours = module.class_files(place, module.folders_in(place))
         theirs = ImageFolder(place)
-        assert module._folders(place) == theirs.classes
+        assert module.folders_in(place) == theirs.classes
         assert sorted((str(f), label) for f, label in ours) == sorted(theirs.samples)
 
     @pytest.mark.parametrize("target", [".", ".."])
