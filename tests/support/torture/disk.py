@@ -25,6 +25,7 @@ from torture.place import (
     different,
     left_behind,
     make_place,
+    run_of,
     tables,
 )
 
@@ -63,8 +64,8 @@ SITUATIONS = {
     "merge": Situation(("merge", "tiny.toml", "x.json", *CPU), [EXPORT]),
     "verify": Situation(("verify", "tiny.toml", "x.json", *CPU), [EXPORT]),
     "adopt": Situation(("adopt", "tiny.toml", *CPU), [("age",)], optional=True),
-    "show": Situation(("show", "untrained-s0", *CPU, "--plugin", "toy.py", "--plugin", "mine.py")),
-    "why": Situation(("why", "untrained-s0", *CPU, "--plugin", "toy.py"), optional=True),
+    "show": Situation(("show", "RUNNAME", *CPU, "--plugin", "toy.py", "--plugin", "mine.py")),
+    "why": Situation(("why", "RUNNAME", *CPU, "--plugin", "toy.py"), optional=True),
     "new": Situation(("new", "method", "another")),
     "check": Situation(("check", "mine.py"), optional=True),
     "tune": Situation(TUNE, finished=False, suite=TUNED_SUITE),
@@ -117,7 +118,8 @@ def _try(
         _prepare(outcome, here, words, log)
     before = _content(here)
     fill(folder, free)
-    command = list(situation.command)
+    name = run_of(here, "untrained").name if situation.finished else ""
+    command = [str(word).replace("RUNNAME", name) for word in situation.command]
     ended = legible(here, *command, log=log)
     check_text(outcome, ended)
     _check_refusal(outcome, situation, ended, here)

@@ -45,6 +45,8 @@ class Mine(Method):
 HELPER = "def half(value):\n    return value / 2\n"
 RUN = ("run", "tiny.toml", "--device", "cpu")
 PUBLISH = ("publish", "tiny.toml", "--device", "cpu", "--no-cost", "--no-pictures")
+#: The files of a publication that show costs.
+PAGES = ("README.md", "report.html", "leaderboard.json")
 #: What is left of temporary files: of one file, of several together, and their lock and journal.
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.(part|new)|\.journal|\.lock")
 #: Lines that differ between two undisturbed publications: they hold times and dates.
@@ -97,7 +99,7 @@ def tables(folder: Path) -> dict[str, str]:
         if not path.is_file() or name in ("cost.csv", "publication.json"):
             continue
         text = path.read_text(errors="surrogateescape")
-        if name in ("README.md", "report.html", "leaderboard.json"):
+        if name in PAGES:
             text = without_times(text)
         elif name in WITHOUT_TIMES:
             text = WITHOUT_TIMES[name](text)
@@ -162,6 +164,11 @@ def run_folders(folder: Path) -> Iterator[Path]:
     for path in sorted((folder / "runs").glob("toy*")):
         if ".corrupt-" not in path.name:
             yield path
+
+
+def run_of(folder: Path, method: str) -> Path:
+    """The folder of the first seed's run of a method."""
+    return next((folder / "runs").glob(f"toy*-{method}-s0-*"))
 
 
 def states(folder: Path) -> dict[str, tuple[int, int]]:

@@ -18,6 +18,7 @@ from torture.place import (
     Reference,
     copy_of,
     different,
+    run_of,
     scratch,
     tables,
     unfinished,
@@ -38,9 +39,9 @@ READ_ONLY: dict[str, tuple[Sequence[str], tuple[int, ...]]] = {
     "merge": (("merge", "tiny.toml", "x.json", *CPU), (2,)),
     "verify": (("verify", "tiny.toml", "x.json", *CPU), (2,)),
     "adopt": (("adopt", "tiny.toml", *CPU), (0, 1, 2)),
-    "show": (("show", "untrained-s0", *CPU, *PLUGINS), (2,)),
-    "show elsewhere": (("show", "untrained-s0", *CPU, *PLUGINS, "--out", "OUT/u.png"), (0,)),
-    "why": (("why", "untrained-s0", *CPU, *PLUGINS), (0,)),
+    "show": (("show", "RUNNAME", *CPU, *PLUGINS), (2,)),
+    "show elsewhere": (("show", "RUNNAME", *CPU, *PLUGINS, "--out", "OUT/u.png"), (0,)),
+    "why": (("why", "RUNNAME", *CPU, *PLUGINS), (0,)),
     "new": (("new", "method", "another"), (2,)),
     "check": (("check", "mine.py"), (0,)),
     "run elsewhere": ((*RUN, "--runs", "OUT/runs", "--results", "OUT"), (0,)),
@@ -73,10 +74,9 @@ def _may_act(outcome: Outcome) -> bool:
     return not outcome.skipped
 
 
-def _words(words: Sequence[str], out: Path, run: Path | None = None) -> list[str]:
+def _words(words: Sequence[str], out: Path, run: Path) -> list[str]:
     """A command's words with the folder of results and the run in their places."""
-    name = run.name if run else ""
-    return [str(w).replace("OUT", str(out)).replace("RUNNAME", name) for w in words]
+    return [str(w).replace("OUT", str(out)).replace("RUNNAME", run.name) for w in words]
 
 
 def _place(reference: Reference, folder: Path) -> tuple[Path, Path]:
@@ -96,7 +96,7 @@ def _import_for(words: tuple[str, ...], reference: Reference) -> None:
     out = folder.parent / "out"
     if not folder.exists():
         _place(reference, folder)
-    run = next((folder / "runs").glob("toy*-mine-s0-*"))
+    run = run_of(folder, "mine")
     import_what_it_needs(folder, *_words(words, out, run))
 
 
@@ -109,7 +109,7 @@ def read_only(name: str, reference: Reference, folder: Path) -> Outcome:
     _import_for(tuple(map(str, words)), reference)
     here, out = _place(reference, folder)
     before = _states(here)
-    ended = legible(here, *_words(words, out), user=NOBODY, log=out / "output")
+    ended = legible(here, *_words(words, out, run_of(here, "mine")), user=NOBODY, log=out / "output")
     check_text(outcome, ended)
     outcome.require(ended.code in codes, "other", f"ended with {ended.code}: {ended.text[-300:]}")
     if ended.code == 2:
@@ -129,7 +129,7 @@ def unreadable(name: str, command: str, reference: Reference, folder: Path) -> O
         return outcome
     _import_for(tuple(map(str, LOOKING[command])), reference)
     here, out = _place(reference, folder)
-    run = next((here / "runs").glob("toy*-mine-s0-*"))
+    run = run_of(here, "mine")
     path = next(here.glob(name.replace("RUN", f"runs/{run.name.replace('(', '[(]')}")))
     path.chmod(0)
     before = _states(here)
