@@ -232,9 +232,7 @@ class TestVerify:
         text = "not rerun because the method is not registered: pass its file with --plugin: bean"
         assert text in lines
 
-    def test_a_hostile_submission_does_no_harm_and_gets_no_false_verdict(
-        self, lab, file, tmp_path
-    ):
+    def test_a_hostile_submission_does_no_harm_and_gets_no_false_verdict(self, lab, file, tmp_path):
         """Its sources would write a file; its rows claim methods, layers and seeds that nobody ran;
         its manifests point elsewhere."""
         content = json.loads(file.read_text())

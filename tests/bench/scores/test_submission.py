@@ -106,7 +106,9 @@ def test_scores_that_were_not_submitted_are_named():
 
 def test_values_that_a_rerun_does_not_have_are_named():
     forged = scores().assign(layer=lambda t: t["layer"].replace("stage2", "stage9"))
-    submitted = pack(pd.concat([scores(), forged[forged["layer"] != ""]]), runs(), {}, EXPECTED, "X")
+    submitted = pack(
+        pd.concat([scores(), forged[forged["layer"] != ""]]), runs(), {}, EXPECTED, "X"
+    )
     rerun = scores()[lambda t: t["seed"] == 0]
     lines = disagreements(submitted, rerun)
     assert lines == ["kanji/vgg/mine/{}/0/stage9/iou: submitted, but not in the rerun"]

@@ -109,7 +109,9 @@ def read_only(name: str, reference: Reference, folder: Path) -> Outcome:
     _import_for(tuple(map(str, words)), reference)
     here, out = _place(reference, folder)
     before = _states(here)
-    ended = legible(here, *_words(words, out, run_of(here, "mine")), user=NOBODY, log=out / "output")
+    ended = legible(
+        here, *_words(words, out, run_of(here, "mine")), user=NOBODY, log=out / "output"
+    )
     check_text(outcome, ended)
     outcome.require(ended.code in codes, "other", f"ended with {ended.code}: {ended.text[-300:]}")
     if ended.code == 2:
