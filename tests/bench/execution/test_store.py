@@ -151,5 +151,5 @@ class TestScores:
 
 def test_an_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot make .*locks"):
+    with pytest.raises(UserError, match=r"cannot make .*locks"):
         Store(tmp_path / "file" / "runs")

@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 from tiny_suites import TOY_PLUGIN
+
 from torture import disk, flips, kills, publications, suites_of_tests, users
 from torture.outcomes import Log, Outcome, failed, table, write_counts
 from torture.place import Reference, reference
