@@ -135,7 +135,9 @@ def frame(
         return 0.0, 1.0
     low, high = points.min(), points.max()
     bars = [*(mean - half), *(mean + half)]
-    reach = max(high - low, float(np.nanmedian(half)), 1e-3 * max(abs(low), abs(high)), 1e-9)
+    halves = half[np.isfinite(half)]
+    usual = float(np.median(halves)) if len(halves) else 0.0
+    reach = max(high - low, usual, 1e-3 * max(abs(low), abs(high)), 1e-9)
     low, high = (
         max(np.nanmin([low, *bars]), low - reach),
         min(np.nanmax([high, *bars]), high + reach),

@@ -63,6 +63,11 @@ def test_upsampling_is_that_of_torch():
     np.testing.assert_allclose(upsample(area, (11, 20)), expected.numpy())
 
 
+def test_points_without_intervals_have_a_frame():
+    low, high = frame(np.array([0.5, 1.0]), np.full(2, np.nan))
+    assert (low, high) == pytest.approx((0.46, 1.04))
+
+
 def test_a_frame_holds_the_points_and_cuts_very_wide_bars():
     points, bars = np.array([0.0, 1.0, np.nan]), np.array([0.1, 50.0, 1.0])
     low, high = frame(points, bars)
