@@ -98,6 +98,8 @@ def tables(folder: Path) -> dict[str, str]:
         name = str(path.relative_to(results))
         if not path.is_file() or name in ("cost.csv", "publication.json"):
             continue
+        if TEMPORARY.fullmatch(path.name):
+            continue
         text = path.read_text(errors="surrogateescape")
         if name in PAGES:
             text = without_times(text)
