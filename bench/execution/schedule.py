@@ -125,14 +125,15 @@ def _plan_run(workspace: Workspace, spec: RunSpec) -> PlannedRun:
     obstacle = workspace.obstacle(spec)
     if obstacle is None and (damaged := _damaged(workspace, spec)):
         return damaged
-    if published is not None and published.complete:
-        reason = f"failed: {published.failure}" if published.failure else ""
+    manifest = None if obstacle else workspace.run_of(spec).manifest()
+    failed = manifest is not None and manifest.status == "failed" and manifest.final
+    if published is not None and published.complete and not (failed and published.failure):
+        reason = f"{FAILED_BEFORE}{published.failure}" if published.failure else ""
         return PlannedRun(spec, "done" if is_complete(workspace, spec) else "published", reason)
     if obstacle:
         return PlannedRun(spec, obstacle.status, obstacle.reason)
     run = workspace.run_of(spec)
-    manifest = run.manifest()
-    if manifest is not None and manifest.status == "failed" and manifest.final:
+    if manifest is not None and failed:
         return PlannedRun(spec, "failed", manifest.reason)
     if not run.done() or manifest is None:
         return _plan_missing(spec, published)
@@ -171,6 +172,8 @@ def _plan_missing(spec: RunSpec, published: PublishedRun | None) -> PlannedRun:
                                      "compares one seed of each row")  # fmt: skip
 
 
+#: The beginning of the reason of a published run that failed.
+FAILED_BEFORE = "failed: "
 #: Why a published run is trained again.
 WITHOUT_WEIGHTS = "a published row holds values, not weights"
 
@@ -233,8 +236,8 @@ def show_plan(workspace: Workspace, specs: Sequence[RunSpec], retry: bool = Fals
     planned = plan_runs(workspace, specs)
     if retry:
         planned = [
-            replace(item, status="to run", reason=f"failed before: {item.reason}")
-            if item.status == "failed" else item
+            replace(item, status="to run", reason=f"failed before: {item.reason.removeprefix(FAILED_BEFORE)}")
+            if item.status == "failed" or _failed_as_published(item) else item
             for item in planned
         ]  # fmt: skip
     for item in planned:
@@ -423,10 +426,20 @@ def _note_changed_files() -> None:
 
 
 def forget_failures(workspace: Workspace, specs: Sequence[RunSpec]) -> None:
-    """Forgets that runs failed, so that they are tried again."""
-    for item in plan_runs(workspace, specs):
-        if item.status == "failed" and workspace.obstacle(item.spec) is None:
-            forget_failure(workspace, item.spec)
+    """Forgets that runs failed, here or as a published table says, so that they are tried again."""
+    failed = [item.spec for item in plan_runs(workspace, specs)
+              if item.status == "failed" or _failed_as_published(item)]  # fmt: skip
+    for spec in failed:
+        if workspace.obstacle(spec) is None:
+            forget_failure(workspace, spec)
+            _leave_out(workspace, workspace.run_of(spec).name)
+
+
+def _leave_out(workspace: Workspace, run: str) -> None:
+    """Makes a workspace treat a run as not published."""
+    if workspace.published:
+        runs = {name: record for name, record in workspace.published.runs.items() if name != run}
+        workspace.published = replace(workspace.published, runs=runs)
 
 
 def notes_on_reuse(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[str]:
@@ -438,12 +451,22 @@ def notes_on_reuse(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[
     if again:
         notes.append(f"{len(again)} published {_runs(len(again))} trained again, because "
                      f"{WITHOUT_WEIGHTS}: {_some(sorted(again), 10)}")  # fmt: skip
+    failed = [item for item in planned if _failed_as_published(item)]
+    if failed:
+        first = f"{failed[0].spec.name}: {failed[0].reason.removeprefix(FAILED_BEFORE)}"
+        notes.append(f"failed: {len(failed)} published {_runs(len(failed))} not tried again, the "
+                     f"first: {first}; --retry tries them here")  # fmt: skip
     stale = [item for item in planned if item.status == "stale"]
     if stale:
         first = f"{stale[0].spec.name}: {stale[0].reason}"
         notes.append(f"stale: {len(stale)} published {_runs(len(stale))} not done again, the "
                      f"first: {first}; --only-local trains them here")  # fmt: skip
     return notes
+
+
+def _failed_as_published(item: PlannedRun) -> bool:
+    """Whether a published table says that a run failed, and it is not here."""
+    return item.status == "published" and item.reason.startswith(FAILED_BEFORE)
 
 
 def _runs(count: int) -> str:

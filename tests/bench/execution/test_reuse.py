@@ -177,13 +177,39 @@ def test_a_parent_outside_the_selection_is_named_too(published, capsys):
     assert "1 published run is trained again" in out and "plain-s0" in out
 
 
-def test_a_published_failure_is_not_tried_again(published):
-    table = published.workspace.published
-    name = published.made.run_of(published.specs[0]).name
+def with_failure(table, name):
+    """The table as if a run had failed."""
     row = {**table.rows[name][0], "metric": "", "status": "failed", "reason": "diverged"}
-    published.workspace.published = replace(table, rows={**table.rows, name: [row]})
-    plan = plan_runs(published.workspace, published.specs[:1])
+    return replace(table, rows={**table.rows, name: [row]})
+
+
+def test_a_published_failure_is_named_and_tried_again_on_request_alone(published, capsys):
+    (plain,) = specs = published.specs[:1]
+    name = published.made.run_of(plain).name
+    workspace = published.workspace
+    workspace.published = with_failure(workspace.published, name)
+    plan = plan_runs(workspace, specs)
     assert [(item.status, item.reason) for item in plan] == [("published", "failed: diverged")]
+    assert schedule.attempt(workspace, specs, 1, []) == []
+    out = capsys.readouterr().out
+    assert f"failed: 1 published run is not tried again, the first: {plain.name}: diverged" in out
+    assert published.runs == []
+    schedule.show_plan(workspace, specs, retry=True)
+    assert "failed before: diverged" in capsys.readouterr().out
+    assert schedule.attempt(workspace, specs, 1, [], retry=True) == []
+    assert workspace.run_of(plain).done()
+
+
+def test_a_run_that_failed_here_stays_failed_after_its_publication(published, capsys):
+    plain = published.specs[0]
+    made = published.made
+    run = made.run_of(plain)
+    made.published = with_failure(published.workspace.published, run.name)
+    run.finish(run.require_manifest().model_copy(update={"status": "failed", "reason": "diverged"}))
+    assert plan_runs(made, [plain])[0].status == "failed"
+    assert schedule.attempt(made, [plain], 1, []) == [plain.name]
+    assert schedule.attempt(made, [plain], 1, [], retry=True) == []
+    assert is_complete(made, plain)
 
 
 def test_data_that_is_not_here_does_not_hide_published_runs(published, monkeypatch):
