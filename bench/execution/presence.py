@@ -89,6 +89,7 @@ class Presence:
 
     def __init__(self, path: Path, device: str) -> None:
         self.path, self.size = path, 0
+        self.writing = threading.Lock()
         self.achieved = False  # it ended an epoch or a run
         self.note = WorkerNote(
             host=socket.gethostname(), pid=os.getpid(), user=_user(), job=slurm_job(),
@@ -102,14 +103,17 @@ class Presence:
         elif event.kind in ("done", "failed"):
             self.note.runs.pop(event.run, None)
         self.achieved |= event.kind in ("epoch", "done", "failed")
+        if event.kind in ("start", "done", "failed"):
+            self.write()
 
     def write(self) -> None:
         """Writes the note in its place, over the former one: its file stays locked."""
-        self.note.beat += 1
-        data = self.note.model_dump_json().encode()
-        self.size = max(self.size, len(data))
-        with contextlib.suppress(OSError), self.path.open("r+b") as file:
-            file.write(data.ljust(self.size))
+        with self.writing:
+            self.note.beat += 1
+            data = self.note.model_dump_json().encode()
+            self.size = max(self.size, len(data))
+            with contextlib.suppress(OSError), self.path.open("r+b") as file:
+                file.write(data.ljust(self.size))
 
 
 def _user() -> str:

@@ -55,11 +55,9 @@ def test_a_worker_is_there_until_it_ends(store, monkeypatch):
         here(Event("start", "b"))
         assert not here.achieved
         here(Event("done", "a"))
-        here.write()
         (note,) = living_workers(store)
         assert set(note.runs) == {"b"} and note.runs["b"].endswith("+00:00") and here.achieved
-        here(Event("failed", "b"))
-        here.write()  # a shorter text over a longer one
+        here(Event("failed", "b"))  # a shorter text over a longer one
         assert read_note(here.path).runs == {}
     assert living_workers(store) == [] and not list(notes_folder(store).iterdir())
 
