@@ -139,6 +139,13 @@ def test_a_file_system_without_locks_has_no_notes(store, monkeypatch):
     assert not list(notes_folder(store).iterdir())
 
 
+def test_in_a_folder_that_cannot_be_written_there_is_no_note(store):
+    notes_folder(store).write_text("in its place")
+    with presence(store, "cpu") as here:
+        here(Event("start", "a"))
+    assert here.note.runs.keys() == {"a"} and living_workers(store) == []
+
+
 def test_a_job_outside_an_array(monkeypatch):
     for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
