@@ -80,12 +80,9 @@ def cancel(workspace: Workspace, name: str, specs: Sequence[RunSpec]) -> None:
     jobs = slurm.cancel_jobs(workspace.store, name)
     if jobs:
         CONSOLE.print(f"cancelled: Slurm job{'s'[: len(jobs) > 1]} {', '.join(jobs)}")
-    own = {
-        seen_from(workspace, specs, kind).run_of(spec).name
-        for kind in ("cpu", "cuda")
-        for spec in specs
-        if workspace.obstacle(spec) is None
-    }
+    able = [spec for spec in specs if workspace.obstacle(spec) is None]
+    places = [seen_from(workspace, able, kind) for kind in ("cpu", "cuda")]
+    own = {place.run_of(spec).name for place in places for spec in able}
     others = [note for note in living_workers(workspace.store) if own & note.runs.keys()]
     others = [note for note in others if note.job.partition("_")[0] not in jobs]
     for note in others:

@@ -358,13 +358,14 @@ def _share(
     plugins: Sequence[Path],
     here: Presence,
 ) -> list[str]:
-    """Does runs until none is left that no other worker holds.
+    """Does runs until none is left that no other worker holds; returns those that failed meanwhile.
 
     Whoever ends a run looks at all runs once more, and so the last of all workers does what only
     the last can do: comparisons with the run of the next seed.
     """
     planned = plan_runs(workspace, specs, trusted_marks(workspace.store))
-    names = _announce(workspace, planned)
+    _announce(workspace, planned)
+    names: list[str] = []
     able = _edits_last([i.spec for i in planned if i.status in ("to run", "to score", "done")])
     turns = turns_of(workspace, able)
     tried: set[tuple[str, str]] = set()  # runs that this worker did, and what was to do

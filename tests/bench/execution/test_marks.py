@@ -54,7 +54,7 @@ def test_what_is_left_of_a_run():
     left = {own: [turn.left(marks(own, other)) for other in ("", TRIED, FAILED, "x")]
             for own in ("", "a", "w", FAILED, TRIED, "of other code")}  # fmt: skip
     assert left == {
-        "": [True] * 4, "a": [False, False, True, True], "w": [True, True, False, False],
+        "": [True] * 4, "a": [False, False, True, True], "w": [False] * 4,
         FAILED: [False] * 4, TRIED: [False] * 4, "of other code": [True] * 4,
     }  # fmt: skip
 
