@@ -53,8 +53,8 @@ def submit(
     UserError.
     """
     slurm.refuse_missing()
-    asked = device_of_jobs(device, wish)
-    kind = resolve_device("auto") if asked == "auto" else asked
+    target = device_of_jobs(device, wish)
+    kind = resolve_device("auto") if target == "auto" else target
     there = seen_from(workspace, specs, kind)
     if retry:
         forget_failures(there, specs)
@@ -64,11 +64,11 @@ def submit(
         CONSOLE.print(line)
     todo = sum(item.waiting for item in planned)
     if not todo:
-        hint = "" if asked != "auto" else " (for GPUs add gpus=1 to --slurm)"
+        hint = "" if target != "auto" else " (for GPUs add gpus=1 to --slurm)"
         CONSOLE.print(f"nothing to run on {kind}{hint}")
         return
     workers = min(wish.workers, todo)
-    path, jobs = slurm.submit_workers(workspace.store, name, command(asked), wish, workers)
+    path, jobs = slurm.submit_workers(workspace.store, name, command(target), wish, workers)
     CONSOLE.print(f"submitted {workers} worker{'s'[: workers > 1]} for {todo} runs: Slurm job"
                   f"{'s'[: len(jobs) > 1]} {', '.join(jobs)}, script {path}")  # fmt: skip
     CONSOLE.print("`legible status SUITE` shows how far they are; `legible cancel SUITE` ends them")

@@ -124,7 +124,7 @@ def _user() -> str:
 
 
 @contextlib.contextmanager
-def presence(store: Store, device: str) -> Iterator[Presence]:
+def present(store: Store, device: str) -> Iterator[Presence]:
     """Inside, this process is known as a worker; not where it cannot write or lock its note.
 
     Raises UserError if a living worker has another version of torch, or if locks do not reach the

@@ -30,7 +30,7 @@ from legible.bench.execution.marks import (
     turns_of,
 )
 from legible.bench.execution.pairs import between_seeds, partner_of, scorable, unscored
-from legible.bench.execution.presence import Presence, presence
+from legible.bench.execution.presence import Presence, present
 from legible.bench.execution.progress import CONSOLE, Event, Monitor, Report
 from legible.bench.execution.reuse import (
     OTHER_SCORING,
@@ -282,7 +282,7 @@ def attempt(
         raise UserError("--jobs must be 0 (one a core) or more")
     jobs = jobs or (_jobs_of_worker(workspace.device) if worker else _jobs(workspace.device))
     with contextlib.ExitStack() as stack:
-        here = stack.enter_context(presence(workspace.store, workspace.device))
+        here = stack.enter_context(present(workspace.store, workspace.device))
         try:
             with stop.stop_on_sigterm():
                 if retry:

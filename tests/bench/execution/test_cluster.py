@@ -16,7 +16,7 @@ from torture.place import states
 from legible.bench.cli import main as cli
 from legible.bench.execution.cluster import device_of_jobs, seen_from, submit
 from legible.bench.execution.pool import run_parallel
-from legible.bench.execution.presence import living_workers, presence
+from legible.bench.execution.presence import living_workers, present
 from legible.bench.execution.schedule import plan_runs
 from legible.bench.execution.slurm import SlurmOptions, submitted_jobs
 from legible.bench.execution.store import TRAINING, Store
@@ -114,7 +114,7 @@ def test_cancel_ends_a_worker_of_this_machine(workspace, tmp_path, monkeypatch, 
     before = signal.signal(signal.SIGTERM, lambda *_: arrived.append(1))
     monkeypatch.chdir(tmp_path)
     try:
-        with presence(workspace.store, "cpu") as here:
+        with present(workspace.store, "cpu") as here:
             here.note.runs[workspace.run_of(spec).name] = "2026"
             here.write()
             legible(monkeypatch, "cancel", path)

@@ -9,7 +9,7 @@ from tiny_suites import specs_of, toy_suite, work
 
 from legible.bench.errors import UserError
 from legible.bench.execution import status as module
-from legible.bench.execution.presence import presence
+from legible.bench.execution.presence import present
 from legible.bench.execution.progress import Event
 from legible.bench.execution.slurm import QueuedJob
 from legible.bench.execution.status import (
@@ -40,7 +40,7 @@ def test_done_running_failed_and_left_are_told_apart(workspace, specs):
     plain, fails, dropout, _ = specs
     work(workspace, [plain, fails])
     timed(workspace, plain, 120.0)
-    with presence(workspace.store, "cpu") as here:
+    with present(workspace.store, "cpu") as here:
         here(Event("start", workspace.run_of(dropout).name))
         here.write()
         status = suite_status(workspace, "tiny", specs)
@@ -70,7 +70,7 @@ def test_the_estimate_of_a_run_is_its_row_s_time(workspace, tmp_path):
 
 def test_another_suite_s_run_of_the_same_name_is_not_running(workspace, specs):
     other = replace(specs[0], recipe=specs[0].recipe.model_copy(update={"epochs": 7}))
-    with presence(workspace.store, "cpu") as here:
+    with present(workspace.store, "cpu") as here:
         here(Event("start", workspace.run_of(other).name))
         assert suite_status(workspace, "tiny", specs).counts["running"] == 0
 
@@ -106,7 +106,7 @@ def test_the_device_is_that_of_the_runs_that_are_here(workspace, specs):
 
 def test_following_ends_with_the_last_run(workspace, specs, monkeypatch, capsys):
     """It prints again what has changed, and ends when nothing is left."""
-    with presence(workspace.store, "cpu"):
+    with present(workspace.store, "cpu"):
         looks = []
 
         def pause(seconds):
