@@ -45,8 +45,9 @@ def test_without_a_folder_of_marks_there_are_none(tmp_path):
     assert read_marks(Store(tmp_path)) == {}
 
 
-def test_what_is_left_of_a_run():
-    turn = Turn(None, "run", alone="a", whole="w", partner="other")  # type: ignore[arg-type]
+def test_what_is_left_of_a_run(tmp_path, toy_plugin):
+    (spec,) = specs_of(tmp_path, toy_suite())
+    turn = Turn(spec, "run", alone="a", whole="w", partner="other")
 
     def marks(own, other):
         return {name: frozenset({mark}) for name, mark in (("run", own), ("other", other)) if mark}

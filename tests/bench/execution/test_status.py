@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tiny_suites import specs_of, toy_suite, work
@@ -114,7 +115,7 @@ def test_following_ends_with_the_last_run(workspace, specs, monkeypatch, capsys)
             if len(looks) == 2:
                 work(workspace, specs)
 
-        monkeypatch.setattr(module.time, "sleep", pause)
+        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=pause))
         print_status(workspace, "tiny", specs, follow=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tiny on")]
     assert lines == ["tiny on cpu: 0 done, 0 running, 0 failed, 4 left",
