@@ -17,6 +17,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -74,11 +75,22 @@ def make_folder(folder: Path) -> None:
 
 
 def take_group(path: Path) -> None:
-    """Gives a new file or folder the group of the folder that it is in, if the system allows it."""
-    group = path.parent.stat().st_gid
-    if path.stat().st_gid != group:
+    """Gives a new file or folder the group of the folder that it is in, if the system allows it.
+
+    In a folder that its group may write, as a shared folder of runs is, the group may also write
+    what is new, whatever the umask. (A sticky folder, like /tmp, is not shared in this sense.)
+    """
+    parent, own = path.parent.stat(), path.stat()
+    if own.st_gid != parent.st_gid:
         with contextlib.suppress(OSError):
-            os.chown(path, -1, group)
+            os.chown(path, -1, parent.st_gid)
+    if parent.st_mode & stat.S_IWGRP and not parent.st_mode & stat.S_ISVTX:
+        rights = stat.S_IRGRP | stat.S_IWGRP
+        if stat.S_ISDIR(own.st_mode):
+            rights = stat.S_IRWXG | (parent.st_mode & stat.S_ISGID)
+        if own.st_mode & rights != rights:
+            with contextlib.suppress(OSError):
+                path.chmod(stat.S_IMODE(own.st_mode) | rights)
 
 
 @contextlib.contextmanager

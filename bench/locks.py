@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+#: Seconds between attempts to open a lock file that another user made.
+PAUSES = (0.02, 0.1)
 #: What the system answers where the file system cannot lock.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 
@@ -71,6 +73,17 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _open(path: Path) -> int:
+    """An open lock file. One that another user has made this moment may not have its group's rights
+    yet."""
+    for pause in PAUSES:
+        try:
+            return _open_now(path)
+        except PermissionError:
+            time.sleep(pause)
+    return _open_now(path)
+
+
+def _open_now(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:  # another user's file: it can be locked if it can be read

@@ -53,8 +53,8 @@ def submit(
     UserError.
     """
     slurm.refuse_missing()
-    asked = device_of_jobs(device, wish)
-    kind = resolve_device("auto") if asked == "auto" else asked
+    target = device_of_jobs(device, wish)
+    kind = resolve_device("auto") if target == "auto" else target
     there = seen_from(workspace, specs, kind)
     if retry:
         forget_failures(there, specs)
@@ -64,11 +64,11 @@ def submit(
         CONSOLE.print(line)
     todo = sum(item.waiting for item in planned)
     if not todo:
-        hint = "" if asked != "auto" else " (for GPUs add gpus=1 to --slurm)"
+        hint = "" if target != "auto" else " (for GPUs add gpus=1 to --slurm)"
         CONSOLE.print(f"nothing to run on {kind}{hint}")
         return
     workers = min(wish.workers, todo)
-    path, jobs = slurm.submit_workers(workspace.store, name, command(asked), wish, workers)
+    path, jobs = slurm.submit_workers(workspace.store, name, command(target), wish, workers)
     CONSOLE.print(f"submitted {workers} worker{'s'[: workers > 1]} for {todo} runs: Slurm job"
                   f"{'s'[: len(jobs) > 1]} {', '.join(jobs)}, script {path}")  # fmt: skip
     CONSOLE.print("`legible status SUITE` shows how far they are; `legible cancel SUITE` ends them")
@@ -80,12 +80,9 @@ def cancel(workspace: Workspace, name: str, specs: Sequence[RunSpec]) -> None:
     jobs = slurm.cancel_jobs(workspace.store, name)
     if jobs:
         CONSOLE.print(f"cancelled: Slurm job{'s'[: len(jobs) > 1]} {', '.join(jobs)}")
-    own = {
-        seen_from(workspace, specs, kind).run_of(spec).name
-        for kind in ("cpu", "cuda")
-        for spec in specs
-        if workspace.obstacle(spec) is None
-    }
+    able = [spec for spec in specs if workspace.obstacle(spec) is None]
+    places = [seen_from(workspace, able, kind) for kind in ("cpu", "cuda")]
+    own = {place.run_of(spec).name for place in places for spec in able}
     others = [note for note in living_workers(workspace.store) if own & note.runs.keys()]
     others = [note for note in others if note.job.partition("_")[0] not in jobs]
     for note in others:

@@ -120,7 +120,8 @@ class Turn:
 
     def left(self, marks: Marks) -> bool:
         """Whether there is something to do on the run now."""
-        return not self.failed(marks) and self.due(marks) not in marks.get(self.name, frozenset())
+        own = marks.get(self.name, frozenset())
+        return not self.failed(marks) and not {self.whole, self.due(marks)} & own
 
 
 def turns_of(workspace: Workspace, specs: Iterable[RunSpec]) -> list[Turn]:

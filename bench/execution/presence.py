@@ -23,9 +23,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from legible.bench.errors import UserError
 from legible.bench.execution.manifest import now
 from legible.bench.execution.progress import CONSOLE, Event
-from legible.bench.execution.store import Store, one_line_errors
+from legible.bench.execution.store import Store
 from legible.bench.files import make_folder, take_group
-from legible.bench.locks import NoLocks, hold, is_held
+from legible.bench.locks import hold, is_held
 
 #: Seconds between two writings of a note, and after which an unchanged note is a dead worker's.
 BEAT, SILENCE = 2.0, 5.0
@@ -89,6 +89,7 @@ class Presence:
 
     def __init__(self, path: Path, device: str) -> None:
         self.path, self.size = path, 0
+        self.writing = threading.Lock()
         self.achieved = False  # it ended an epoch or a run
         self.note = WorkerNote(
             host=socket.gethostname(), pid=os.getpid(), user=_user(), job=slurm_job(),
@@ -102,14 +103,17 @@ class Presence:
         elif event.kind in ("done", "failed"):
             self.note.runs.pop(event.run, None)
         self.achieved |= event.kind in ("epoch", "done", "failed")
+        if event.kind in ("start", "done", "failed"):
+            self.write()
 
     def write(self) -> None:
         """Writes the note in its place, over the former one: its file stays locked."""
-        self.note.beat += 1
-        data = self.note.model_dump_json().encode()
-        self.size = max(self.size, len(data))
-        with contextlib.suppress(OSError), self.path.open("r+b") as file:
-            file.write(data.ljust(self.size))
+        with self.writing:
+            self.note.beat += 1
+            data = self.note.model_dump_json().encode()
+            self.size = max(self.size, len(data))
+            with contextlib.suppress(OSError), self.path.open("r+b") as file:
+                file.write(data.ljust(self.size))
 
 
 def _user() -> str:
@@ -120,8 +124,8 @@ def _user() -> str:
 
 
 @contextlib.contextmanager
-def presence(store: Store, device: str) -> Iterator[Presence]:
-    """Inside, this process is known as a worker.
+def present(store: Store, device: str) -> Iterator[Presence]:
+    """Inside, this process is known as a worker; not where it cannot write or lock its note.
 
     Raises UserError if a living worker has another version of torch, or if locks do not reach the
     machine of another worker, so that both would do the same runs.
@@ -131,15 +135,15 @@ def presence(store: Store, device: str) -> Iterator[Presence]:
     own = Presence(path, device)
     with contextlib.ExitStack() as stack:
         start = time.monotonic()
-        with one_line_errors("lock", path):
+        try:
             make_folder(folder)
-            try:
-                stack.enter_context(hold(path, wait=True, remove=True))
-            except NoLocks:  # the first run says so
-                path.unlink(missing_ok=True)
-                yield own
-                return
+            stack.enter_context(hold(path, wait=True, remove=True))
             take_group(path)
+        except OSError:  # no locks, or a folder that may only be read: runs say so
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            yield own
+            return
         _remark_slow_locks(store, time.monotonic() - start)
         own.write()
         _refuse_strangers(folder, own)

@@ -30,7 +30,7 @@ from legible.bench.execution.marks import (
     turns_of,
 )
 from legible.bench.execution.pairs import between_seeds, partner_of, scorable, unscored
-from legible.bench.execution.presence import Presence, presence
+from legible.bench.execution.presence import Presence, present
 from legible.bench.execution.progress import CONSOLE, Event, Monitor, Report
 from legible.bench.execution.reuse import (
     OTHER_SCORING,
@@ -285,7 +285,7 @@ def attempt(
         raise UserError("--jobs must be 0 (one a core) or more")
     jobs = jobs or (_jobs_of_worker(workspace.device) if worker else _jobs(workspace.device))
     with contextlib.ExitStack() as stack:
-        here = stack.enter_context(presence(workspace.store, workspace.device))
+        here = stack.enter_context(present(workspace.store, workspace.device))
         try:
             with stop.stop_on_sigterm():
                 if retry:
@@ -361,13 +361,14 @@ def _share(
     plugins: Sequence[Path],
     here: Presence,
 ) -> list[str]:
-    """Does runs until none is left that no other worker holds.
+    """Does runs until none is left that no other worker holds; returns those that failed meanwhile.
 
     Whoever ends a run looks at all runs once more, and so the last of all workers does what only
     the last can do: comparisons with the run of the next seed.
     """
     planned = plan_runs(workspace, specs, trusted_marks(workspace.store))
-    names = _announce(workspace, planned)
+    _announce(workspace, planned)
+    names: list[str] = []
     able = _edits_last([i.spec for i in planned if i.status in ("to run", "to score", "done")])
     turns = turns_of(workspace, able)
     tried: set[tuple[str, str]] = set()  # runs that this worker did, and what was to do

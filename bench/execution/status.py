@@ -99,9 +99,11 @@ def suite_status(
     seconds = _estimate(there, planned)
     halves = [item.spec for run, item in waiting.items() if run in places]
     work = [seconds.get(spec.key) for spec in left]
-    work += [None if (time_ := seconds.get(spec.key)) is None else time_ / 2 for spec in halves]
+    work += [
+        None if (duration := seconds.get(spec.key)) is None else duration / 2 for spec in halves
+    ]
     known_work = [item for item in work if item is not None]
-    total = sum(known_work) if known_work or not work else None
+    total = sum(known_work, 0.0) if known_work or not work else None
     return SuiteStatus(kind, counts, running, failed, total, notes,
                        slurm.queued_jobs(there.store, name))  # fmt: skip
 

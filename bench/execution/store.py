@@ -407,7 +407,10 @@ class Store:
                 try:
                     mine = stack.enter_context(hold(path, wait))
                 except NoLocks as error:
-                    error.strerror = f"{error.strerror}; put the runs elsewhere with --runs"
+                    error.strerror = (
+                        f"{error.strerror}; put the runs elsewhere with --runs, or give each "
+                        "machine a folder of its own and --shard I/N"
+                    )
                     raise
                 with contextlib.suppress(OSError):
                     take_group(path)

@@ -255,6 +255,30 @@ def test_files_follow_the_umask(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
 
 
+@pytest.mark.parametrize(
+    ("parent", "mask", "file", "folder"),
+    [
+        (0o2775, 0o022, 0o664, 0o2775), (0o2775, 0o077, 0o660, 0o2770),
+        (0o775, 0o077, 0o660, 0o770), (0o755, 0o077, 0o600, 0o700),
+        (0o755, 0o022, 0o644, 0o755), (0o1777, 0o077, 0o600, 0o700),
+    ],
+)  # fmt: skip
+def test_in_a_folder_that_its_group_may_write_new_files_are_the_group_s(
+    tmp_path: Path, parent: int, mask: int, file: int, folder: int
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(parent)
+    before = os.umask(mask)
+    try:
+        write_bytes(shared / "runs" / "a", b"")
+        write_together(shared / "runs", lambda: {"figures/b": b""})
+    finally:
+        os.umask(before)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in shared.rglob("*")}
+    assert modes == {"runs": folder, "figures": folder, "a": file, "b": file}
+
+
 def test_a_checksum_tells_where_one_part_ends() -> None:
     sums = {checksum("ab", "c"), checksum("a", "bc"), checksum("abc"), checksum(b"abc", b"")}
     assert len(sums) == 4 and checksum("a", b"b") == checksum(memoryview(b"a"), "b")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from legible.bench.locks import hold
+from legible.bench import locks
+from legible.bench.locks import hold, is_held
 
 
 def hold_until_killed(path: Path, ready: Any) -> None:
@@ -49,6 +50,31 @@ def test_files_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a.lock").stat().st_mode & 0o777 == 0o664
+
+
+def test_whether_it_is_held_is_seen_without_holding_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    with hold(path):
+        assert is_held(path) and is_held(path)
+    assert not is_held(path)
+    with pytest.raises(FileNotFoundError):
+        is_held(tmp_path / "none")
+
+
+def test_a_file_that_its_maker_is_about_to_share_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+
+    def refused_once(path: Path) -> int:
+        attempts.append(path)
+        if len(attempts) == 1:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return os.open(path, os.O_RDWR | os.O_CREAT)
+
+    monkeypatch.setattr(locks, "_open_now", refused_once)
+    with hold(tmp_path / "a.lock") as mine:
+        assert mine and len(attempts) == 2
 
 
 def test_a_file_system_without_locks_is_named(

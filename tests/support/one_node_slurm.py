@@ -85,11 +85,13 @@ class OneNodeSlurm:
                  in ("idle", "mixed", "allocated"))  # fmt: skip
 
     def kill_node(self) -> None:
-        """Kills the node's daemon and all jobs on it, as a crash of the machine does."""
+        """Kills the node's daemon and all jobs on it, as a crash of the machine does, and says so
+        to Slurm, which would else notice it some time later."""
         self.daemons["slurmd"].kill()
         self.daemons["slurmd"].wait()
         for job in self.steps():
             _end_tree(job)
+        self.call("scontrol", "update", f"NodeName={self.host}", "State=DOWN", "Reason=killed")
 
     def steps(self) -> list[int]:
         """The processes that look after the steps of jobs."""

@@ -19,7 +19,7 @@ TINY = toy_suite(
     '"plain", "sync", "untrained", "plain_rotated", "bean"', [0, 1], epochs=2,
     aspects='"task", "focus", "semantics"', top=f'plugins = ["{TOY_PLUGIN}"]',
 )  # fmt: skip
-ON_A_DEVICE = set(COMMANDS) - {"list", "new", "check"}
+ON_A_DEVICE = set(COMMANDS) - {"list", "new", "check", "cancel"}
 #: ``legible(*arguments)`` -> exit code, stdout, stderr.
 Command = Callable[..., tuple[int, str, str]]
 

@@ -113,6 +113,37 @@ def test_slurm_is_refused_on_a_machine_without_it(empty, monkeypatch, legible):
     assert code == 2 and "no Slurm on this machine" in err and "submitted" not in out
 
 
+def test_options_of_the_script_need_slurm(empty, legible):
+    code, _, err = legible("run", "tiny.toml", "--slurm-setup", "module load x")
+    assert code == 2 and "--slurm-setup needs --slurm" in err
+
+
+def test_a_shard_is_part_of_the_suite(empty, legible):
+    counts = []
+    for number in (1, 2):
+        code, out, _ = legible("run", "tiny.toml", "--dry-run", "--shard", f"{number}/2")
+        assert code == 0
+        counts.append(int(re.search(r"(\d+) to run", out)[1]))
+    assert sum(counts) == 10 and min(counts) >= 4
+    code, _, err = legible("run", "tiny.toml", "--dry-run", "--shard", "3/2")
+    assert code == 2 and "write I/N with I from 1 to N" in err
+
+
+@pytest.mark.slow
+class TestWorker:
+    def test_workers_do_a_suite_and_its_status_says_so(self, empty, legible):
+        code, out, _ = legible("run", "tiny.toml", "--worker", "--methods", "plain,untrained")
+        assert code == 0 and "nothing is left" in out and "4 of 4 runs to do" in out
+        code, out, _ = legible("status", "tiny.toml", "--methods", "plain,untrained")
+        assert code == 0 and out == "tiny on cpu: 4 done, 0 running, 0 failed, 0 left\n"
+        code, out, _ = legible("run", "tiny.toml", "--worker", "--methods", "plain,untrained")
+        assert code == 0 and "0 of 4 runs to do (4 done)" in out
+
+    def test_nobody_is_cancelled_where_nobody_works(self, empty, legible):
+        code, out, _ = legible("cancel", "tiny.toml")
+        assert code == 0 and out == "no worker of tiny works or waits\n"
+
+
 def unseal() -> None:
     """Removes what guards a publication against being edited; older publications have none."""
     for name in ("publication.json", "provenance.json", "runs.csv"):

@@ -45,8 +45,9 @@ def test_without_a_folder_of_marks_there_are_none(tmp_path):
     assert read_marks(Store(tmp_path)) == {}
 
 
-def test_what_is_left_of_a_run():
-    turn = Turn(None, "run", alone="a", whole="w", partner="other")  # type: ignore[arg-type]
+def test_what_is_left_of_a_run(tmp_path, toy_plugin):
+    (spec,) = specs_of(tmp_path, toy_suite())
+    turn = Turn(spec, "run", alone="a", whole="w", partner="other")
 
     def marks(own, other):
         return {name: frozenset({mark}) for name, mark in (("run", own), ("other", other)) if mark}
@@ -54,7 +55,7 @@ def test_what_is_left_of_a_run():
     left = {own: [turn.left(marks(own, other)) for other in ("", TRIED, FAILED, "x")]
             for own in ("", "a", "w", FAILED, TRIED, "of other code")}  # fmt: skip
     assert left == {
-        "": [True] * 4, "a": [False, False, True, True], "w": [True, True, False, False],
+        "": [True] * 4, "a": [False, False, True, True], "w": [False] * 4,
         FAILED: [False] * 4, TRIED: [False] * 4, "of other code": [True] * 4,
     }  # fmt: skip
 

@@ -42,6 +42,17 @@ def test_without_a_terminal_each_ended_run_is_a_line(specs, capsys):
     assert monitor.failures == [rotated]
 
 
+def test_runs_that_end_elsewhere_count_and_only_failures_are_printed(specs, capsys):
+    plain, rotated = (spec.name for spec in specs)
+    monitor = Monitor(specs)
+    monitor(Event("elsewhere", plain))
+    assert capsys.readouterr().out == "" and monitor.failures == []
+    monitor(Event("elsewhere", rotated, "it diverged"))
+    assert capsys.readouterr().out == f"failed in another worker: {rotated}: it diverged\n"
+    assert monitor.failures == [rotated] and monitor.own == set()
+    assert monitor.ended == {plain, rotated}
+
+
 def test_epochs_may_be_reported_out_of_order(specs):
     name = specs[0].name
     monitor = Monitor(specs)

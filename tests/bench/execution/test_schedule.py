@@ -10,6 +10,7 @@ from tiny_suites import TOY_PLUGIN, specs_of, toy_suite, work
 
 from legible.bench.errors import UserError
 from legible.bench.execution import pool, schedule, worker
+from legible.bench.execution.marks import remove_marks, trusted_marks
 from legible.bench.execution.schedule import attempt, plan_runs, run_all, show_plan
 from legible.bench.execution.store import WEIGHTS, Run, Store, StoreError
 from legible.bench.execution.workspace import Workspace, probe_key
@@ -207,3 +208,71 @@ def test_without_forks_each_run_with_a_plugin_has_a_fresh_process(
     for spec in specs[1:]:
         first, second = (place.run_of(spec).weights("cpu") for place in (workspace, alone))
         assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+# ------------------------------------------------------------- workers on a cluster
+
+
+PAIRS = toy_suite('"plain", "plain_rotated", "untrained"', [0, 1], aspects='"task", "consistency"')
+
+
+def test_a_worker_does_all_and_compares_seeds(workspace, tmp_path, capsys):
+    specs = specs_of(tmp_path, PAIRS)
+    assert attempt(workspace, specs, 1, [], worker=True) == []
+    assert statuses(workspace, specs) == ["done"] * 6
+    assert "nothing is left\n" in capsys.readouterr().out
+
+
+def test_a_worker_leaves_to_others_what_they_do_and_the_last_compares(workspace, tmp_path, capsys):
+    first, *_ = specs = specs_of(tmp_path, PAIRS)
+    with workspace.store.lock(workspace.run_of(first)):
+        assert attempt(workspace, specs[:1], 1, [], worker=True) == []
+        assert "this worker leaves: others do the last 1\n" in capsys.readouterr().out
+        others = [spec for spec in specs if spec.method == "untrained"]
+        assert attempt(workspace, [first, *others], 1, [], worker=True) == []
+    assert statuses(workspace, [first, *others]) == ["to run", "done", "done"]
+    assert attempt(workspace, specs, 1, [], worker=True) == []
+    assert statuses(workspace, specs) == ["done"] * 6
+
+
+def test_a_worker_tries_a_failed_run_once_and_others_do_not(workspace, tmp_path, capsys):
+    failed, _ = specs = specs_of(tmp_path, toy_suite(f'{FAILS}, "plain"'))
+    assert attempt(workspace, specs, 1, [], worker=True) == [failed.name]
+    before = workspace.run_of(failed).require_manifest()
+    capsys.readouterr()
+    assert attempt(workspace, specs, 1, [], worker=True) == []
+    assert f"failed: {failed.name}: " in capsys.readouterr().out
+    assert workspace.run_of(failed).require_manifest() == before
+    assert attempt(workspace, specs, 1, [], retry=True, worker=True) == [failed.name]
+
+
+def test_marks_are_corrected_by_what_the_files_tell(workspace, tmp_path):
+    good, bad = specs = specs_of(tmp_path, toy_suite('"plain", "untrained"'))
+    work(workspace, specs)
+    remove_marks(workspace.store, workspace.run_of(good))
+    (workspace.run_of(bad).folder / "manifest.json").write_text("[")
+    marks = trusted_marks(workspace.store)
+    assert [item.status for item in plan_runs(workspace, specs, marks)] == ["done", "done"]
+    schedule.correct_marks(workspace, plan_runs(workspace, specs))
+    marks = trusted_marks(workspace.store)
+    assert set(marks) == {workspace.run_of(good).name}
+    assert [item.status for item in plan_runs(workspace, specs, marks)] == ["done", "to run"]
+
+
+@pytest.mark.parametrize(
+    ("starts", "achieved", "code"),
+    [("1", False, 75), ("2", False, 2), ("2", True, 75), ("", False, 75)],
+)
+def test_a_job_that_starts_in_vain_is_not_queued_again(monkeypatch, capsys, starts, achieved, code):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", starts)
+    assert schedule._say_stopped(75, achieved) == code
+    message = "give it more time" if code == 2 else "its next start continues"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "jobs"), [("cpu", "4", 4), ("cpu", "", 1), ("cuda", "8", 1)]
+)
+def test_a_worker_uses_the_cores_that_slurm_gave_it(monkeypatch, device, cores, jobs):
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", cores)
+    assert schedule._jobs_of_worker(device) == jobs

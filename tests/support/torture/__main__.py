@@ -22,7 +22,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 from tiny_suites import TOY_PLUGIN
 
-from torture import disk, flips, kills, publications, suites_of_tests, users
+from torture import disk, flips, kills, publications, suites_of_tests, users, workers
 from torture.outcomes import Log, Outcome, failed, table, write_counts
 from torture.place import Reference, reference
 from torture.suites_of_tests import TESTS
@@ -35,6 +35,7 @@ SUBJECTS: dict[str, Callable[[bool, int], Iterable[Case]]] = {
     "publications": lambda short, seed: publications.cases(2 if short else 15, seed),
     "disk": lambda short, seed: disk.cases(short),
     "users": lambda short, seed: users.cases(short),
+    "workers": lambda short, seed: workers.cases(short, seed),
     "plugins": lambda short, seed: suites_of_tests.plugins(short),
     "fuzz": lambda short, seed: suites_of_tests.fuzz(short),
 }

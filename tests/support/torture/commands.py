@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Command:
 
     def __init__(
         self, folder: Path, *words: object, user: int = 0, log: Path | None = None,
-        modules: Path | None = None,
+        modules: Path | None = None, setting: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.words = [str(word) for word in words]
         self.log = log or folder / ".output"
@@ -45,7 +46,7 @@ class Command:
             stream.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _become(self.words, folder, self.log, user, modules)
+            _become(self.words, folder, self.log, user, modules, setting)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Sends a signal to the command, not to its workers."""
@@ -111,9 +112,12 @@ def _drop_rights(user: int) -> None:
         os.setuid(user)
 
 
-def _become(words: list[str], folder: Path, log: Path, user: int, modules: Path | None) -> None:
+def _become(
+    words: list[str], folder: Path, log: Path, user: int, modules: Path | None,
+    setting: Callable[[], None],
+) -> None:  # fmt: skip
     """Turns this forked process into the command; it does not return. ``modules``: a file for the
-    names of all modules that it imported."""
+    names of all modules that it imported. ``setting`` changes the process before."""
     code = 1
     try:
         os.setsid()
@@ -128,6 +132,7 @@ def _become(words: list[str], folder: Path, log: Path, user: int, modules: Path 
         sys.stdout = sys.__stdout__ = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
         sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         _drop_rights(user)
+        setting()
         sys.argv = ["legible", *words]
         from legible.bench.cli.main import main
 
