@@ -197,9 +197,14 @@ def _score_row(place: _Place, method: str, score: Score) -> ScoreRow:
         return None if math.isnan(value) else value
 
     return ScoreRow(
-        dataset=one_line(place.dataset, 200), backbone=one_line(place.backbone, 200), method=method,
+        dataset=row_name(place.dataset), backbone=row_name(place.backbone), method=method,
         label=method, kind="method" if method == NETWORK else "null", params="{}", seed=place.seed,
         layer=score.layer, metric=score.metric, aspect=METRICS[score.metric].aspect,
         value=defined(score.value), live=defined(score.live), undefined=score.undefined,
         count=len(score.values), status="ok", reason=one_line(score.reason, 4000), run="",
     )  # fmt: skip
+
+
+def row_name(label: str) -> str:
+    """The name of a network or of data as the score table holds it."""
+    return one_line(label, 200)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -48,18 +47,10 @@ _DIRECTIONS = {"higher": "Higher is better", "lower": "Lower is better", "neithe
 Rows = Mapping[tuple[str, str, str], ScoreRow]
 
 
-@dataclass(frozen=True)
-class PageFacts:
-    """What a page says beside the scores: the command that makes it, and the data's credit."""
-
-    command: str = ""
-    attribution: str = ""
-
-
 def render_scores(
-    subject: OwnNetwork, data: ImageData, comparison: ScoreComparison, facts: PageFacts
+    subject: OwnNetwork, data: ImageData, comparison: ScoreComparison, command: str = ""
 ) -> str:
-    """The page as Markdown."""
+    """The page as Markdown. ``command`` makes it again; "" if there is none."""
     rows = {(row.metric, row.layer, row.method): row for row in comparison.rows}
     parts = [
         f"# Scores of {escape(subject.label)} on {escape(data.label)}",
@@ -71,8 +62,7 @@ def render_scores(
     for aspect in ASPECTS:
         items = [m for m in METRICS.values() if m.name in names and m.aspect == aspect]
         parts += _aspect(aspect, items, rows, comparison.layers) if items else []
-    parts += ["## How to make this page again", code_block(facts.command)] if facts.command else []
-    parts += [f"Images: {escape(facts.attribution)}"] if facts.attribution else []
+    parts += ["## How to make this page again", code_block(command)] if command else []
     return "\n\n".join(parts) + "\n"
 
 
