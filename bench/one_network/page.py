@@ -118,10 +118,11 @@ def _summary(rows: Rows, layers: Sequence[str]) -> str:
     """One sentence: in which metrics the network is better than its twin and all cheats."""
     outcomes: dict[str, list[bool]] = {}
     for (name, layer, method), row in rows.items():
-        if method == NETWORK and row.value is not None and METRICS[name].better != "neither":
-            outcomes.setdefault(name, []).append(_wins(METRICS[name], layer, rows))
+        rivals = _rivals(METRICS[name], layer, rows)
+        if method == NETWORK and row.value is not None and rivals:
+            outcomes.setdefault(name, []).append(_beats(METRICS[name], row.value, rivals))
     if not outcomes:
-        return "**No metric with a better direction could be computed; the reasons stand below.**"
+        return "**No metric could be compared with the twin or a cheat; the reasons stand below.**"
     won = [METRICS[name].title for name, wins in outcomes.items() if all(wins)]
     where = "in every layer that was read " if len(layers) > 1 else ""
     start = f"Better than the untrained twin and every cheat {where}in {len(won)} of "
@@ -130,12 +131,16 @@ def _summary(rows: Rows, layers: Sequence[str]) -> str:
     )
 
 
-def _wins(item: Metric, layer: str, rows: Rows) -> bool:
-    own = rows[item.name, layer, NETWORK].value
+def _rivals(item: Metric, layer: str, rows: Rows) -> list[float]:
+    """The numbers of the twin and of the metric's cheats; none for a descriptive metric."""
     others = [TWIN, *(IMPOSTOR + name for name in _cheats(item))]
     values = [row.value for other in others if (row := rows.get((item.name, layer, other)))]
+    return [v for v in values if v is not None and item.better != "neither"]
+
+
+def _beats(item: Metric, own: float, rivals: Sequence[float]) -> bool:
     sign = 1 if item.better == "higher" else -1
-    return own is not None and all(sign * own > sign * v for v in values if v is not None)
+    return all(sign * own > sign * value for value in rivals)
 
 
 def _cheats(item: Metric) -> tuple[str, ...]:

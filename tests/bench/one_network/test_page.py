@@ -63,6 +63,9 @@ def test_the_summary_counts_where_the_network_wins(toy):
     assert "every layer that was read in 1 of 1 metrics: compactness.**" in summary(0.5)
     assert "every layer that was read in 0 of 1 metrics.**" in summary(-0.5)
     assert "in 0 of 1 metrics" in summary(0.0)
+    alone = [r for r in comparison.rows if r.method == NETWORK]
+    page = render_scores(subject, data, replace(comparison, rows=alone))
+    assert "**No metric could be compared with the twin or a cheat" in page
 
 
 def test_it_says_why_a_network_was_not_traced(toy):
