@@ -26,6 +26,7 @@ from legible.bench.one_network.subject import (
 from legible.bench.scores.headline_conditions import IMPOSTOR
 from legible.bench.scores.score_table import ScoreRow
 from legible.bench.scoring.impostors import IMPOSTORS, impostor_probe, reads_activations
+from legible.bench.scoring.oracle import LEAST_INTERPRETABILITY, LEAST_IOU, measurability
 from legible.bench.scoring.score import score_all
 from legible.bench.text import one_line
 from legible.metrics.base import ASPECTS, METRICS, NEEDS, Metric, Probe, Score, scope
@@ -166,9 +167,19 @@ def skip_reason(item: Metric, probe: Probe, unjoined: str = "") -> str:
 
 
 def _clearer(score: Score, probe: Probe) -> Score:
-    """The score with the node that stopped tracing as the reason, where that is why."""
+    """The score with a reason that says more: the node that stopped tracing, where that is why, and
+    the oracle's scores on maps that are too coarse."""
     if probe.fixed and score.reason in (NEEDS["trunk"], NEEDS["weights"]):
         return replace(score, reason=f"{score.reason}: {probe.fixed}")
+    if score.reason == NEEDS["measurable"] and probe.concepts is not None:
+        size = tuple(probe.layers[score.layer].activation.shape[2:])
+        gate = measurability(probe.concepts, size)
+        text = (
+            f"{score.reason}: on {size[0]} x {size[1]} positions a unit that is the concept's mask "
+            f"has IoU {gate.iou:.2f} (needed: {LEAST_IOU}) and part interpretability "
+            f"{gate.interpretability:.2f} (needed: {LEAST_INTERPRETABILITY})"
+        )
+        return replace(score, reason=text)
     return score
 
 
@@ -189,7 +200,7 @@ def _impostors(place: _Place, metrics: Sequence[str], probe: Probe) -> Iterator[
                 continue
             for entry in score_all(built, readable).values():
                 for score in entry.layers:
-                    yield _score_row(place, row, score)
+                    yield _score_row(place, row, _clearer(score, built))
 
 
 def _score_row(place: _Place, method: str, score: Score) -> ScoreRow:
