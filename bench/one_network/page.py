@@ -203,14 +203,21 @@ def _scored(rows: Rows) -> set[tuple[str, str]]:
 
 def _missing(item: Metric, rows: Rows) -> Iterator[str]:
     """The reasons of missing numbers, each once, with the columns and layers that share it."""
-    own = [row for (name, _, _), row in rows.items() if name == item.name]
-    places: dict[str, list[str]] = {}
+    own = [row for (name, _, _), row in rows.items()
+           if name == item.name and row.reason != NO_ACTIVATIONS]  # fmt: skip
+    places: dict[str, dict[str, list[str]]] = {}
     for row in own:
-        if row.value is None and row.reason != NO_ACTIVATIONS:
-            where = f" at `{escape(row.layer)}`" if row.layer else ""
-            places.setdefault(row.reason or "undefined for every unit", []).append(
-                row.method.removeprefix(IMPOSTOR) + where
-            )
+        if row.value is None:
+            layers = places.setdefault(row.reason or "undefined for every unit", {})
+            layers.setdefault(row.layer, []).append(row.method)
     everywhere = len(places) == 1 and all(row.value is None for row in own)
-    for reason, where in places.items():
-        yield f"no number{'' if everywhere else f' for {listed(where)}'}: {escape(reason)}"
+    for reason, layers in places.items():
+        where = listed(_where(methods, layer, own) for layer, methods in layers.items())
+        yield f"no number{'' if everywhere else f' for {where}'}: {escape(reason)}"
+
+
+def _where(methods: Sequence[str], layer: str, own: Sequence[ScoreRow]) -> str:
+    """The columns that lack a number at a layer, in words."""
+    is_all = set(methods) == {row.method for row in own if row.layer == layer}
+    columns = "any column" if is_all else listed(m.removeprefix(IMPOSTOR) for m in methods)
+    return columns + (f" at `{escape(layer)}`" if layer else "")

@@ -68,6 +68,14 @@ def test_the_summary_counts_where_the_network_wins(toy):
     assert "**No metric could be compared with the twin or a cheat" in page
 
 
+def test_a_reason_names_the_columns_and_layers_that_share_it(toy):
+    subject, data, comparison = made(small_network(), toy, ["concept_localisation", "modularity"])
+    page = render_scores(subject, data, comparison)
+    assert "no number for any column at `4`: the map is too coarse" in page
+    assert "no number for any column at `1`" not in page
+    assert re.search(r"no number for .*energy at `1`.*: undefined on this network", page)
+
+
 def test_it_says_why_a_network_was_not_traced(toy):
     subject, data, comparison = made(Branching(), toy)
     page = render_scores(subject, data, comparison)
