@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from legible.bench.check.conformance import check, failed, render
-from legible.bench.cli.main import app
+from legible.bench.cli.main import app, main
 from legible.bench.execution.store import Store
 from legible.bench.execution.worker import work_through
 from legible.bench.execution.workspace import Workspace
@@ -115,6 +115,21 @@ def reduced(block: SuiteBlock) -> SuiteBlock:
     few = {name: count for name, count in FEW.items() if name in parameters}
     recipe = {k: v for k, v in block.recipe.items() if k not in ("epochs", "batch")}
     return block.model_copy(update={"data": {**block.data, **few}, "recipe": recipe})
+
+
+@pytest.mark.slow
+def test_the_trial_of_scoring_a_network_works(tmp_path, monkeypatch):
+    """README's command without files, on few images: a page and a table."""
+    (words,) = [w for w in commands() if w[:2] == ["legible", "score"] and "--weights" not in w]
+    few = [w.replace("size=64", "size=64,train=60,validation=20,test=30") for w in words]
+    monkeypatch.setattr("sys.argv", [*few, "--device", "cpu", "--data-root", str(tmp_path)])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    (page,) = tmp_path.glob("results/scored/*/README.md")
+    assert "# Scores of torchvision:squeezenet1_1" in page.read_text(encoding="utf-8")
+    assert (read_scores(page.with_name("scores.csv"))["layer"] == "features.4.cat").any()
 
 
 @pytest.mark.slow

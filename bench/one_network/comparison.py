@@ -26,6 +26,7 @@ from legible.bench.one_network.subject import (
 from legible.bench.scores.headline_conditions import IMPOSTOR
 from legible.bench.scores.score_table import ScoreRow
 from legible.bench.scoring.impostors import IMPOSTORS, impostor_probe, reads_activations
+from legible.bench.scoring.oracle import LEAST_INTERPRETABILITY, LEAST_IOU, measurability
 from legible.bench.scoring.score import score_all
 from legible.bench.text import one_line
 from legible.metrics.base import ASPECTS, METRICS, NEEDS, Metric, Probe, Score, scope
@@ -166,9 +167,19 @@ def skip_reason(item: Metric, probe: Probe, unjoined: str = "") -> str:
 
 
 def _clearer(score: Score, probe: Probe) -> Score:
-    """The score with the node that stopped tracing as the reason, where that is why."""
+    """The score with a reason that says more: the node that stopped tracing, where that is why, and
+    the oracle's scores on maps that are too coarse."""
     if probe.fixed and score.reason in (NEEDS["trunk"], NEEDS["weights"]):
         return replace(score, reason=f"{score.reason}: {probe.fixed}")
+    if score.reason == NEEDS["measurable"] and probe.concepts is not None:
+        size = tuple(probe.layers[score.layer].activation.shape[2:])
+        gate = measurability(probe.concepts, size)
+        text = (
+            f"{score.reason}: on {size[0]} x {size[1]} positions a unit that is the concept's mask "
+            f"has IoU {gate.iou:.2f} (needed: {LEAST_IOU}) and part interpretability "
+            f"{gate.interpretability:.2f} (needed: {LEAST_INTERPRETABILITY})"
+        )
+        return replace(score, reason=text)
     return score
 
 
@@ -189,7 +200,7 @@ def _impostors(place: _Place, metrics: Sequence[str], probe: Probe) -> Iterator[
                 continue
             for entry in score_all(built, readable).values():
                 for score in entry.layers:
-                    yield _score_row(place, row, score)
+                    yield _score_row(place, row, _clearer(score, built))
 
 
 def _score_row(place: _Place, method: str, score: Score) -> ScoreRow:
@@ -197,9 +208,14 @@ def _score_row(place: _Place, method: str, score: Score) -> ScoreRow:
         return None if math.isnan(value) else value
 
     return ScoreRow(
-        dataset=one_line(place.dataset, 200), backbone=one_line(place.backbone, 200), method=method,
+        dataset=row_name(place.dataset), backbone=row_name(place.backbone), method=method,
         label=method, kind="method" if method == NETWORK else "null", params="{}", seed=place.seed,
         layer=score.layer, metric=score.metric, aspect=METRICS[score.metric].aspect,
         value=defined(score.value), live=defined(score.live), undefined=score.undefined,
         count=len(score.values), status="ok", reason=one_line(score.reason, 4000), run="",
     )  # fmt: skip
+
+
+def row_name(label: str) -> str:
+    """The name of a network or of data as the score table holds it."""
+    return one_line(label, 200)

@@ -144,8 +144,8 @@ def named_dataset(text: str, root: Path | None = None) -> tuple[str, Dataset]:
         return load_dataset(name, lambda: load(place, **params))
 
     is_plugin = registry.plugin_of("datasets", name) is not None
-    shown = {key: Path(value).name if key == "path" else value for key, value in params.items()}
-    return label("datasets", name, shown), apart(read, RunLimits()) if is_plugin else read()
+    arguments = {key: Path(value).name if key == "path" else value for key, value in params.items()}
+    return label("datasets", name, arguments), apart(read, RunLimits()) if is_plugin else read()
 
 
 def parse_name(text: str) -> tuple[str, dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -48,18 +47,10 @@ _DIRECTIONS = {"higher": "Higher is better", "lower": "Lower is better", "neithe
 Rows = Mapping[tuple[str, str, str], ScoreRow]
 
 
-@dataclass(frozen=True)
-class PageFacts:
-    """What a page says beside the scores: the command that makes it, and the data's credit."""
-
-    command: str = ""
-    attribution: str = ""
-
-
 def render_scores(
-    subject: OwnNetwork, data: ImageData, comparison: ScoreComparison, facts: PageFacts
+    subject: OwnNetwork, data: ImageData, comparison: ScoreComparison, command: str = ""
 ) -> str:
-    """The page as Markdown."""
+    """The page as Markdown. ``command`` makes it again; "" if there is none."""
     rows = {(row.metric, row.layer, row.method): row for row in comparison.rows}
     parts = [
         f"# Scores of {escape(subject.label)} on {escape(data.label)}",
@@ -71,8 +62,7 @@ def render_scores(
     for aspect in ASPECTS:
         items = [m for m in METRICS.values() if m.name in names and m.aspect == aspect]
         parts += _aspect(aspect, items, rows, comparison.layers) if items else []
-    parts += ["## How to make this page again", code_block(facts.command)] if facts.command else []
-    parts += [f"Images: {escape(facts.attribution)}"] if facts.attribution else []
+    parts += ["## How to make this page again", code_block(command)] if command else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -128,10 +118,11 @@ def _summary(rows: Rows, layers: Sequence[str]) -> str:
     """One sentence: in which metrics the network is better than its twin and all cheats."""
     outcomes: dict[str, list[bool]] = {}
     for (name, layer, method), row in rows.items():
-        if method == NETWORK and row.value is not None and METRICS[name].better != "neither":
-            outcomes.setdefault(name, []).append(_wins(METRICS[name], layer, rows))
+        rivals = _rivals(METRICS[name], layer, rows)
+        if method == NETWORK and row.value is not None and rivals:
+            outcomes.setdefault(name, []).append(_beats(METRICS[name], row.value, rivals))
     if not outcomes:
-        return "**No metric with a better direction could be computed; the reasons stand below.**"
+        return "**No metric could be compared with the twin or a cheat; the reasons stand below.**"
     won = [METRICS[name].title for name, wins in outcomes.items() if all(wins)]
     where = "in every layer that was read " if len(layers) > 1 else ""
     start = f"Better than the untrained twin and every cheat {where}in {len(won)} of "
@@ -140,12 +131,16 @@ def _summary(rows: Rows, layers: Sequence[str]) -> str:
     )
 
 
-def _wins(item: Metric, layer: str, rows: Rows) -> bool:
-    own = rows[item.name, layer, NETWORK].value
+def _rivals(item: Metric, layer: str, rows: Rows) -> list[float]:
+    """The numbers of the twin and of the metric's cheats; none for a descriptive metric."""
     others = [TWIN, *(IMPOSTOR + name for name in _cheats(item))]
     values = [row.value for other in others if (row := rows.get((item.name, layer, other)))]
+    return [v for v in values if v is not None and item.better != "neither"]
+
+
+def _beats(item: Metric, own: float, rivals: Sequence[float]) -> bool:
     sign = 1 if item.better == "higher" else -1
-    return own is not None and all(sign * own > sign * v for v in values if v is not None)
+    return all(sign * own > sign * value for value in rivals)
 
 
 def _cheats(item: Metric) -> tuple[str, ...]:
@@ -208,14 +203,21 @@ def _scored(rows: Rows) -> set[tuple[str, str]]:
 
 def _missing(item: Metric, rows: Rows) -> Iterator[str]:
     """The reasons of missing numbers, each once, with the columns and layers that share it."""
-    own = [row for (name, _, _), row in rows.items() if name == item.name]
-    places: dict[str, list[str]] = {}
+    own = [row for (name, _, _), row in rows.items()
+           if name == item.name and row.reason != NO_ACTIVATIONS]  # fmt: skip
+    places: dict[str, dict[str, list[str]]] = {}
     for row in own:
-        if row.value is None and row.reason != NO_ACTIVATIONS:
-            where = f" at `{escape(row.layer)}`" if row.layer else ""
-            places.setdefault(row.reason or "undefined for every unit", []).append(
-                row.method.removeprefix(IMPOSTOR) + where
-            )
+        if row.value is None:
+            layers = places.setdefault(row.reason or "undefined for every unit", {})
+            layers.setdefault(row.layer, []).append(row.method)
     everywhere = len(places) == 1 and all(row.value is None for row in own)
-    for reason, where in places.items():
-        yield f"no number{'' if everywhere else f' for {listed(where)}'}: {escape(reason)}"
+    for reason, layers in places.items():
+        where = listed(_where(methods, layer, own) for layer, methods in layers.items())
+        yield f"no number{'' if everywhere else f' for {where}'}: {escape(reason)}"
+
+
+def _where(methods: Sequence[str], layer: str, own: Sequence[ScoreRow]) -> str:
+    """The columns that lack a number at a layer, in words."""
+    is_all = set(methods) == {row.method for row in own if row.layer == layer}
+    columns = "any column" if is_all else listed(m.removeprefix(IMPOSTOR) for m in methods)
+    return columns + (f" at `{escape(layer)}`" if layer else "")

@@ -10,14 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from legible.bench.data.base import Dataset
 from legible.bench.errors import UserError
 from legible.bench.execution.workspace import resolve_device
 from legible.bench.files import write_together
 from legible.bench.one_network.class_map import read_class_map
-from legible.bench.one_network.comparison import compare, metric_names
+from legible.bench.one_network.comparison import compare, metric_names, row_name
 from legible.bench.one_network.image_data import ImageData, Normalisation, load_images, normalised
-from legible.bench.one_network.page import PageFacts, render_scores
+from legible.bench.one_network.page import render_scores
 from legible.bench.one_network.subject import OwnNetwork, given_subject, named_subject
 from legible.bench.plugins import registry
 from legible.bench.scores.score_table import read_scores, scores_text, tidy, to_table
@@ -84,8 +83,7 @@ def score_one(
     table = tidy(to_table(comparison.rows))
     if folder is None:
         return ScoredNetwork(table, None)
-    credit = request.data.attribution if isinstance(request.data, Dataset) else ""
-    page = render_scores(subject, data, comparison, PageFacts(request.command, credit))
+    page = render_scores(subject, data, comparison, request.command)
     contents = {PAGE: page.encode(), TABLE: scores_text(table).encode()}
     write_together(folder, lambda: contents)
     return ScoredNetwork(table, folder / PAGE)
@@ -122,7 +120,9 @@ def _folder(request: ScoreRequest, subject: OwnNetwork, data: ImageData) -> Path
             first = read_scores(folder / TABLE).iloc[0]
         except (ValueError, IndexError) as error:
             raise UserError(f"{folder} holds no score table: choose another --name") from error
-        if (first["backbone"], first["dataset"]) != (subject.label, data.label):
+        if (first["backbone"], first["dataset"]) != tuple(
+            map(row_name, (subject.label, data.label))
+        ):
             raise UserError(
                 f"{folder} holds the scores of {first['backbone']} on {first['dataset']}: choose "
                 "another --name"

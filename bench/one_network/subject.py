@@ -159,11 +159,14 @@ def with_taps(
     the last two that have a map. Raises UserError for an unknown layer, with the nearest name, and
     for images that the network does not take.
     """
+    if isinstance(model, Network):
+        try:
+            return model, resolve(model, layers or ["last_spatial"])
+        except ValueError as error:
+            raise UserError(str(error)) from error
     few = data.batch(slice(COMPARED))
     expected = _logits(model, few)
     try:
-        if isinstance(model, Network):
-            return model, resolve(model, layers or ["last_spatial"])
         network = _traced(model, data, layers, few, expected)
         if layers:
             return network, list(network.taps)

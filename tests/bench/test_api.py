@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from small_networks import small_network
 from tiny_suites import TOY_PLUGIN, toy_suite, write_suite
 
 import legible
@@ -27,7 +28,8 @@ def suite(tmp_path, monkeypatch, toy_plugin):
 
 
 def test_everything_public_is_there():
-    assert {"run", "scores", "publish", "Method", "register", "metric"} <= set(dir(legible))
+    public = {"run", "scores", "publish", "score", "Method", "register", "metric"}
+    assert public <= set(dir(legible))
     for name in legible.__all__:
         assert getattr(legible, name) is not None
 
@@ -105,3 +107,12 @@ def test_limits_are_those_of_each_run(suite):
     limits = prepare(suite, time_limit="2h", memory_limit="4GiB", **ON_CPU).workspace.limits
     assert limits == RunLimits(seconds=7200.0, memory=4 * 2.0**30)
     assert prepare(suite, **ON_CPU).workspace.limits == RunLimits()
+
+
+def test_a_network_in_memory_is_scored(toy, tmp_path, kept_registry):
+    table = legible.score(small_network(), toy, layers=["4"], metrics=["accuracy", "modularity"],
+                          results=tmp_path, name="mine", **ON_CPU)  # fmt: skip
+    assert list(table.columns) == COLUMNS and set(table["layer"]) == {"", "4"}
+    assert (tmp_path / "scored" / "mine" / "README.md").is_file()
+    with pytest.raises(UserError, match="has no node or module '44'"):
+        legible.score(small_network(), toy, layers=["44"], results=None, **ON_CPU)

@@ -65,3 +65,17 @@ def test_a_user_s_function_may_take_the_number_of_classes_or_not():
     )
     with pytest.raises(ValueError, match=r"returns a int: return a torch nn\.Module"):
         model_builder("my.py:one", lambda: 1)(IMAGE, 3)
+
+
+def test_the_whole_model_is_not_traced_and_has_the_head_of_its_weights(tmp_path):
+    torch.manual_seed(1)
+    model = squeezenet1_0(num_classes=7).eval()
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    build = model_builder("torchvision:squeezenet1_0")
+    whole = build.whole(3, str(tmp_path / "w.safetensors")).eval()
+    x = torch.randn(2, *IMAGE)
+    assert torch.equal(whole(x), model(x)) and type(whole) is type(model)
+    assert build.whole(3)(x).shape == (2, 1000) and build.whole(3, outputs=7)(x).shape == (2, 7)
+    own = model_builder("my.py:mine", lambda classes: squeezenet1_0(num_classes=classes))
+    assert own.whole(3)(x).shape == (2, 3)
+    assert own.whole(3, str(tmp_path / "w.safetensors"))(x).shape == (2, 7)

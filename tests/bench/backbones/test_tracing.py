@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from legible.bench.backbones.tracing import free_name, trace, trunk_nodes
+from legible.bench.backbones.tracing import Untraceable, free_name, trace, trunk_nodes
 
 
 class Functional(nn.Module):
@@ -93,7 +93,7 @@ class TwoOutputs(nn.Module):
     ],
 )
 def test_what_cannot_be_traced_is_refused_with_the_node(model, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Untraceable, match=message):
         trace(model)
 
 

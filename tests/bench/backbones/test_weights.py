@@ -82,6 +82,12 @@ def test_what_does_not_fit_is_named():
         load_weights(target, missing, "w.pth")
 
 
+def test_weights_of_another_architecture_are_called_so():
+    other = {f"layer{k}.weight": torch.ones(1) for k in range(3)}
+    with pytest.raises(ValueError, match="has 0 of the file's 3 weights: these are weights of an"):
+        load_weights(network(), other, "w.pth")
+
+
 def test_another_head_is_left_out():
     state = network().state_dict() | {"3.weight": torch.ones(9, 8), "3.bias": torch.ones(9)}
     state["0.bias"] = torch.tensor([7.0, 8.0])

@@ -14,6 +14,7 @@ from legible.bench.one_network.reading import read_network
 from legible.bench.one_network.subject import given_subject, with_taps
 from legible.bench.plugins import registry
 from legible.bench.scores.headline_conditions import IMPOSTOR
+from legible.bench.scoring.oracle import measurability
 from legible.bench.scoring.score import score_metric
 from legible.metrics.base import ASPECTS, METRICS
 
@@ -53,6 +54,16 @@ def test_impostors_are_scored_with_what_reads_activations(toy):
         row = rows[IMPOSTOR + "copies", name, ""]
         assert row.value is None and row.reason.startswith("reads weights or runs the network")
     assert "second network" in rows[NETWORK, "matched_dimensions", ""].reason
+
+
+def test_a_map_that_is_too_coarse_is_said_with_the_oracle_s_scores(toy):
+    data = load_images(toy)
+    _, rows = scores(small_network(), data, ["concept_localisation"])
+    gate = measurability(data.concepts, (8, 8))
+    reason = rows[NETWORK, "concept_localisation", "4"].reason
+    assert "on 8 x 8 positions" in reason and not gate.passes
+    assert f"IoU {gate.iou:.2f} (needed: 0.4)" in reason
+    assert f"interpretability {gate.interpretability:.2f} (needed: 0.9)" in reason
 
 
 def test_two_runs_give_the_same_numbers(toy):

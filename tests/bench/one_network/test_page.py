@@ -13,7 +13,6 @@ from legible.bench.one_network.image_data import load_images
 from legible.bench.one_network.page import (
     ABOUT_IMPOSTORS,
     QUESTIONS,
-    PageFacts,
     render_scores,
 )
 from legible.bench.one_network.subject import given_subject
@@ -33,7 +32,7 @@ def made(model, toy, metrics=METRICS_SHOWN):
 
 def test_a_table_an_aspect_and_a_reason_for_each_missing_number(toy):
     subject, data, comparison = made(small_network(), toy)
-    page = render_scores(subject, data, comparison, PageFacts("legible score x --data toy", "© me"))
+    page = render_scores(subject, data, comparison, "legible score x --data toy")
     assert page.startswith("# Scores of Sequential on toy\n")
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
         "Task", "Focus", "Consistency", "Efficiency", "How to make this page again"
@@ -46,7 +45,7 @@ def test_a_table_an_aspect_and_a_reason_for_each_missing_number(toy):
         value = values["focus_compactness", "4", column]
         assert float(cell) == pytest.approx(value, abs=6e-4)
     assert "| matched dimensions" not in page  # a metric without numbers has no line
-    assert "no number: needs a second network" in page and "© me" in page
+    assert "no number: needs a second network" in page
     assert "Higher is better, from -8 to 1; 0 by chance." in page
     assert "60 of 1 x 16 x 16, 3 classes, 3 concepts with masks" in page
     assert all(f"**{name}**: {text}" in page for name, text in ABOUT_IMPOSTORS.items())
@@ -59,16 +58,27 @@ def test_the_summary_counts_where_the_network_wins(toy):
     def summary(value: float) -> str:
         rows = [r.model_copy(update={"value": value if r.method == NETWORK else 0.0})
                 for r in comparison.rows]  # fmt: skip
-        return render_scores(subject, data, replace(comparison, rows=rows), PageFacts())
+        return render_scores(subject, data, replace(comparison, rows=rows))
 
     assert "every layer that was read in 1 of 1 metrics: compactness.**" in summary(0.5)
     assert "every layer that was read in 0 of 1 metrics.**" in summary(-0.5)
     assert "in 0 of 1 metrics" in summary(0.0)
+    alone = [r for r in comparison.rows if r.method == NETWORK]
+    page = render_scores(subject, data, replace(comparison, rows=alone))
+    assert "**No metric could be compared with the twin or a cheat" in page
+
+
+def test_a_reason_names_the_columns_and_layers_that_share_it(toy):
+    subject, data, comparison = made(small_network(), toy, ["concept_localisation", "modularity"])
+    page = render_scores(subject, data, comparison)
+    assert "no number for any column at `4`: the map is too coarse" in page
+    assert "no number for any column at `1`" not in page
+    assert re.search(r"no number for .*energy at `1`.*: undefined on this network", page)
 
 
 def test_it_says_why_a_network_was_not_traced(toy):
     subject, data, comparison = made(Branching(), toy)
-    page = render_scores(subject, data, comparison, PageFacts())
+    page = render_scores(subject, data, comparison)
     assert re.search(r"\*\*Not traced:\*\* the network cannot be traced after 'lt'", page)
     assert page.count("cannot be traced after") == 2  # there, and at pruning
 

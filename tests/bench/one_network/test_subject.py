@@ -88,6 +88,8 @@ def test_weights_of_a_hand_written_backbone(tmp_path, kept_registry):
     assert torch.equal(first.model(data.images).logits, second.model(data.images).logits)
     network, names = with_taps(second.model, data, ["last_spatial", "last"])
     assert network is second.model and names == ["conv2", "fc2"]
+    with pytest.raises(UserError, match=r"^no Tap 'conv22'; did you mean 'conv2'"):
+        with_taps(second.model, data, ["conv22"])
 
 
 @pytest.mark.parametrize(
