@@ -22,7 +22,7 @@ def write_image(
     height: int = 30,
     shade: int = 0,
 ) -> None:
-    """A plain image in the format of the file's name; ``shade`` tells images of one colour apart."""
+    """A plain image in the format of its name; ``shade`` tells images of one colour apart."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((height, width, 3), np.uint8) + np.uint8(colour)
     pixels[..., 1] += np.uint8(2 * shade)
@@ -222,7 +222,10 @@ def write_celeba_masks(place: Path, count: int = 12) -> None:
 def write_broden(place: Path, each: int = 4) -> None:
     """Broden's layout: streets (label 1) and rooms (2); the left half is sky (300), and its upper
     quarter is a wing (301); every image has the texture 5."""
-    header = "image split ih iw sh sw color object material part scene texture".split()
+    header = [
+        "image", "split", "ih", "iw", "sh", "sw", *("color", "object", "material", "part"),
+        *("scene", "texture"),
+    ]  # fmt: skip
     rows = []
     for split in ("train", "val"):
         for k in range(2 * each):
