@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +25,13 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
 def read_weights(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a file of torch.save that holds tensors alone.
 
-    A dictionary inside a larger file (``state_dict``) is found, a prefix of all names (``module.``)
-    is dropped, and half precision becomes float32. Raises ValueError with one line.
+    Environment variables in the path are replaced. A dictionary inside a larger file
+    (``state_dict``) is found, a prefix of all names (``module.``) is dropped, and half precision
+    becomes float32. Raises ValueError with one line.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expandvars(path)).expanduser()
+    if "$" in path.parts[0]:
+        raise ValueError(f"{path}: set the environment variable {path.parts[0]}")
     try:
         if path.suffix == ".safetensors":
             state: Any = load_file(path)

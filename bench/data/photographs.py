@@ -79,6 +79,15 @@ def extent_notes(data: Dataset) -> list[str]:
     ]
 
 
+def data_notes(data: Dataset) -> list[str]:
+    """All that must be said of a dataset of photographs: `extent_notes`, what was left out, and the
+    images' licence."""
+    if not isinstance(data, Photographs):
+        return []
+    licence = [f"licence: {data.licence}"] if data.licence else []
+    return [*extent_notes(data), *data.notes, *licence]
+
+
 class Photograph(NamedTuple):
     """One image file, its class, and a function that reads its regions.
 

@@ -127,8 +127,9 @@ class Board:
     (dataset, backbone) to layer names in the network's order. ``trained_on`` maps a method to the
     metrics that its loss nearly minimises. ``marks`` maps a method to a footnote (a layer it
     replaces), ``remarks`` a metric to one (a law it breaks). ``photographs`` names the datasets of
-    photographs with concept masks, ``unmasked`` the datasets without any masks. ``attributions``
-    are credits that published images need. ``dynamics`` holds the watched metrics by epoch.
+    photographs with concept masks, ``unmasked`` the datasets without any masks. ``data_notes``
+    holds, by dataset, what its page says of its concepts and images. ``attributions`` are credits
+    that published images need. ``dynamics`` holds the watched metrics by epoch.
     ``ledger`` holds the trials of a tuned suite, ``algorithms`` the attribution scores of each
     algorithm. ``docs`` is the path of docs/metrics.md from the README.
     """
@@ -151,6 +152,7 @@ class Board:
     remarks: Mapping[str, str] = field(default_factory=dict)
     photographs: Collection[str] = ()
     unmasked: Collection[str] = ()
+    data_notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     attributions: Sequence[str] = ()
     dynamics: Mapping[Block, Mapping[RowKey, Histories]] = field(default_factory=dict)
     ledger: Ledger | None = None

@@ -196,4 +196,7 @@ def concept_source(board: Board) -> str:
         text = f"Concepts: masks on photographs ({', '.join(photographs)}){beside}."
     if unmasked:
         text += f" Datasets without masks, and so without semantics: {', '.join(unmasked)}."
+    for name in datasets:
+        if notes := board.data_notes.get(name):
+            text += f" Of {name}: {'; '.join(notes)}."
     return text

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from legible.bench.data.base import DataMissing, Dataset
+from legible.bench.data.photographs import data_notes, pictures_allowed
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.listing import (
     Listing,
@@ -23,6 +24,7 @@ from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.figures.network_pictures import (
+    OF_IMAGES,
     Picture,
     PictureData,
     draw_pictures,
@@ -77,6 +79,8 @@ def write_publication(
         refuse_unfinished(board.scores, suite)
     pictures = pictures_of_runs(workspace, specs, say) if with_pictures else []
     pictures += earlier_pictures(folder, board, pictures) if with_pictures else []
+    if pictures:
+        pictures = allowed_pictures(pictures, _datasets(workspace, specs), say)
     files = publication_files(board, pictures, formats)
     files |= store_files(board.scores, numbers, suite.version)
     about = about_pictures(dict(zip(picture_paths(board, pictures), pictures, strict=True)))
@@ -141,6 +145,20 @@ def earlier_pictures(folder: Path, board: Board, new: Sequence[Picture]) -> list
     return [p for p in pictures if (p.block, p.row) in present - drawn]
 
 
+def allowed_pictures(
+    pictures: Sequence[Picture],
+    datasets: Mapping[str, Dataset],
+    say: Callable[[str], None] = print,
+) -> list[Picture]:
+    """The pictures without those of images that may not be published. What is left out is said."""
+    private = {name for name, data in datasets.items() if not pictures_allowed(data)}
+    allowed = [p for p in pictures if p.kind not in OF_IMAGES or p.block.dataset not in private]
+    for name in sorted({p.block.dataset for p in pictures if p not in allowed}):
+        say(f"no pictures with images of {name}: the dataset does not say that they may be "
+            "published")  # fmt: skip
+    return allowed
+
+
 def _picture(path: Path, about: Mapping[str, Any]) -> Picture:
     refuse_edited(path, path.parents[1])
     return Picture(Block(*about["block"]), RowKey(*about["row"]), about["kind"], about["alt"],
@@ -170,6 +188,7 @@ def make_board(
         marks=submitted | marks_of_earlier(numbers, workspace.device),
         attributions=sorted({d.attribution for d in datasets.values() if d.attribution}),
         photographs=sorted(name for name, d in datasets.items() if d.test.concepts and not d.drawn),
+        data_notes={name: notes for name, d in datasets.items() if (notes := data_notes(d))},
         dynamics=gather_histories((p.block, p.row, h) for p, h in numbers.histories),
         unmasked=sorted(name for name, d in datasets.items() if not d.test.concepts),
     )
@@ -208,7 +227,8 @@ def _draw_run(
     data = workspace.dataset(spec)
     probe = workspace.probe(spec)
     images = data.test.images[: len(probe.images)].float() / 255
-    picture_data = gather_picture_data(probe, images, data.class_names, attributions=True)
+    images_allowed = pictures_allowed(data)
+    picture_data = gather_picture_data(probe, images, data.class_names, attributions=images_allowed)
     pictures = draw_pictures(
         picture_data, spec.block, spec.row, registry.get("methods", spec.method).label,
         workspace.run_of(spec).require_manifest().history, baseline, data.attribution,

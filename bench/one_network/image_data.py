@@ -15,6 +15,7 @@ from torch import Tensor
 
 from legible.bench.data.base import Dataset, Split, data_root
 from legible.bench.data.dataset_checks import load_dataset
+from legible.bench.data.photographs import data_notes
 from legible.bench.errors import UserError, nearest, one_line
 from legible.bench.plugins import registry
 from legible.bench.plugins.limits import RunLimits
@@ -49,6 +50,7 @@ class ImageData:
     class_names: tuple[str, ...]
     normalisation: Normalisation | None = None
     concepts: Concepts | None = None
+    notes: tuple[str, ...] = ()  # what must be said of the images and concepts
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -182,7 +184,8 @@ def _of_split(name: str, data: Dataset, split: str, most: int) -> ImageData:
     rows = torch.arange(min(most, len(images)), device=images.labels.device)
     part = images.subset(rows)
     own = Normalisation(tuple(part.mean.tolist()), tuple(part.std.tolist()))
-    return ImageData(name, part.images, part.labels, data.class_names, own, part.concepts)
+    notes = tuple(data_notes(data))
+    return ImageData(name, part.images, part.labels, data.class_names, own, part.concepts, notes)
 
 
 def _items(data: Any, most: int) -> tuple[tuple[Tensor, Tensor], tuple[str, ...]]:

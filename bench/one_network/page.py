@@ -79,6 +79,7 @@ def _subject(subject: OwnNetwork, data: ImageData, comparison: ScoreComparison) 
         f"**Images:** {len(data)} of {size}, {len(data.class_names)} classes, {counted}; "
         f"{_normalisation(data)}",
         f"**Answers:** {escape(comparison.answers.text)}",
+        *(f"**Data:** {escape(note)}." for note in data.notes),
     ]
     if comparison.reason:
         lines.append(

@@ -22,7 +22,7 @@ def write_image(
     height: int = 30,
     shade: int = 0,
 ) -> None:
-    """A plain image; ``shade`` tells images of one colour apart. JPEG by the file's name, else PNG."""
+    """A plain image in the format of its name; ``shade`` tells images of one colour apart."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.zeros((height, width, 3), np.uint8) + np.uint8(colour)
     pixels[..., 1] += np.uint8(2 * shade)
@@ -85,7 +85,7 @@ def write_coco(place: Path, each: int = 6) -> list[tuple[int, str, int, int]]:
     images, annotations = [], []
     for split in ("train", "test"):
         for name, colour, category in (("cat", RED, 7), ("dog", BLUE, 3)):
-            for k in range(each):
+            for _ in range(each):
                 number = len(images) + 1
                 path = f"{split}/{name}/{number}.png"
                 write_image(place / path, colour, shade=number)
@@ -121,8 +121,8 @@ def write_voc(place: Path, each: int = 4) -> None:
 
 
 def write_cub(place: Path, each: int = 4, masks: bool = True) -> None:
-    """CUB-200-2011's layout with two classes; the bird is the box (10, 5, 30, 25), and the beak is at
-    (20, 15)."""
+    """CUB-200-2011's layout with two classes; the bird is the box (10, 5, 30, 25), and the beak is
+    at (20, 15)."""
     rows: dict[str, list[str]] = {name: [] for name in (
         "images.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt",
         "parts/part_locs.txt")}  # fmt: skip
@@ -222,8 +222,10 @@ def write_celeba_masks(place: Path, count: int = 12) -> None:
 def write_broden(place: Path, each: int = 4) -> None:
     """Broden's layout: streets (label 1) and rooms (2); the left half is sky (300), and its upper
     quarter is a wing (301); every image has the texture 5."""
-    header = ["image", "split", "ih", "iw", "sh", "sw", "color", "object", "material", "part", "scene",
-              "texture"]  # fmt: skip
+    header = [
+        "image", "split", "ih", "iw", "sh", "sw", *("color", "object", "material", "part"),
+        *("scene", "texture"),
+    ]  # fmt: skip
     rows = []
     for split in ("train", "val"):
         for k in range(2 * each):

@@ -310,6 +310,8 @@ CAPTIONS = {
     "mask of the concept that defines it",
     "curves": "Loss terms by epoch",
 }
+#: The kinds of pictures in which images of the dataset can be seen.
+OF_IMAGES = frozenset({"views", "units", "members", "attribution"})
 
 
 def draw_pictures(

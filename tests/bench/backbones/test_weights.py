@@ -97,3 +97,12 @@ def test_another_head_is_left_out():
         load_weights(target, state, "w.pth")
     load_weights(target, state, "w.pth", except_below="3")
     assert torch.equal(target[3].weight, head) and target[0].bias.tolist() == [7, 8]
+
+
+def test_environment_variables_in_the_path(tmp_path, monkeypatch):
+    save_file({"a": torch.ones(2)}, tmp_path / "w.safetensors")
+    monkeypatch.setenv("MY_WEIGHTS", str(tmp_path))
+    assert read_weights("$MY_WEIGHTS/w.safetensors")["a"].tolist() == [1, 1]
+    monkeypatch.delenv("MY_WEIGHTS")
+    with pytest.raises(ValueError, match=r"set the environment variable .MY_WEIGHTS"):
+        read_weights("$MY_WEIGHTS/w.safetensors")

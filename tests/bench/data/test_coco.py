@@ -88,8 +88,8 @@ def test_a_keypoint_is_a_small_disc_and_an_unlabelled_one_is_nothing(folder):
 def test_extents_are_said(folder):
     notes = extent_notes(load(folder))
     assert notes == [
-        "1 concept is only a box, in some images or in all; metrics take the filled box as the mask: "
-        "ear",
+        "1 concept is only a box, in some images or in all; metrics take the filled box as the "
+        "mask: ear",
         "1 concept is a point; metrics take a small disc around it as the mask: nose",
     ]
 

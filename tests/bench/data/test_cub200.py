@@ -52,7 +52,7 @@ def test_counts_and_missing_files(tmp_path):
     with pytest.raises(DataMissing, match=r"CUB_200_2011 is missing; it comes from https://www"):
         cub200(tmp_path)
     write_cub(tmp_path / "CUB_200_2011")
-    with pytest.raises(DataMissing, match="16 images instead of 11788.*verify = false"):
+    with pytest.raises(DataMissing, match=r"16 images instead of 11788.*verify = false"):
         cub200(tmp_path)
     (tmp_path / "CUB_200_2011/parts/part_locs.txt").unlink()
     with pytest.raises(DataMissing, match=r"parts/part_locs.txt is missing"):

@@ -55,5 +55,5 @@ def test_of_many_files_a_sample_is_read(files, monkeypatch):
 
 
 def test_a_file_that_is_gone(files):
-    with pytest.raises(ValueError, match="cannot read .*gone.jpg: No such file"):
+    with pytest.raises(ValueError, match=r"cannot read .*gone.jpg: No such file"):
         FileFingerprint(files, [files / "gone.jpg"], [])

@@ -61,7 +61,7 @@ def test_the_number_of_vocs_images_is_checked(tmp_path):
         label_maps(tmp_path, path="VOC2012")
     assert len(label_maps(tmp_path, path="VOC2012", verify=False, size=8, validation=1).test) == 8
     (tmp_path / "VOC2012/ImageSets/Segmentation/val.txt").unlink()
-    with pytest.raises(DataMissing, match="val.txt is missing; it comes from"):
+    with pytest.raises(DataMissing, match=r"val.txt is missing; it comes from"):
         label_maps(tmp_path, path="VOC2012", verify=False)
 
 

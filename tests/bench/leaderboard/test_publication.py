@@ -105,3 +105,5 @@ def test_the_source_of_the_concepts_is_named(board):
     none = replace(board, unmasked=sorted({b.dataset for b in board.blocks}))
     assert "no dataset of this suite has concept masks" in concept_source(none)
     assert "exact masks" not in concept_source(none)
+    notes = replace(board, data_notes={"shapes": ["1 concept is a point", "licence: none"]})
+    assert concept_source(notes).endswith(" Of shapes: 1 concept is a point; licence: none.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from photograph_files import write_coco
 from PIL import Image
 from torch.utils.data import TensorDataset
 
@@ -125,3 +126,10 @@ def test_labels_need_names():
         load_images((torch.zeros(3, 1, 4, 4), [0, 1, 2]), class_names=["a", "b"])
     with pytest.raises(UserError, match="at least 2, not 1"):
         load_images((torch.zeros(3, 1, 4, 4), [0, 1, 2]), most=1)
+
+
+def test_photographs_say_what_their_concepts_are(tmp_path, monkeypatch):
+    write_coco(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    data = load_images("coco:photos(size=8,validation=1,licence=CC0)", root=tmp_path)
+    assert data.notes[0].startswith("1 concept is only a box") and data.notes[-1] == "licence: CC0"

@@ -32,7 +32,9 @@ def made(model, toy, metrics=METRICS_SHOWN):
 
 def test_a_table_an_aspect_and_a_reason_for_each_missing_number(toy):
     subject, data, comparison = made(small_network(), toy)
+    data = replace(data, notes=("1 concept is a point",))
     page = render_scores(subject, data, comparison, "legible score x --data toy")
+    assert "- **Data:** 1 concept is a point.\n" in page
     assert page.startswith("# Scores of Sequential on toy\n")
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
         "Task", "Focus", "Consistency", "Efficiency", "How to make this page again"
