@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: bench test check benchmarks torture gpu clean
+.PHONY: bench test check benchmarks speed torture gpu clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Legible needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -29,6 +29,10 @@ check: $(VENV)/.installed
 
 benchmarks: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only -n 0
+
+# Ratios to peers, as a page: writes docs/performance.md if nothing else runs on the machine.
+speed: $(VENV)/.installed
+	PYTHONPATH=tests/support OMP_NUM_THREADS=1 $(BIN)/python -m speed $(ARGS)
 
 # Kills, flipped bits, full disks, hostile plugins, fuzz: ARGS="kills flips", ARGS=--short
 torture: $(VENV)/.installed

@@ -40,6 +40,7 @@ from legible.bench.execution.reuse import (
     published_run,
 )
 from legible.bench.execution.store import Corrupt
+from legible.bench.execution.time_spent import Clock
 from legible.bench.execution.worker import forget_failure, work_through
 from legible.bench.execution.workspace import (
     Workspace,
@@ -335,19 +336,22 @@ def _attempt(
     correct_marks(workspace, planned)
     todo = _edits_last([item.spec for item in planned if item.waiting])
     names = _announce(workspace, planned)
-    names += work_off(workspace, todo, jobs, plugins, here)
+    clock = Clock(workspace, todo, min(jobs, len(todo)), here)
+    names += work_off(workspace, todo, jobs, plugins, clock)
     after = plan_runs(workspace, specs)
     pairs = [item.spec for item in after
              if item.status == "to score" and lacks_pair(workspace, item.spec)]  # fmt: skip
     if pairs:
         CONSOLE.print(f"comparing {len(pairs)} runs with the run of the next seed")
-        names += work_off(workspace, pairs, jobs, plugins, here)
+        names += work_off(workspace, pairs, jobs, plugins, clock)
     for item in after:
         if item.status == "to run" and item.spec.name not in names:
             reason = f" ({item.reason})" if item.reason else ""
             CONSOLE.print(f"failed: {item.spec.name}: did not finish{reason}")
             names.append(item.spec.name)
     _note_changed_files()
+    if line := clock.line():
+        CONSOLE.print(line)
     return list(dict.fromkeys(names))
 
 
