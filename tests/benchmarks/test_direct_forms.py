@@ -83,7 +83,7 @@ def test_dissection_against_one_unit_and_concept_at_a_time(compare):
 def test_information_against_scikit_learn(compare):
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(600) % 5
-    features = torch.randn(600, 16, generator=generator) + labels[:, None] * torch.rand(16)
+    features = torch.randn(600, 16, generator=generator) + labels[:, None] * torch.linspace(0, 1, 16)
 
     def ours() -> torch.Tensor:
         return mutual_information(features, labels, 5)
