@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= auto
 
-.PHONY: bench test check benchmarks torture clean
+.PHONY: bench test check benchmarks speed torture gpu clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Legible needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -30,9 +30,20 @@ check: $(VENV)/.installed
 benchmarks: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks --benchmark-only -n 0
 
+# Ratios to peers, as a page: writes docs/performance.md if nothing else runs on the machine.
+speed: $(VENV)/.installed
+	PYTHONPATH=tests/support OMP_NUM_THREADS=1 $(BIN)/python -m speed $(ARGS)
+
 # Kills, flipped bits, full disks, hostile plugins, fuzz: ARGS="kills flips", ARGS=--short
 torture: $(VENV)/.installed
 	cd tests && PYTHONPATH=support OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m torture $(ARGS)
+
+# On a GPU: writes results/gpu in six minutes and installs nothing. PYTHON=... names an interpreter
+# that has torch. `make gpu DEVICE=cpu ARGS=--rehearse` tries the check itself on a CPU.
+DEVICE ?= cuda
+GPU_PYTHON = $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard $(BIN)/python) $(PYTHON)),$(PYTHON))
+gpu:
+	PYTHONPATH=gpu_packages:tests/support:. $(GPU_PYTHON) -m gpu_check --device $(DEVICE) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -28,3 +29,13 @@ def kept_registry() -> Iterator[None]:
         register.clear()
         register.update(items)
     registry.FAILED.clear()
+
+
+@pytest.fixture
+def gpu() -> str:
+    """The device of tests that are marked ``gpu``, which are skipped without one. `make gpu`
+    rehearses them on the CPU."""
+    device = os.environ.get("LEGIBLE_TEST_GPU", "cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    return device

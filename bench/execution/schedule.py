@@ -40,6 +40,7 @@ from legible.bench.execution.reuse import (
     published_run,
 )
 from legible.bench.execution.store import Corrupt
+from legible.bench.execution.time_spent import Clock
 from legible.bench.execution.worker import forget_failure, work_through
 from legible.bench.execution.workspace import (
     Workspace,
@@ -236,10 +237,9 @@ def show_plan(workspace: Workspace, specs: Sequence[RunSpec], retry: bool = Fals
     planned = plan_runs(workspace, specs)
     if retry:
         planned = [
-            replace(item, status="to run", reason=f"failed before: {item.reason.removeprefix(FAILED_BEFORE)}")
-            if item.status == "failed" or _failed_as_published(item) else item
+            _again(item) if item.status == "failed" or _failed_as_published(item) else item
             for item in planned
-        ]  # fmt: skip
+        ]
     for item in planned:
         table.add_row(item.spec.name, item.status, one_line(item.reason))
     # in a file or a pipe long names are not cut
@@ -338,19 +338,22 @@ def _attempt(
     correct_marks(workspace, planned)
     todo = _edits_last([item.spec for item in planned if item.waiting])
     names = _announce(workspace, planned)
-    names += work_off(workspace, todo, jobs, plugins, here)
+    clock = Clock(workspace, todo, min(jobs, len(todo)), here)
+    names += work_off(workspace, todo, jobs, plugins, clock)
     after = plan_runs(workspace, specs)
     pairs = [item.spec for item in after
              if item.status == "to score" and lacks_pair(workspace, item.spec)]  # fmt: skip
     if pairs:
         CONSOLE.print(f"comparing {len(pairs)} runs with the run of the next seed")
-        names += work_off(workspace, pairs, jobs, plugins, here)
+        names += work_off(workspace, pairs, jobs, plugins, clock)
     for item in after:
         if item.status == "to run" and item.spec.name not in names:
             reason = f" ({item.reason})" if item.reason else ""
             CONSOLE.print(f"failed: {item.spec.name}: did not finish{reason}")
             names.append(item.spec.name)
     _note_changed_files()
+    if line := clock.line():
+        CONSOLE.print(line)
     return list(dict.fromkeys(names))
 
 
@@ -468,6 +471,12 @@ def notes_on_reuse(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[
 def _failed_as_published(item: PlannedRun) -> bool:
     """Whether a published table says that a run failed, and it is not here."""
     return item.status == "published" and item.reason.startswith(FAILED_BEFORE)
+
+
+def _again(item: PlannedRun) -> PlannedRun:
+    """A run that failed as one to run."""
+    reason = f"failed before: {item.reason.removeprefix(FAILED_BEFORE)}"
+    return replace(item, status="to run", reason=reason)
 
 
 def _runs(count: int) -> str:

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import statistics
-import time
+import importlib.util
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
+from speed.comparison import Action, compare_with
 
 
 @pytest.fixture
 def compare(benchmark) -> Callable[..., float]:
-    """``compare(ours, peer)`` times both in turn and keeps peer / ours as extra information.
+    """``compare(subject, peer_name, ours, peer)`` times both in turn and keeps a `Comparison`,
+    which `make speed` prints; returns the ratio peer / ours.
 
     pytest-benchmark times ``ours`` as well; the ratio is the median over pairs, so that a drift
-    of the machine's speed hits both sides. With --benchmark-disable each runs once.
+    of the machine's speed hits both sides. With --benchmark-disable each runs once. ``package``
+    names the package that the peer needs: without it ours is timed alone, and the ratio is 0.
     """
 
-    def run(ours: Callable[[], object], peer: Callable[[], object], rounds: int = 5) -> float:
-        if benchmark.disabled:
-            rounds = 1
-        else:
-            ours(), peer()
-        ratios = []
-        for _ in range(rounds):
-            seconds = []
-            for action in (peer, ours):
-                start = time.perf_counter()
-                action()
-                seconds.append(time.perf_counter() - start)
-            ratios.append(seconds[0] / seconds[1])
-        benchmark.pedantic(ours, rounds=1)
-        ratio = statistics.median(ratios)
-        benchmark.extra_info["peer / ours"] = round(ratio, 2)
-        print(
-            f"\n{benchmark.name}: {ratio:.2f} x the peer's speed "
-            f"({min(ratios):.2f}-{max(ratios):.2f})"
+    def run(
+        subject: str, peer_name: str, ours: Action, peer: Action, rounds: int = 5, package: str = ""
+    ) -> float:
+        missing = ""
+        if package and importlib.util.find_spec(package) is None:
+            missing = f"the package {package} is not installed"
+        other = None if missing else peer
+        if not benchmark.disabled:
+            ours(), other and other()
+        comparison = compare_with(
+            subject, peer_name, ours, other, 1 if benchmark.disabled else rounds, missing
         )
-        return ratio
+        benchmark.pedantic(ours, rounds=1)
+        benchmark.extra_info["comparison"] = asdict(comparison)
+        return comparison.ratio
 
     return run

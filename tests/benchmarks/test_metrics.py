@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -84,25 +86,33 @@ def test_all_single_lesions_take_seconds_on_two_cores(benchmark, whole):
     ],
 )
 def test_scores_of_attributions_against_quantus(compare, ours, name, masked):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        quantus = pytest.importorskip("quantus")
     generator = torch.Generator().manual_seed(0)
     maps = torch.rand(256, 32, 32, generator=generator)
     mask = random_masks(256, 1, 32, generator)[:, 0]
     mask[:, :4, :4] = True
-    metric = getattr(quantus, name)(
-        abs=False, normalise=False, return_aggregate=False, disable_warnings=True,
-        display_progressbar=False,
-    )  # fmt: skip
+    metric = functools.cache(lambda: quantus_metric(name))
     model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 2)).eval()
 
     def theirs() -> list[float]:
-        return metric(
+        return metric()(
             model=model, x_batch=np.zeros((256, 1, 32, 32), dtype=np.float32),
             y_batch=np.zeros(256, dtype=int), a_batch=maps[:, None].numpy().copy(),
             s_batch=mask[:, None].numpy().copy() if masked else None, device="cpu",
         )  # fmt: skip
 
-    ratio = compare(lambda: ours(maps, mask) if masked else ours(maps), theirs)
-    assert ratio > 0
+    ratio = compare(
+        f"{ours.__name__} of 256 attributions", f"Quantus's {name}",
+        lambda: ours(maps, mask) if masked else ours(maps), theirs, package="quantus",
+    )  # fmt: skip
+    assert ratio >= 0
+
+
+def quantus_metric(name: str) -> Callable[..., list[float]]:
+    """A metric of Quantus that takes maps as they are and gives a value for each image."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import quantus
+    return getattr(quantus, name)(
+        abs=False, normalise=False, return_aggregate=False, disable_warnings=True,
+        display_progressbar=False,
+    )  # fmt: skip

@@ -6,6 +6,9 @@ transforms (the same random shift), Adam, loss.item() once an epoch.
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
@@ -13,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.taps import Network
 from legible.bench.backbones.vgg import vgg
 from legible.bench.data.base import Dataset as Data
 from legible.bench.data.base import make_splits
@@ -91,7 +95,56 @@ def test_epoch_against_a_plain_loop(compare, case):
             total += loss.item()
         return total
 
-    assert compare(lambda: loop.epoch(0), peer, rounds=3) > 0
+    subject, peer_name = f"an epoch of {case}", "a DataLoader with two workers, image by image"
+    assert compare(subject, peer_name, lambda: loop.epoch(0), peer, rounds=3) > 0
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.filterwarnings("ignore")
+def test_epoch_against_lightning(compare, case):
+    """Lightning's trainer on the same loader; its set-up of each fit counts little."""
+    build, image, count = CASES[case]
+    data = random_images(image, count)
+    loop = our_loop(build, data)
+
+    def peer() -> None:
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        lightning_trainer().fit(lightning_module(build(image, 10)), loader)
+
+    loader = DataLoader(Images(data), batch_size=128, shuffle=True, num_workers=2, drop_last=True)
+    subject = f"an epoch of {case}"
+    ours = lambda: loop.epoch(0)  # noqa: E731
+    ratio = compare(subject, "Lightning's trainer", ours, peer, rounds=3, package="lightning")
+    assert ratio >= 0
+
+
+def lightning_trainer() -> Any:
+    """A trainer for one epoch on the CPU that writes nothing."""
+    import lightning
+
+    return lightning.Trainer(
+        max_epochs=1, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+
+
+def lightning_module(network: Network) -> Any:
+    """The network as a Lightning module with the peer's loss and optimiser."""
+    import lightning
+
+    class Classifier(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def training_step(self, batch, number):
+            images, labels = batch
+            return functional.cross_entropy(self.network(images).logits, labels)
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+    return Classifier()
 
 
 @pytest.mark.parametrize("method", ["sync", "bean", "activation_l1"])
@@ -103,4 +156,4 @@ def test_step_against_a_plain_step(compare, method):
     steps = [
         lambda loop=loop: loop.step(rows, loop.generator("augmentation", 0), 0, 0) for loop in loops
     ]
-    assert compare(*steps, rounds=40) > 0
+    assert compare(f"a step of {method}, vgg at 32 px", "a step of plain", *steps, rounds=40) > 0

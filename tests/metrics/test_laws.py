@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from metric_values import on_device, only, same
 from planted_probes import make_concepts, make_probe, random_probe, scenes
 from torch import Tensor
 
 from legible import metrics
 from legible.bench.plugins import registry
-from legible.bench.scoring.score import score_metric as score
 from legible.metrics import maps
 from legible.metrics.base import (
     ASPECTS,
@@ -28,9 +28,7 @@ from legible.metrics.base import (
     METRICS,
     PARTS,
     Layer,
-    Metric,
     Probe,
-    Score,
     as_values,
 )
 
@@ -109,24 +107,6 @@ def changed(change: Change) -> tuple[Probe, Tensor]:
     return new, order
 
 
-def only(item: Metric, probe: Probe) -> Score:
-    """The metric's score; comparisons are with half of the images, and with the same network's
-    units in another order."""
-    twins = {n: Layer(n, layer.activation.flip(1)) for n, layer in probe.layers.items()}
-    others = {
-        "splits": lambda: probe.subset(slice(0, None, 2)),
-        "seeds": lambda: replace(probe, layers=twins, memo={}),
-    }
-    (result,) = score(item, probe, others)
-    return result
-
-
-def same(item: Metric, result: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
-    if item.per == "module":
-        result, expected = np.sort(result), np.sort(expected)
-    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=tolerance, err_msg=item.name)
-
-
 def check(name: str, change: Change, tolerance: float = 1e-4) -> None:
     item = METRICS[name]
     probe, order = changed(change)
@@ -175,23 +155,10 @@ def test_the_memory_budget_makes_no_difference(name, monkeypatch):
     same(METRICS[name], result.values, only(METRICS[name], changed(Change())[0]).values, 1e-4)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 @every_metric
-def test_the_device_makes_no_difference(name):
-    probe = base()
-    layer = probe.layers["units"]
-    moved = Layer("units", layer.activation.cuda(), layer.claimed.cuda())
-    there = replace(
-        probe,
-        network=probe.network.cuda(),
-        images=probe.images.cuda(),
-        labels=probe.labels.cuda(),
-        logits=probe.logits.cuda(),
-        layers={"units": moved},
-        concepts=probe.concepts.to("cuda"),
-        memo={},
-    )
-    result = only(METRICS[name], there)
+def test_the_device_makes_no_difference(name, gpu):
+    result = only(METRICS[name], on_device(base(), gpu))
     same(METRICS[name], result.values, only(METRICS[name], base()).values, 1e-4)
 
 

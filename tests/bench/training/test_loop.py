@@ -3,14 +3,15 @@
 import pytest
 import torch
 from fits import RECIPE, fit_toy, same_weights, small_vgg
+from gpu_check.waiting import refuse_waiting
 
 from legible.bench.backbones.mlp import mlp
 from legible.bench.backbones.vgg import vgg
 from legible.bench.execution.store import Run
 from legible.bench.plugins import registry
 from legible.bench.training.checkpoint import State
-from legible.bench.training.fit import initialise
-from legible.bench.training.loop import Diverged, accuracy, frozen_statistics
+from legible.bench.training.fit import build_network, initialise
+from legible.bench.training.loop import Diverged, Loop, accuracy, frozen_statistics, make_optimizer
 from legible.bench.training.recipe import Recipe
 from legible.methods.base import Method
 
@@ -161,3 +162,31 @@ def test_a_second_view_leaves_batchnorm_alone(toy):
     assert not torch.equal(
         network.backbone.norm1.running_mean, before["backbone.norm1.running_mean"]
     )
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_the_toy_task_as_a_cpu_does(toy, gpu):
+    recipe = Recipe(epochs=12, batch=16, lr=1e-2)
+    there = toy.to(gpu)
+    network, method, state = fit_toy(there, recipe=recipe)
+    assert next(network.parameters()).device.type == gpu
+    assert accuracy(network, method, there.test) > 0.9
+    assert state.history[-1]["loss"] < state.history[0]["loss"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["plain", "sync", "bean"])
+def test_no_step_makes_the_host_wait_for_the_gpu(toy, gpu, name):
+    method = registry.make_method(name, {})
+    there = toy.to(gpu)
+    network = build_network(small_vgg(there), method, there.train, 0)
+    optimizer = make_optimizer(network, method, RECIPE)
+    loop = Loop(network, method, there.train, there, RECIPE, 0, optimizer)
+    rows = torch.arange(16, device=gpu)
+    augment = loop.generator("augmentation", 0)
+    loop.step(rows, augment, 0, 0)
+    with refuse_waiting(gpu):
+        terms, _ = loop.step(rows, augment, 0, 1)
+    assert all(bool(term.isfinite()) for term in terms.values())
+    with pytest.raises(RuntimeError), refuse_waiting(gpu):
+        terms["cross_entropy"].item()

@@ -1,0 +1,201 @@
+"""What runs cost and what larger suites would: docs/scale.md, from the records of runs on disk.
+
+`python -m legible.bench.cards.scale RUNS [--price P] [--suite NAME] [--rate R] [--out FILE]` reads
+the manifests in a folder of runs. Measured are the medians of finished runs; all else is an
+estimate and labelled so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from legible.bench.execution.manifest import Manifest
+from legible.bench.execution.store import MANIFEST, Run
+from legible.bench.plugins import registry
+from legible.bench.suites.run_spec import RunSpec, expand, label
+from legible.bench.suites.schema import find_suite, read_suite
+
+WORKERS = (1, 8, 64)
+#: An ImageNet-sized suite: images, epochs, methods, seeds of a method, and seeds of plain.
+IMAGENET = {"images": 1_281_167, "epochs": 90, "methods": 12, "seeds": 8, "plain": 24}
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What one run took: seconds of training and of scoring, and the image passes of its training
+    (images times epochs; 0 where the number of images is not part of the run spec)."""
+
+    block: tuple[str, str, str]
+    kinds: tuple[str, str]
+    training: float
+    scoring: float
+    passes: int
+    probe: int
+
+
+@dataclass(frozen=True)
+class BlockCost:
+    """The medians of the runs of a dataset on a backbone on a device."""
+
+    block: tuple[str, str, str]
+    kinds: tuple[str, str]
+    runs: int
+    training: float
+    scoring: float
+    passes: int
+    probe: int
+
+    @property
+    def rate(self) -> float:
+        """Image passes of training a second; 0 where they are not known."""
+        return self.passes / self.training if self.training else 0.0
+
+
+def run_cost(manifest: Manifest) -> RunCost | None:
+    """The cost of a finished run that was trained; None for another."""
+    spec = manifest.spec
+    if manifest.status != "done" or not manifest.seconds:
+        return None
+    data = {**spec["data"], **({"shots": spec["shots"]} if spec["shots"] else {})}
+    images = 0 if spec["shots"] else int(spec["data"].get("train") or 0)
+    return RunCost(
+        block=(label("datasets", spec["dataset"], data),
+               label("backbones", spec["backbone"], spec["net"]), manifest.environment.device),
+        kinds=(spec["dataset"], spec["backbone"]),
+        training=sum(manifest.seconds), scoring=manifest.score_seconds,
+        passes=images * len(manifest.seconds), probe=spec["probe"],
+    )  # fmt: skip
+
+
+def read_costs(runs: Path) -> list[RunCost]:
+    """The costs of all finished runs in a folder; damaged records and those of code that no longer
+    exists are left out."""
+    costs = []
+    for path in sorted(runs.glob(f"*/{MANIFEST}")):
+        manifest = Run(path.parent).readable_manifest()
+        if manifest is not None and manifest.spec.get("dataset") in registry.DATASETS:
+            cost = run_cost(manifest)
+            costs += [cost] if cost else []
+    return costs
+
+
+def by_block(costs: Iterable[RunCost]) -> list[BlockCost]:
+    """The medians of runs by dataset, backbone, device and length of training."""
+    groups: dict[tuple[object, ...], list[RunCost]] = {}
+    for cost in costs:
+        groups.setdefault((*cost.block, cost.passes, cost.probe), []).append(cost)
+    return [
+        BlockCost(
+            group[0].block, group[0].kinds, len(group),
+            statistics.median(cost.training for cost in group),
+            statistics.median(cost.scoring for cost in group), group[0].passes, group[0].probe,
+        )
+        for _, group in sorted(groups.items(), key=lambda item: str(item[0]))
+    ]  # fmt: skip
+
+
+def estimate(spec: RunSpec, blocks: Sequence[BlockCost]) -> float | None:
+    """Estimated seconds of a run, from a measured block of the same dataset and backbone: training
+    in proportion to images times epochs, scoring to the probe's images. None without such a block.
+    """
+    like = [b for b in blocks if b.kinds == (spec.dataset, spec.backbone) and b.rate]
+    if not like or spec.shots:
+        return None
+    nearest = max(like, key=lambda block: block.passes)
+    method = registry.get("methods", spec.method)
+    epochs = spec.recipe.epochs if method.trains and not method.parent else 0
+    training = int(spec.data.get("train") or 0) * epochs / nearest.rate
+    return training + nearest.scoring * spec.probe / nearest.probe
+
+
+def wall_hours(seconds: Sequence[float], workers: int) -> float:
+    """Hours until some runs are done by workers that share them evenly; no less than the longest
+    run takes."""
+    return max(sum(seconds) / workers, max(seconds, default=0.0)) / HOUR
+
+
+def imagenet_runs(rate: float) -> list[float]:
+    """Seconds of each run of an ImageNet-sized suite at some training images a second."""
+    count = IMAGENET["methods"] * IMAGENET["seeds"] + IMAGENET["plain"]
+    return [IMAGENET["images"] * IMAGENET["epochs"] / rate] * count
+
+
+def suite_rows(name: str, seconds: Sequence[float], price: float) -> list[list[str]]:
+    """A row of the table of estimates for each number of workers."""
+    total = sum(seconds) / HOUR
+    return [[name, str(len(seconds)), str(workers), f"{wall_hours(seconds, workers):,.1f}",
+             f"{total:,.0f}", f"{total * price:,.0f}"] for workers in WORKERS]  # fmt: skip
+
+
+def as_page(
+    blocks: Sequence[BlockCost], suite: str, specs: Sequence[RunSpec], price: float, rate: float
+) -> str:
+    """The page: measured costs, then estimates with what they assume."""
+    measured_rows = [
+        [*b.block, str(b.runs), f"{b.training:.1f}", f"{b.scoring:.1f}",
+         f"{b.rate:,.0f}" if b.rate else ""] for b in blocks
+    ]  # fmt: skip
+    seconds = [estimate(spec, blocks) for spec in specs]
+    usable = [value for value in seconds if value is not None]
+    rows = [
+        *(suite_rows(suite, usable, price) if usable else []),
+        *suite_rows("ImageNet-sized", imagenet_runs(rate), price),
+    ]
+    left_out = len(seconds) - len(usable)
+    note = f" Of `{suite}`, {left_out} runs have no measured block and are left out." * (
+        left_out > 0
+    )
+    return "\n\n".join([
+        "# What runs cost",
+        "This page is written by `python -m legible.bench.cards.scale`.",
+        "## Measured\n\nMedians of finished runs of all methods; one worker on the device.",
+        _table(("dataset", "backbone", "device", "runs", "training, s", "scoring, s",
+                "training images a second"), measured_rows),
+        "## Estimates\n\nNothing in this table was measured. Training is taken in proportion to "
+        "images times epochs and scoring to the images of the probe, from the block of the same "
+        "dataset and backbone with the longest training; every worker has a device like the "
+        f"measured one.{note} The ImageNet-sized suite has {IMAGENET['images']:,} images, "
+        f"{IMAGENET['epochs']} epochs, {IMAGENET['methods']} methods of {IMAGENET['seeds']} seeds "
+        f"and {IMAGENET['plain']} of plain, without scoring, at an assumed {rate:,.0f} training "
+        f"images a second on one GPU (`--rate`). The price is {price:g} for an hour of one device "
+        "(`--price`).",
+        _table(("suite", "runs", "workers", "hours", "device hours", "price"), rows),
+    ]) + "\n"  # fmt: skip
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Writes the page, or prints it without ``--out``."""
+    parser = argparse.ArgumentParser(prog="legible.bench.cards.scale", description=__doc__)
+    parser.add_argument("runs", type=Path, help="a folder of runs")
+    parser.add_argument("--suite", default="standard", help="a suite to estimate")
+    parser.add_argument("--price", type=float, default=2.0, help="of an hour of one device")
+    parser.add_argument("--rate", type=float, default=2500.0, help="ImageNet images a second")
+    parser.add_argument("--out", type=Path, help="docs/scale.md, for example")
+    arguments = parser.parse_args(words)
+    registry.load()
+    blocks = by_block(read_costs(arguments.runs))
+    if not blocks:
+        print(f"no finished run in {arguments.runs}: `legible run` makes some", file=sys.stderr)
+        return 1
+    specs = expand(read_suite(find_suite(arguments.suite)))
+    page = as_page(blocks, arguments.suite, specs, arguments.price, arguments.rate)
+    if arguments.out:
+        arguments.out.write_text(page, encoding="utf-8")
+    else:
+        print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Runs an hour of `quick` with several workers on one device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from gpu_check.networks import open_place, quick_suite, trains
+from gpu_check.record import Check
+from gpu_check.setting import Case, Setting
+from legible.bench.execution.progress import Event
+from legible.bench.execution.schedule import do_runs
+from legible.bench.plugins import registry
+from legible.bench.suites.run_spec import RunSpec, expand
+
+PART = "throughput"
+JOBS = (1, 4, 8)
+#: How many times one worker's runs an hour the best number of workers should give.
+GOAL = 5.0
+#: Seconds that workers need at most to end after the time is over.
+ENDING = 4.0
+
+
+class TimeOver(Exception):
+    """The time of a measurement is over."""
+
+
+@dataclass
+class Watch:
+    """Notes when runs start and end, samples the device's memory, and raises TimeOver."""
+
+    device: str
+    deadline: float
+    starts: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    memory: float = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Takes in what a worker reports."""
+        now = time.monotonic()
+        if event.kind == "start":
+            self.starts.append(now)
+        elif event.kind == "done":
+            self.ends.append(now)
+        elif event.kind == "failed":
+            self.failures.append(f"{event.run}: {event.text}")
+        if self.device.startswith("cuda"):
+            free, total = torch.cuda.mem_get_info()
+            self.memory = max(self.memory, (total - free) / 2**20)
+        if now > self.deadline:
+            raise TimeOver
+
+
+def cases(setting: Setting) -> dict[str, Case]:
+    """A case for each number of workers, which share the time equally."""
+    specs = mixed_runs(setting)
+    share = setting.seconds / len(JOBS)
+    single: list[float] = []
+    jobs = (1, 2) if setting.rehearse else JOBS
+    return {
+        f"{count} worker{'s' if count > 1 else ''}":
+            lambda count=count: measure(setting, specs, count, share, single)
+        for count in jobs
+    }  # fmt: skip
+
+
+def mixed_runs(setting: Setting) -> list[RunSpec]:
+    """The runs of `quick` that train a network, by seed, so that any number of them holds the same
+    mixture of methods."""
+    registry.load()
+    specs = expand(quick_suite(setting))
+    trained = [spec for spec in specs if trains(registry.get("methods", spec.method))]
+    return trained[:4] if setting.rehearse else trained
+
+
+def measure(
+    setting: Setting, specs: Sequence[RunSpec], jobs: int, seconds: float, single: list[float]
+) -> Iterable[Check]:
+    """Runs an hour and memory of one number of workers; ``single`` holds those of one worker."""
+    case = f"{jobs} worker{'s' if jobs > 1 else ''}"
+    deadline = time.monotonic() + min(seconds, setting.left) - ENDING
+    watch = Watch(setting.device, deadline)
+    over = False
+    try:
+        do_runs(open_place(setting), specs, jobs, [], watch)
+    except TimeOver:
+        over = True
+    rate = runs_an_hour(watch.starts, watch.ends)
+    single += [rate] if jobs == 1 else []
+    text = f"{len(watch.ends)} runs" + ("; stopped when its time was over" if over else "")
+    yield Check(PART, case, "runs an hour", "note", rate, single[0] if single else rate, text)
+    for failure in watch.failures[:1]:
+        yield Check(PART, case, "failed runs", "bad", len(watch.failures), 0.0, failure[:300])
+    if watch.memory:
+        yield Check(PART, case, "peak memory of the card, MiB", "note", watch.memory)
+    if jobs == JOBS[-1] and single:
+        verdict = "ok" if rate >= GOAL * single[0] else "bad"
+        yield Check(PART, case, "times one worker's", verdict, rate / single[0], GOAL)
+
+
+def runs_an_hour(starts: Sequence[float], ends: Sequence[float]) -> float:
+    """Runs that ended, by the hours from the first start to the last end; NaN if none ended."""
+    if not ends or not starts:
+        return float("nan")
+    return 3600 * len(ends) / (max(ends) - min(starts))

@@ -1,0 +1,1 @@
+"""How fast this is: `make speed` runs tests/benchmarks and writes docs/performance.md."""
