@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -247,11 +248,8 @@ def decode(plan: PhotographPlan, sizing: Sizing) -> CacheEntry:
             photographs = {photograph.file: photograph for photograph in plan.splits[split]}
             pixels = np.empty((len(photographs), 3, size, size), np.uint8)
             packed = np.zeros((len(photographs), concepts, size, -(-size // 8)), np.uint8)
-            results = read_each(
-                pool,
-                lambda f, by_file=photographs: _decode(by_file[f], concepts, sizing),
-                [*photographs],
-            )
+            read = partial(_decode_file, photographs, concepts, sizing)
+            results = read_each(pool, read, [*photographs])
             for row, decoded in enumerate(results):
                 pixels[row], packed[row] = decoded.pixels, decoded.packed
                 _count(tally, decoded)
@@ -267,6 +265,13 @@ def _count(tally: _Tally, decoded: _Decoded) -> None:
     tally.extents += decoded.extents
     tally.outside += decoded.outside
     tally.bare += not decoded.regions
+
+
+def _decode_file(
+    photographs: Mapping[Path, Photograph], concepts: int, sizing: Sizing, file: Path
+) -> _Decoded:
+    """Like `_decode`, by the photograph's file."""
+    return _decode(photographs[file], concepts, sizing)
 
 
 def _decode(photograph: Photograph, concepts: int, sizing: Sizing) -> _Decoded:
