@@ -121,7 +121,9 @@ def make_publication(board: Board, pictures: Sequence[Picture] = ()) -> Publicat
         conclusions.summary(standings),
         concept_source(board),
         _section("Verdicts", [overview_table(standings)]),
-        _section("Contrasts", [contrasts_table(standings), descriptions_table(standings)]),
+        _section(
+            "Further comparisons", [contrasts_table(standings), descriptions_table(standings)]
+        ),
         Section("Remarks", (), (), tuple(conclusions.conclude(standings))),
         _section("Aspects by block", aspect_tables(standings), READING),
         Section(tuned_title(ledger), tuple(tuned_tables(board)), (tuned_reading(ledger),))

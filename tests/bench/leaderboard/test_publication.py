@@ -23,7 +23,7 @@ from legible.bench.suites.run_spec import RowKey
 def test_sections_stand_in_reading_order_and_empty_ones_are_left_out(publication, tuned):
     titles = [section.title for section in publication.sections]
     assert titles == [
-        "Verdicts", "Contrasts", "Aspects by block", "Targets", "Cost", "Correlations",
+        "Verdicts", "Further comparisons", "Aspects by block", "Targets", "Cost", "Correlations",
         "Skipped, failed and missing runs", "How this was made",
     ]  # fmt: skip
     tuned_titles = [section.title for section in make_publication(tuned).sections]

@@ -61,7 +61,7 @@ def test_the_sentence_and_the_table_of_verdicts_stand_first(publication):
     assert title.startswith("# Synthetic") and sentence.startswith("**Of 2 methods, 2 improve")
     assert table.startswith("| method | [accuracy][accuracy]<br><sub>− plain</sub> |")
     assert "| **▲ +0.031 ± 0.002** |" in table and "\n- ▲ better · ▼ worse" in head
-    assert rest.startswith("Contrasts") and "Concepts: exact masks" in rest
+    assert rest.startswith("Further comparisons") and "Concepts: exact masks" in rest
 
 
 def test_the_tuned_table_is_a_detail(tuned):
