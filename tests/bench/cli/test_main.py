@@ -61,8 +61,8 @@ def test_commands_are_listed_in_the_order_in_which_one_needs_them(legible):
     lines = out[out.index("Commands") :].splitlines()
     names = [line.split()[1] for line in lines if line.startswith("│ ") and line[2].isalpha()]
     assert names == [
-        "run", "status", "cancel", "publish", "list", "check", "new", "show", "why", "tune",
-        "adopt", "export", "merge", "verify",
+        "run", "status", "cancel", "publish", "score", "list", "check", "new", "show", "why",
+        "tune", "adopt", "export", "merge", "verify",
     ]  # fmt: skip
 
 
