@@ -87,7 +87,7 @@ def named_subject(name: str, weights: str, data: ImageData, seed: int = 0) -> Ow
     )  # fmt: skip
 
 
-def given_subject(model: nn.Module, weights: str, seed: int = 0) -> OwnNetwork:
+def given_subject(model: Any, weights: str, seed: int = 0) -> OwnNetwork:
     """A network in memory; the original is not changed. ``weights`` is a file to load, or ""."""
     if not isinstance(model, nn.Module):
         raise UserError(f"network is a {type(model).__name__}: give a torch nn.Module, or a name")
