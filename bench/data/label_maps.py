@@ -112,7 +112,7 @@ def label_maps(
     )  # fmt: skip
 
 
-class _Layout(NamedTuple):
+class _MapFiles(NamedTuple):
     """Image files with their maps by split ("all": without a split), and classes if folders give
     them."""
 
@@ -121,7 +121,7 @@ class _Layout(NamedTuple):
     labels: dict[Path, int] = {}
 
 
-def _voc(place: Path, verify: bool) -> _Layout:
+def _voc(place: Path, verify: bool) -> _MapFiles:
     sets = place / "ImageSets" / "Segmentation"
     pairs: dict[str, list[tuple[Path, Path | None]]] = {}
     for split, name in (("train", "train"), ("test", "val")):
@@ -137,10 +137,10 @@ def _voc(place: Path, verify: bool) -> _Layout:
             (place / "JPEGImages" / f"{stem}.jpg", place / "SegmentationClass" / f"{stem}.png")
             for stem in stems
         ]
-    return _Layout(pairs)
+    return _MapFiles(pairs)
 
 
-def _folders(place: Path, images: str, maps: str) -> _Layout:
+def _folders(place: Path, images: str, maps: str) -> _MapFiles:
     for folder in (images, maps):
         if not (place / folder).is_dir():
             raise ValueError(
@@ -170,7 +170,7 @@ def _folders(place: Path, images: str, maps: str) -> _Layout:
             f"{len(orphans)} label maps have no image, the first: {shown_path(orphans[0])}: add "
             "the images or remove the maps"
         )
-    return _Layout(pairs, classes, labels)
+    return _MapFiles(pairs, classes, labels)
 
 
 def _map_of(file: Path, above: Path, maps: Path) -> Path | None:
@@ -206,7 +206,7 @@ def read_names(file: Path) -> dict[int, LabelName]:
 
 
 def _plan(
-    layout: _Layout,
+    layout: _MapFiles,
     table: Mapping[int, LabelName],
     *,
     validation: int | None,
@@ -248,7 +248,7 @@ def _plan(
 
 
 def _largest(
-    layout: _Layout, numbers: Mapping[int, int], silent: set[int]
+    layout: _MapFiles, numbers: Mapping[int, int], silent: set[int]
 ) -> tuple[dict[Path, int], list[int]]:
     """Labels of images by the concept that covers most of each, and the concepts that are classes:
     those of training images."""

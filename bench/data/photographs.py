@@ -270,7 +270,6 @@ def _count(tally: _Tally, decoded: _Decoded) -> None:
 def _decode_file(
     photographs: Mapping[Path, Photograph], concepts: int, sizing: Sizing, file: Path
 ) -> _Decoded:
-    """Like `_decode`, by the photograph's file."""
     return _decode(photographs[file], concepts, sizing)
 
 

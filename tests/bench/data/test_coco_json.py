@@ -79,13 +79,42 @@ def test_annotations_that_make_no_sense(file, change, message):
     assert "\n" not in str(error.value) and "a.json" in str(error.value)
 
 
-def test_memory_grows_by_less_than_the_file(tmp_path):
-    """At most 0.9 bytes for each byte of boxes, the shortest annotations: 2 GB take less than 2."""
-    file = tmp_path / "boxes.json"
-    images = [(k, f"{k}.jpg", 640, 480) for k in range(500)]
-    boxes = [annotation(k, k % 500, 7, area=5895.4, bbox=[8.8, 37.3, 110.4, 53.4])
-             for k in range(20000)]  # fmt: skip
-    write_json(file, images, boxes)
+def jagged(generator, corners):
+    """A polygon whose run lengths are longer than its corners."""
+    return generator.uniform(0, 480, 2 * corners).round(2).tolist()
+
+
+def test_polygons_are_held_in_the_shorter_way(tmp_path):
+    """What is drawn is the same as from run lengths."""
+    polygon = jagged(np.random.default_rng(0), 9)
+    images = [(1, "a.jpg", 640, 480)]
+    write_json(tmp_path / "a.json", images, [annotation(1, 1, 7, segmentation=[polygon, polygon])])
+    content = read_coco(tmp_path / "a.json")
+    assert len(content.regions[1]) == 7 + 2 * (4 + 18 * 4)
+    (region,) = unpack_regions(content.regions[1], (640, 480))
+    single = np.float32(polygon).astype(float).tolist()
+    expected = coco_mask.decode(coco_mask.frPyObjects([single], 480, 640))[..., 0].astype(bool)
+    assert region.extent == "mask" and (region.shape == expected).all()
+    assert content.areas[1] == {0: int(expected.sum())}
+
+
+@pytest.mark.parametrize("kind", ["boxes", "polygons"])
+def test_memory_grows_by_less_than_the_file(tmp_path, kind):
+    """At most 0.9 bytes for each byte of the shortest annotations (boxes) and of polygons that make
+    long run lengths: a file of 2 GB takes less than 2 GB."""
+    file, generator = tmp_path / "many.json", np.random.default_rng(0)
+    images = [(k, f"{k}.jpg", 640, 480) for k in range(50)]
+    count = 20000 if kind == "boxes" else 2000
+    shapes = [
+        {"segmentation": [jagged(generator, 40)]} if kind == "polygons" else {}
+        for _ in range(count)
+    ]
+    write_json(file, images, [
+        annotation(k, k % 50, 7, area=5895.4, bbox=[8.8, 37.3, 110.4, 53.4], **shape)
+        for k, shape in enumerate(shapes)
+    ])  # fmt: skip
+    write_json(tmp_path / "first.json", images, [annotation(1, 1, 7, **shapes[0])])
+    read_coco(tmp_path / "first.json")  # what is imported does not count
     tracemalloc.start()
     read_coco(file)
     peak = tracemalloc.get_traced_memory()[1]
