@@ -211,10 +211,10 @@ def fill(folder: Path, free: int) -> None:
 
 
 def _content(here: Path) -> dict[str, bytes]:
-    """All files that a command must keep; logs and locks do not count."""
+    """All files that a command must keep; logs, locks and marks do not count."""
     return {
         str(path.relative_to(here)): path.read_bytes()
         for path in here.rglob("*")
-        if path.is_file() and ".locks" not in path.parts and not path.name.startswith(".output")
+        if path.is_file() and not {".locks", ".marks"} & {*path.parts} and not path.name.startswith(".output")
         and "__pycache__" not in path.parts and path.suffix != ".lock"
     }  # fmt: skip
