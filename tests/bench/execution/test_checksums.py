@@ -70,7 +70,7 @@ def test_damaged_scores_are_set_aside_and_made_again_without_training(workspace,
     with pytest.raises(Corrupt, match=path.name):
         run.verified_scores(key)
     events = work(workspace, [spec])
-    assert [e.kind for e in events] == ["note", "done"] and "corrupt-1" in events[0].text
+    assert [e.kind for e in events] == ["note", "start", "done"] and "corrupt-1" in events[0].text
     assert run.scores(key)["accuracy"].layers[0].value == before
 
 
