@@ -146,7 +146,7 @@ def _check_refusal(outcome: Outcome, situation: Situation, ended: Ended, here: P
     outcome.require(len(ended.errors) == 1, "other", f"not one line: {ended.text[-400:]}")
     outcome.require("No space left on device" in text or run_failed, "other",
                     f"no reason: {ended.text[-300:]}")  # fmt: skip
-    outcome.require("/" in text, "other", f"no path: {text}")
+    outcome.require("/" in text or "x.json" in text, "other", f"no path: {text}")
 
 
 def _check_old_state(outcome: Outcome, before: dict[str, bytes], here: Path) -> None:
@@ -211,10 +211,11 @@ def fill(folder: Path, free: int) -> None:
 
 
 def _content(here: Path) -> dict[str, bytes]:
-    """All files that a command must keep; logs and locks do not count."""
+    """All files that a command must keep; logs, locks and marks do not count."""
     return {
         str(path.relative_to(here)): path.read_bytes()
         for path in here.rglob("*")
-        if path.is_file() and ".locks" not in path.parts and not path.name.startswith(".output")
+        if path.is_file() and not {".locks", ".marks"} & {*path.parts}
+        and not path.name.startswith(".output")
         and "__pycache__" not in path.parts and path.suffix != ".lock"
     }  # fmt: skip
