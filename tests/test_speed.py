@@ -19,7 +19,7 @@ def sleeper(seconds: float):
 def test_the_ratio_is_the_peers_time_over_ours():
     comparison = compare_with("x", "y", sleeper(0.01), sleeper(0.05), rounds=3)
     assert comparison.ours_seconds >= 0.01 and comparison.peer_seconds >= 0.05
-    assert 1 < comparison.ratio and comparison.low <= comparison.ratio <= comparison.high
+    assert comparison.ratio > 1 and comparison.low <= comparison.ratio <= comparison.high
     assert comparison.floor == 0
 
 
