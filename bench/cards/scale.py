@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from legible.bench.errors import UserError
 from legible.bench.execution.manifest import Manifest
 from legible.bench.execution.store import MANIFEST, Run
 from legible.bench.plugins import registry
-from legible.bench.suites.run_spec import RunSpec, expand, label
+from legible.bench.suites.run_spec import RunSpec, expand
 from legible.bench.suites.schema import find_suite, read_suite
 
 WORKERS = (1, 8, 64)
@@ -58,31 +59,28 @@ class BlockCost:
 
 
 def run_cost(manifest: Manifest) -> RunCost | None:
-    """The cost of a finished run that was trained; None for another."""
-    spec = manifest.spec
+    """The cost of a finished run that was trained; None for another, and for a run of code that no
+    longer exists."""
     if manifest.status != "done" or not manifest.seconds:
         return None
-    data = {**spec["data"], **({"shots": spec["shots"]} if spec["shots"] else {})}
-    images = 0 if spec["shots"] else int(spec["data"].get("train") or 0)
+    try:
+        spec = RunSpec.from_json(manifest.spec)
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+    images = 0 if spec.shots else int(spec.data.get("train") or 0)
     return RunCost(
-        block=(label("datasets", spec["dataset"], data),
-               label("backbones", spec["backbone"], spec["net"]), manifest.environment.device),
-        kinds=(spec["dataset"], spec["backbone"]),
+        block=(spec.dataset_label, spec.backbone_label, manifest.environment.device),
+        kinds=(spec.dataset, spec.backbone),
         training=sum(manifest.seconds), scoring=manifest.score_seconds,
-        passes=images * len(manifest.seconds), probe=spec["probe"],
+        passes=images * len(manifest.seconds), probe=spec.probe,
     )  # fmt: skip
 
 
 def read_costs(runs: Path) -> list[RunCost]:
-    """The costs of all finished runs in a folder; damaged records and those of code that no longer
-    exists are left out."""
-    costs = []
-    for path in sorted(runs.glob(f"*/{MANIFEST}")):
-        manifest = Run(path.parent).readable_manifest()
-        if manifest is not None and manifest.spec.get("dataset") in registry.DATASETS:
-            cost = run_cost(manifest)
-            costs += [cost] if cost else []
-    return costs
+    """The costs of all finished runs in a folder; damaged records are left out."""
+    manifests = [Run(p.parent).readable_manifest() for p in sorted(runs.glob(f"*/{MANIFEST}"))]
+    costs = [run_cost(manifest) for manifest in manifests if manifest is not None]
+    return [cost for cost in costs if cost is not None]
 
 
 def by_block(costs: Iterable[RunCost]) -> list[BlockCost]:

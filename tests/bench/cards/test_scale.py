@@ -95,4 +95,7 @@ def test_costs_are_read_from_the_records_of_runs(
     assert sum(manifest.seconds) in [cost.training for cost in costs]
     out = tmp_path / "scale.md"
     assert main([str(root), "--suite", "quick", "--out", str(out)]) == 0
-    assert "| toy | vgg(stages=2,width=4) |" in out.read_text().replace(", ", ",")
+    assert "| toy | vgg(width=4,stages=2) |" in out.read_text()
+    gone = manifest.model_copy(update={"spec": {**manifest.spec, "method": "no_such_method"}})
+    workspace.run_of(specs[0]).finish(gone)
+    assert len(read_costs(root)) == 1
