@@ -25,15 +25,15 @@ def test_heads_are_aspects_and_their_parts():
 
 def test_candidates_are_in_order_of_faults_and_reliability():
     text = candidates([
-        *rows("focus_spread", "focus", 0.9, "no"),
-        *rows("focus_compactness", "focus", 0.8, "yes"),
-        *rows("focus_dispersion", "focus", 0.95, "yes"),
+        *rows("concept_auc", "localisation", 0.9, "no"),
+        *rows("concept_localisation", "localisation", 0.8, "yes"),
+        *rows("part_interpretability", "localisation", 0.95, "yes"),
         *rows("modularity_excess", "structure", 0.95, ""),
     ])  # fmt: skip
     lines = [line.split() for line in text.strip().splitlines()]
-    assert lines[0] == ["focus"]
+    assert lines[0] == ["localisation"]
     assert [line[0] if line[0] != "*" else line[1] for line in lines[1:]] == [
-        "focus_dispersion", "focus_compactness", "focus_spread",
+        "part_interpretability", "concept_localisation", "concept_auc",
     ]  # fmt: skip
     assert lines[2][0] == "*"  # the headline of today
     assert "fails nothing" in text and "oracle on scenes (0.5 against 0.4)" in text

@@ -63,14 +63,14 @@ def test_a_block_with_other_parameters_has_the_margins_of_its_dataset(tmp_path):
 def test_they_are_written_into_the_suite_file(tmp_path):
     """Headline metrics of the suite's aspects alone; the rest of the file stays."""
     block = "[blocks.margins]  # by the cards\nconcept_auc = {value = 9.0, reason = 'old'}"
-    text = toy_suite(aspects='"focus"', block=f"{block}\n\n[[blocks]]\ndataset = 'kanji'\n"
+    text = toy_suite(aspects='"semantics"', block=f"{block}\n\n[[blocks]]\ndataset = 'kanji'\n"
                      "backbone = 'vgg'")  # fmt: skip
     path = write_suite(tmp_path, text)
-    scores = {"focus_compactness": 0.04, "focus_dispersion": 0.1, "concept_localisation": 0.2}
+    scores = {"concept_localisation": 0.04, "concept_auc": 0.1, "own_unit_share": 0.2}
     path.write_text(with_margins(text, read_suite(path), {BLOCK: scores}))
     suite = read_suite(path)
-    assert list(with_reason(suite)) == [(suite.blocks[0], "focus_compactness", 0.04)]
-    assert list(suite.blocks[0].margins) == ["focus_compactness"]
+    assert list(with_reason(suite)) == [(suite.blocks[0], "concept_localisation", 0.04)]
+    assert list(suite.blocks[0].margins) == ["concept_localisation"]
     assert path.read_text().partition("[blocks.margins]")[0] in text
     assert path.read_text().endswith(text.partition("\n\n[[blocks]]\ndataset = 'kanji'")[2])
 
