@@ -6,6 +6,7 @@ import csv
 import math
 import subprocess
 import sys
+import time
 import tomllib
 from importlib.metadata import requires
 from pathlib import Path
@@ -116,13 +117,30 @@ def test_tests_that_need_a_gpu_are_those_with_the_mark():
 # ----------------------------------------------------------------- the whole
 
 
-def test_a_part_that_does_not_end_is_killed_and_keeps_its_records(tmp_path):
-    """Orchestration, in real processes: one part in full, one that has no time."""
+def test_a_part_runs_in_a_process_of_its_own():
     end, records = gpu_check.run_part("tests", "cpu", True, 120.0)
     assert (end.reason, end.cut) == ("", ())
     assert len(records) == 4 and {record.verdict for record in records} == {"ok"}
-    end, records = gpu_check.run_part("tests", "cpu", True, 0.2)
-    assert end.reason == "stopped when its time was over" and records == []
+
+
+def test_a_part_that_does_not_end_is_killed_with_all_that_it_started():
+    process = subprocess.Popen(
+        ["sh", "-c", "sleep 100 & echo $!; wait"], start_new_session=True, stdout=subprocess.PIPE
+    )
+    child = int(process.stdout.readline())
+    reason = gpu_check._wait(process, time.monotonic() + 0.1)
+    process.stdout.close()
+    assert reason == "stopped when its time was over" and process.returncode == -9
+    deadline = time.monotonic() + 10
+    while running(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not running(child)
+
+
+def running(pid: int) -> bool:
+    """Whether a process is alive; one that nobody waited for is not."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
 
 
 def test_the_error_of_a_case_is_its_record_and_time_ends_the_others():

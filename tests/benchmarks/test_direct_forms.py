@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from captum.metrics import infidelity as captum_infidelity
@@ -92,7 +93,7 @@ def test_information_against_scikit_learn(compare):
     def peer() -> torch.Tensor:
         columns = [mutual_info_classif(features.numpy(), (labels == c).numpy(), random_state=0)
                    for c in range(5)]  # fmt: skip
-        return torch.tensor(columns).T
+        return torch.from_numpy(np.stack(columns, 1))
 
     assert torch.allclose(ours().double(), peer(), atol=1e-3)
     subject = "mutual information, 16 units, 5 classes, 600 images"
@@ -130,7 +131,7 @@ def test_infidelity_against_captum(compare):
 
     def peer() -> list[torch.Tensor]:
         return [
-            captum_infidelity(sample.model, perturb, sample.images, attributions,
+            captum_infidelity(sample.model.logits, perturb, sample.images, attributions,
                               target=sample.labels, n_perturb_samples=DRAWS, normalize=True)
             for attributions in sample.attributions.values()
         ]  # fmt: skip
