@@ -58,7 +58,7 @@ def _panel(axis: Axes, standings: Standings, column: AspectColumn, rows: list[in
     mean, half = column.interval.mean[rows], np.nan_to_num(column.interval.half[rows])
     methods = np.array([board.rows[i].trained for i in rows])
     bulk = np.isfinite(mean) & (methods if np.isfinite(mean[methods]).any() else True)
-    bulk[bulk] = central(mean[bulk, None])
+    bulk[bulk] = central(mean[bulk, None], half[bulk, None])
     low, high = frame(mean[bulk], half[bulk], 0.0)
     if np.isfinite(column.margin):
         axis.axvspan(max(-column.margin, low), min(column.margin, high), color="#eeeeee", zorder=0)

@@ -54,7 +54,7 @@ def _panel(standings: Standings, axis: Axes, accuracy: AspectColumn, column: Asp
     complete = np.isfinite(mean).all(1)
     few = len(rows) <= len(MARKERS)
     bulk = complete & np.array([row.trained for row in rows])
-    bulk[bulk] = central(mean[bulk])
+    bulk[bulk] = central(mean[bulk], half[bulk])
     limits = [frame(mean[bulk, i], half[bulk, i] * few, 0.0) for i in range(2)]
     for i, row in enumerate(rows):
         if complete[i]:

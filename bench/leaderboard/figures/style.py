@@ -147,14 +147,19 @@ def frame(
 
 
 def central(
-    points: Float[np.ndarray, "points axes"], factor: float = 8.0
+    points: Float[np.ndarray, "points axes"],
+    halves: Float[np.ndarray, "points axes"],
+    factor: float = 8.0,
 ) -> Bool[np.ndarray, "points"]:
-    """Which points lie near the others: within ``factor`` median absolute deviations of the median
-    along each axis. All of them where the deviations are 0 or there are no points."""
+    """Which points lie near the others: within ``factor`` spreads of the median along each axis.
+
+    The spread is the median absolute deviation, or the median half of an interval if that is
+    larger. All points where it is 0, or where there are none.
+    """
     if not len(points):
         return np.zeros(0, dtype=bool)
     distance = np.abs(points - np.median(points, 0))
-    scale = np.median(distance, 0)
+    scale = np.maximum(np.median(distance, 0), np.median(np.nan_to_num(halves), 0))
     return np.asarray((distance <= np.where(scale > 0, factor * scale, np.inf)).all(1))
 
 

@@ -51,8 +51,10 @@ def test_characters_without_a_glyph_are_shown_by_their_code():
 
 def test_points_near_the_others_are_central():
     points = np.array([[0.0, 1.0], [0.1, 1.2], [-0.1, 0.9], [0.05, 40.0], [9.0, 1.1]])
-    assert central(points).tolist() == [True, True, True, False, False]
-    assert central(np.ones((3, 2))).all() and not len(central(np.zeros((0, 2))))
+    none = np.zeros((5, 2))
+    assert central(points, none).tolist() == [True, True, True, False, False]
+    assert central(points, np.full((5, 2), [2.0, 1.0])).tolist() == [True] * 3 + [False, True]
+    assert central(np.ones((3, 2)), none[:3]).all() and not len(central(none[:0], none[:0]))
 
 
 def test_upsampling_is_that_of_torch():
