@@ -53,7 +53,7 @@ def test_scores_of_older_metric_code_are_made_again_without_training(workspace, 
     scores = run.scores(key)
     older = dataclasses.replace(scores["accuracy"], key="older")
     run.save_scores(key, {**scores, "accuracy": older})
-    assert [e.kind for e in work(workspace, [spec])] == ["done"]
+    assert [e.kind for e in work(workspace, [spec])] == ["start", "done"]
     assert run.scores(key)["accuracy"].key == scores["accuracy"].key
 
 
