@@ -24,9 +24,15 @@ class Mine(Method):
 
 
 def test_everything_built_in_passes() -> None:
+    registry.load()
+    checked = 0
     for kind, items in registry.KINDS.items():
         for name, item in items.items():
-            refuse_declaration(kind, name, item)
+            code = getattr(item, "function", item)
+            if code.__module__.startswith("legible."):  # not what other tests have registered
+                refuse_declaration(kind, name, item)
+                checked += 1
+    assert checked > 100
 
 
 @pytest.mark.parametrize("label", ["sync (reconstruction)", "Größe, 大", "x" * 60])
