@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import importlib.util
@@ -125,6 +126,7 @@ def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:
     if earlier != files:
         forget({*files, *earlier})
         try:
+            _refuse_twins(path)
             _rehearse(name, path)
             _import(name, path)
         except UserError:
@@ -196,6 +198,32 @@ class _SnapshotFinder:
             return None
         spec.loader = _SnapshotLoader(name, spec.origin)
         return spec
+
+
+def _refuse_twins(path: Path) -> None:
+    """Raises UserError if a file registers two classes or functions of one name, of which Python
+    keeps the second alone."""
+    try:
+        tree = ast.parse(source_bytes(path))
+    except (SyntaxError, ValueError):
+        return  # importing it says where
+    lines: dict[str, int] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and _is_registered(node):
+            if node.name in lines:
+                first, second = lines[node.name], node.lineno
+                raise UserError(
+                    f"plugin {path}: it registers '{node.name}' in line {first} and in line "
+                    f"{second}: rename one"
+                )
+            lines[node.name] = node.lineno
+
+
+def _is_registered(node: ast.ClassDef | ast.FunctionDef) -> bool:
+    calls = [item.func if isinstance(item, ast.Call) else item for item in node.decorator_list]
+    names = {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "")
+             for call in calls}  # fmt: skip
+    return not names.isdisjoint(("register", "metric", "dataset", "backbone"))
 
 
 def _rehearse(name: str, path: Path) -> None:

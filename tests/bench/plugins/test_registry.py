@@ -131,6 +131,13 @@ def both_metric(layer, probe):
         assert plain.origin in str(error.value)
         assert METHODS["plain"] is plain
 
+    def test_two_classes_of_one_name_in_a_file_are_both_named(self, tmp_path: Path) -> None:
+        second = METHOD.partition("@register")[2]
+        path = write(tmp_path / "twins.py", METHOD + "\n@register" + second)
+        with pytest.raises(UserError, match="registers 'Mine' in line 5 and in line 14") as error:
+            registry.load_plugin(path)
+        assert str(path) in str(error.value) and "twins" not in METHODS
+
     def test_called_like_another_plugin_names_both(self, tmp_path: Path) -> None:
         (tmp_path / "other").mkdir()
         first = write(tmp_path / "mine.py", METHOD)
