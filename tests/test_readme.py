@@ -71,7 +71,8 @@ def test_the_counts_are_those_of_the_registry():
     block = README.partition("<!-- counts -->")[2].partition("<!-- /counts -->")[0]
     names, _, counts = [line.strip("| ").split(" | ") for line in block.strip().splitlines()]
     built_in = {
-        kind: sum(registry.plugin_of(kind, name) is None for name in items)
+        # models of libraries ("torchvision:resnet18") are registered when they are used
+        kind: sum(registry.plugin_of(kind, name) is None and ":" not in name for name in items)
         for kind, items in registry.KINDS.items()
     }
     assert {name: int(count) for name, count in zip(names, counts, strict=True)} == built_in

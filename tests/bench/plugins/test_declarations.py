@@ -29,7 +29,8 @@ def test_everything_built_in_passes() -> None:
     for kind, items in registry.KINDS.items():
         for name, item in items.items():
             code = getattr(item, "function", item)
-            if code.__module__.startswith("legible."):  # not what other tests have registered
+            # not what other tests have registered, nor models of libraries that they have used
+            if code.__module__.startswith("legible.") and ":" not in name:
                 refuse_declaration(kind, name, item)
                 checked += 1
     assert checked > 100
