@@ -17,6 +17,7 @@ from pathlib import Path
 from legible.bench.errors import UserError
 from legible.bench.execution.manifest import Manifest
 from legible.bench.execution.store import MANIFEST, Run
+from legible.bench.leaderboard.render.markdown import grid
 from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import RunSpec, expand
 from legible.bench.suites.schema import find_suite, read_suite
@@ -168,8 +169,7 @@ def as_page(
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return grid(head, rows, ["---:"] * (len(head) - 1))
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -89,10 +89,13 @@ class Monitor:
 
 def time_left(elapsed: float, share: float) -> str:
     """The estimated time left as ``m:ss``, if a share of the work took ``elapsed`` seconds."""
-    if not share:
-        return "?"
-    seconds = int(elapsed * (1 - share) / share)
-    return f"{seconds // 60}:{seconds % 60:02d}"
+    return minutes(elapsed * (1 - share) / share) if share else "?"
+
+
+def minutes(seconds: float) -> str:
+    """Seconds as ``m:ss``, rounded."""
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
 
 
 def work(spec: RunSpec) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from legible.bench.execution.progress import Event, Report
+from legible.bench.execution.progress import Event, Report, minutes
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.suites.run_spec import RunSpec
 from legible.metrics.base import METRICS
@@ -35,7 +35,7 @@ class Clock:
     def __call__(self, event: Event) -> None:
         """Takes in what a worker reports."""
         self.then(event)
-        if event.kind == "start":
+        if event.kind == "epoch":  # a start may be that of scoring alone
             self.trained.add(event.run)
         elif event.kind in ("done", "failed"):
             self.ended.add(event.run)
@@ -89,9 +89,3 @@ def time_line(elapsed: float, workers: int, training: float, scoring: Mapping[st
         f"{who} for {minutes(elapsed)}: {minutes(training)} training, {minutes(scored)} scoring"
         f"{by_aspect}, {minutes(other)} other (start, data, waiting)"
     )
-
-
-def minutes(seconds: float) -> str:
-    """Seconds as ``m:ss``, rounded."""
-    whole = round(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tiny_suites import specs_of, toy_suite
 
-from legible.bench.execution.progress import Event, Monitor, time_left, work
+from legible.bench.execution.progress import Event, Monitor, minutes, time_left, work
 
 
 @pytest.fixture
@@ -59,3 +59,8 @@ def test_epochs_may_be_reported_out_of_order(specs):
     for epochs in (2, 1):
         monitor(Event("epoch", name, epochs=epochs))
     assert monitor.done[name] == 2
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3725.0, "62:05")])
+def test_minutes(seconds: float, text: str) -> None:
+    assert minutes(seconds) == text

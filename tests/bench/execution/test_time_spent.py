@@ -11,7 +11,7 @@ from tiny_suites import specs_of, toy_suite, work
 
 from legible.bench.execution.progress import Event
 from legible.bench.execution.schedule import attempt
-from legible.bench.execution.time_spent import Clock, minutes, time_line
+from legible.bench.execution.time_spent import Clock, time_line
 from legible.bench.execution.workspace import Workspace, probe_key
 from legible.bench.suites.run_spec import RunSpec
 
@@ -30,11 +30,6 @@ def test_the_rest_is_what_the_workers_did_besides() -> None:
 def test_short_aspects_are_added_up() -> None:
     scoring = {name: float(second) for second, name in enumerate("abcdef")}
     assert "(f 0:05, e 0:04, d 0:03, c 0:02, 2 more 0:01)" in time_line(20.0, 1, 0.0, scoring)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3725.0, "62:05")])
-def test_minutes(seconds: float, text: str) -> None:
-    assert minutes(seconds) == text
 
 
 def watched(workspace: Workspace, specs: list[RunSpec]) -> tuple[Clock, list[Event]]:
@@ -66,6 +61,15 @@ def test_the_clock_counts_what_was_done_since_it_was_made(
     assert sum(clock.scoring().values()) == pytest.approx(spent)
     later, _ = watched(workspace, specs)
     assert (later.training(), later.scoring()) == (0, {})
+
+
+def test_scoring_alone_is_no_training(workspace: Workspace, tmp_path: Path) -> None:
+    specs = specs_of(tmp_path, toy_suite(aspects='"task"'))
+    watched(workspace, specs)
+    (again,) = [replace(spec, aspects=("task", "semantics")) for spec in specs]
+    clock, events = watched(workspace, [again])
+    assert [event.kind for event in events] == ["start", "done"]
+    assert clock.training() == 0 and set(clock.scoring()) == {"semantics"}
 
 
 def test_a_clock_that_saw_no_run_end_says_nothing(workspace: Workspace, tmp_path: Path) -> None:
