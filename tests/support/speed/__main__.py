@@ -33,7 +33,9 @@ def main(words: Sequence[str] | None = None) -> int:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "benchmarks.json"
-        code = subprocess.run(command(file, arguments.only), cwd=ROOT, check=False).returncode
+        # within a worker of xdist, pytest-benchmark would refuse to measure
+        env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_XDIST")}
+        code = subprocess.run(command(file, arguments.only), cwd=ROOT, env=env).returncode
         comparisons = read_comparisons(json.loads(file.read_text())) if file.exists() else []
     if code or not comparisons:
         print("speed: the benchmarks failed; no page is written", file=sys.stderr)
