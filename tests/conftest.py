@@ -38,4 +38,7 @@ def gpu() -> str:
     device = os.environ.get("LEGIBLE_TEST_GPU", "cuda")
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
+    from legible.bench.execution.device import settle_device
+
+    settle_device(device)
     return device

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from legible.bench.execution import slurm
+from legible.bench.execution.device import resolve_device
 from legible.bench.execution.presence import living_workers
 from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.schedule import (
@@ -19,7 +20,7 @@ from legible.bench.execution.schedule import (
     plan_runs,
 )
 from legible.bench.execution.slurm import SlurmOptions
-from legible.bench.execution.workspace import Workspace, resolve_device
+from legible.bench.execution.workspace import Workspace
 from legible.bench.suites.run_spec import RunSpec
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from legible.bench.errors import UserError
 from legible.bench.execution import slurm
 from legible.bench.execution.cluster import seen_from
+from legible.bench.execution.device import resolve_device
 from legible.bench.execution.marks import trusted_marks
 from legible.bench.execution.presence import WorkerNote, living_workers
 from legible.bench.execution.progress import CONSOLE
 from legible.bench.execution.schedule import PlannedRun, plan_runs
 from legible.bench.execution.slurm import QueuedJob
-from legible.bench.execution.workspace import Workspace, resolve_device
+from legible.bench.execution.workspace import Workspace
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.text import one_line
 

@@ -19,6 +19,7 @@ from legible.bench.backbones.weights import weights_digest
 from legible.bench.data.base import DataMissing, Dataset, data_root
 from legible.bench.data.dataset_checks import load_dataset
 from legible.bench.errors import UserError, one_line
+from legible.bench.execution.device import resolve_device, settle_device
 from legible.bench.execution.published import PublishedTable
 from legible.bench.execution.store import Run, Store
 from legible.bench.plugins import registry
@@ -82,6 +83,9 @@ class Workspace:
     obstacles: dict[str, Obstacle | None] = field(default_factory=dict)
     metric_keys: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
     published: PublishedTable | None = None
+
+    def __post_init__(self) -> None:
+        settle_device(self.device)
 
     def dataset(self, spec: RunSpec) -> Dataset:
         """The whole dataset of a run spec, on the device. Raises DataMissing, and UserError for
@@ -331,18 +335,6 @@ def _moments(data: Dataset) -> list[Tensor]:
     """The means and standard deviations by which images are normalised."""
     splits = (data.train, data.validation, data.test)
     return [part for split in splits for part in (split.mean, split.std)]
-
-
-def resolve_device(device: str) -> str:
-    """The device to use: "auto" is cuda if this machine has a GPU, else cpu. Raises UserError for
-    an unknown device, and for cuda without a GPU."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise UserError(f"no device '{device}': use auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no usable GPU; use --device cpu")
-    return device
 
 
 def parent_of(spec: RunSpec) -> RunSpec:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from legible.bench.errors import UserError
-from legible.bench.execution.workspace import resolve_device
+from legible.bench.execution.device import resolve_device
 from legible.bench.files import write_together
 from legible.bench.one_network.class_map import read_class_map
 from legible.bench.one_network.comparison import compare, metric_names, row_name
@@ -67,6 +67,7 @@ def score_one(
     """Scores the network, its twin and the impostors. Raises UserError and DataMissing."""
     registry.load(plugins=[Path(plugin) for plugin in request.plugins])
     device = resolve_device(request.device)
+    settle_device(device)
     metrics = metric_names(request.metrics)
     class_map = None if request.class_map is None else read_class_map(request.class_map)
     data = load_images(

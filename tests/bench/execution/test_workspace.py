@@ -21,7 +21,6 @@ from legible.bench.execution.workspace import (
     open_workspace,
     parent_of,
     probe_key,
-    resolve_device,
     source_hashes,
     uses_plugins,
 )
@@ -146,15 +145,6 @@ def test_a_method_that_cannot_run_here_or_uses_no_concepts_reserves_none(workspa
     text = toy_suite('"plain", "concept_whitening"').replace('"vgg"', '"mlp"')
     (spec, _) = specs_of(tmp_path, text[: text.index("net = ")])
     assert spec.concept_users and workspace.reserved(spec) == frozenset()
-
-
-def test_devices_are_checked(monkeypatch, tmp_path):
-    with pytest.raises(UserError, match="no device 'gpu': use auto, cpu or cuda"):
-        open_workspace("gpu", [], tmp_path, None)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
-    with pytest.raises(UserError, match="no usable GPU"):
-        resolve_device("cuda")
 
 
 def test_weights_count_by_their_values_not_by_their_file(spec, tmp_path):

@@ -176,6 +176,14 @@ def test_a_gpu_learns_the_toy_task_as_a_cpu_does(toy, gpu):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["plain", "sync", "bean"])
+def test_a_training_on_a_gpu_repeats(toy, gpu, name):
+    there = toy.to(gpu)
+    first, second = (fit_toy(there, registry.make_method(name, {})).network for _ in range(2))
+    assert same_weights(first, second)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["plain", "sync", "bean"])
 def test_no_step_makes_the_host_wait_for_the_gpu(toy, gpu, name):
     method = registry.make_method(name, {})
     there = toy.to(gpu)

@@ -1,7 +1,7 @@
 """Checks all that a GPU changes: ``make gpu``, which runs ``python -m gpu_check``.
 
 It installs nothing. It writes one table, README.md and checks.csv, into results/gpu, in six
-minutes.
+minutes, or in the time of ``--seconds``.
 ``--rehearse`` does the same in tiny sizes on a CPU and writes to another folder, which it names.
 The exit code is 1 if a check failed, and 2 if the check could not start.
 """
@@ -65,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rehearse", action="store_true", help="tiny sizes, on a CPU")
     parser.add_argument("--out", type=Path, help="the folder of the table")
     parser.add_argument("--parts", default="", help="some parts alone: tests,metrics")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=WHOLE,
+        help="the whole time, which the parts share in the same proportions",
+    )
     return parser
 
 
@@ -86,7 +92,7 @@ def run_parts(arguments: argparse.Namespace) -> tuple[list[PartEnd], list[Check]
     records: list[Check] = []
     parts = arguments.parts.split(",") if arguments.parts else [*BUDGETS, LAST]
     for part in parts:
-        seconds = seconds_of(part, time.monotonic() - start, arguments.rehearse)
+        seconds = seconds_of(part, time.monotonic() - start, arguments.rehearse, arguments.seconds)
         if seconds < LEAST:
             ends.append(PartEnd(part, 0.0, 0.0, ("all",), "no time was left"))
             continue
@@ -97,12 +103,12 @@ def run_parts(arguments: argparse.Namespace) -> tuple[list[PartEnd], list[Check]
     return ends, records
 
 
-def seconds_of(part: str, elapsed: float, rehearse: bool) -> float:
+def seconds_of(part: str, elapsed: float, rehearse: bool, whole: float = WHOLE) -> float:
     """The seconds that a part has; ``elapsed`` is the time since the check's start."""
     if rehearse:
         return REHEARSAL
-    left = WHOLE - elapsed
-    return min(BUDGETS.get(part, left), left)
+    left = whole - elapsed
+    return min(BUDGETS.get(part, WHOLE) * whole / WHOLE, left)
 
 
 def run_part(part: str, device: str, rehearse: bool, seconds: float) -> tuple[PartEnd, list[Check]]:

@@ -26,6 +26,8 @@ def main() -> int:
     parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--file", type=Path, required=True)
     words = parser.parse_args()
+    if words.part != "tests":  # those settle their own
+        importlib.import_module("legible.bench.execution.device").settle_device(words.device)
     setting = Setting(words.device, words.seconds, words.rehearse)
     cases = importlib.import_module(f"gpu_check.parts.{PARTS[words.part]}").cases(setting)
     write_line(words.file, list(cases))
