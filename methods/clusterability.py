@@ -37,7 +37,8 @@ def smallest_eigenvalues(adjacency: Float[Tensor, "nodes nodes"], count: int) ->
     degree = adjacency.sum(1)
     connected = degree > TINY
     scale = torch.where(connected, torch.where(connected, degree, 1.0).rsqrt(), 0.0)
-    laplacian = torch.eye(len(adjacency)).to(adjacency) - scale[:, None] * adjacency * scale
+    eye = torch.eye(len(adjacency), dtype=adjacency.dtype, device=adjacency.device)
+    laplacian = eye - scale[:, None] * adjacency * scale
     return torch.linalg.eigvalsh(laplacian)[1 : 1 + count].sum()
 
 

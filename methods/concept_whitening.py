@@ -42,7 +42,7 @@ def inverse_root(
     "official" is the code's uncoupled iteration, P <- 3/2 P - 1/2 P^3 S, which diverges in float32
     for ill-conditioned matrices.
     """
-    eye = torch.eye(len(covariance)).to(covariance)
+    eye = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
     if form == "official":
         scale = covariance.trace()
         inverse = eye
@@ -98,7 +98,7 @@ class Whitening(nn.Module):
         samples = x.movedim(1, 0).flatten(1)
         mean = samples.mean(1)
         centred = samples - mean[:, None]
-        eye = torch.eye(len(mean)).to(x)
+        eye = torch.eye(len(mean), dtype=x.dtype, device=x.device)
         covariance = centred @ centred.T / centred.shape[1] + EPSILON * eye
         matrix = inverse_root(covariance, self.iterations, self.form)
         with torch.no_grad():
@@ -157,14 +157,14 @@ def cayley_step(
     and Wolfe conditions, without waiting for the device.
     """
     r, g = rotation.double(), gradient.double()
-    a, eye = g @ r.T - r @ g.T, torch.eye(len(r)).to(r)
+    a, eye = g @ r.T - r @ g.T, torch.eye(len(r), dtype=r.dtype, device=r.device)
 
     def on_curve(t: Tensor) -> tuple[Tensor, Tensor]:
         inverse = torch.linalg.inv_ex(eye + t / 2 * a).inverse
         return inverse, inverse @ (eye - t / 2 * a) @ r
 
     start, slope = (g * r).sum(), -a.square().sum() / 2
-    t, low, high = (torch.tensor(v).to(r) for v in (FIRST_STEP, 0.0, 1e8))
+    t, low, high = (r.new_full((), v) for v in (FIRST_STEP, 0.0, 1e8))
     for _ in range(BISECTIONS):
         inverse, candidate = on_curve(t)
         too_far = (g * candidate).sum() > start + ARMIJO * t * slope

@@ -23,8 +23,9 @@ def cases(setting: Setting) -> dict[str, Case]:
     """A case for each built-in method that trains a network."""
     place = open_place(setting)
     plain = quick_specs(setting, ["plain"])[0]
-    names = ["plain", "sync", "bean"] if setting.rehearse else trained_methods()
-    return {name: lambda name=name: check(place, name, plain, setting) for name in names}
+    return {
+        name: lambda name=name: check(place, name, plain, setting) for name in trained_methods()
+    }
 
 
 def check(place: Workspace, name: str, plain: RunSpec, setting: Setting) -> Iterable[Check]:

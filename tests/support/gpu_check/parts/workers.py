@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,14 +23,16 @@ from legible.bench.suites.run_spec import RunSpec, expand
 
 PART = "throughput"
 JOBS = (1, 4, 8)
+#: The program that starts and ends NVIDIA's multi-process service.
+MPS = "nvidia-cuda-mps-control"
 #: How many times one worker's runs an hour the best number of workers should give.
 GOAL = 5.0
 #: Seconds that workers need at most to end after the time is over.
 ENDING = 4.0
 
 
-class TimeOver(Exception):
-    """The time of a measurement is over."""
+class TimeOver(BaseException):
+    """The time of a measurement is over. It is no fault of the run that it ends."""
 
 
 @dataclass
@@ -58,14 +65,36 @@ class Watch:
 def cases(setting: Setting) -> dict[str, Case]:
     """A case for each number of workers, which share the time equally."""
     specs = mixed_runs(setting)
-    share = setting.seconds / len(JOBS)
     single: list[float] = []
-    jobs = (1, 2) if setting.rehearse else JOBS
+    tries = [(count, False) for count in ((1, 2) if setting.rehearse else JOBS)]
+    if setting.device == "cuda" and shutil.which(MPS):
+        tries.append((JOBS[-1], True))
+    share = setting.seconds / len(tries)
     return {
-        f"{count} worker{'s' if count > 1 else ''}":
-            lambda count=count: measure(setting, specs, count, share, single)
-        for count in jobs
-    }  # fmt: skip
+        name_of(*each): lambda each=each: measure(setting, specs, *each, share, single)
+        for each in tries
+    }
+
+
+def name_of(jobs: int, shared: bool) -> str:
+    """The name of a case."""
+    return f"{jobs} worker{'s' if jobs > 1 else ''}{', MPS' if shared else ''}"
+
+
+@contextlib.contextmanager
+def sharing_the_card() -> Iterator[None]:
+    """A context in which NVIDIA's multi-process service (MPS) runs: kernels of several processes
+    are on the card at the same time, which they otherwise take in turn."""
+    names = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")
+    with tempfile.TemporaryDirectory(prefix="mps-") as folder:
+        os.environ |= dict.fromkeys(names, folder)
+        subprocess.run([MPS, "-d"], check=True, timeout=20)
+        try:
+            yield
+        finally:
+            subprocess.run([MPS], input="quit\n", text=True, timeout=20)
+            for name in names:
+                del os.environ[name]
 
 
 def mixed_runs(setting: Setting) -> list[RunSpec]:
@@ -78,15 +107,17 @@ def mixed_runs(setting: Setting) -> list[RunSpec]:
 
 
 def measure(
-    setting: Setting, specs: Sequence[RunSpec], jobs: int, seconds: float, single: list[float]
-) -> Iterable[Check]:
+    setting: Setting, specs: Sequence[RunSpec], jobs: int, shared: bool, seconds: float,
+    single: list[float],
+) -> Iterable[Check]:  # fmt: skip
     """Runs an hour and memory of one number of workers; ``single`` holds those of one worker."""
-    case = f"{jobs} worker{'s' if jobs > 1 else ''}"
+    case = name_of(jobs, shared)
     deadline = time.monotonic() + min(seconds, setting.left) - ENDING
     watch = Watch(setting.device, deadline)
     over = False
     try:
-        do_runs(open_place(setting), specs, jobs, [], watch)
+        with sharing_the_card() if shared else contextlib.nullcontext():
+            do_runs(open_place(setting), specs, jobs, [], watch)
     except TimeOver:
         over = True
     rate = runs_an_hour(watch.starts, watch.ends)
