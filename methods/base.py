@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from legible.metrics.network import Concepts, NetworkLike, Output
@@ -44,7 +44,11 @@ TapChoice = Literal["last_spatial", "last", "spatial", "dense", "all"] | list[st
 
 @runtime_checkable
 class Data(Protocol):
-    """The training data that a method sees: uint8 images on the device, labels and concepts."""
+    """The training data that a method sees: uint8 images, labels and concepts.
+
+    `take` brings images to the device: those of large data stay in a file. Labels are on the
+    device.
+    """
 
     @property
     def images(self) -> Tensor: ...
@@ -54,6 +58,10 @@ class Data(Protocol):
     def concepts(self) -> Concepts | None: ...
     @property
     def classes(self) -> int: ...
+
+    def take(self, rows: Int[Tensor, "batch"]) -> UInt8[Tensor, "batch channels height width"]:
+        """The images with these indices, on the device."""
+        ...
 
     def batches(
         self, size: int = 256

@@ -309,9 +309,10 @@ class ConceptWhitening(Method):
         """Draws images of each concept, with replacement."""
         self.steps = 0
         if self.concept_indices and data.concepts is not None:
-            weights = presence(data.concepts)[:, self.concept_indices].T.float()
+            present = presence(data.concepts)[:, self.concept_indices]
+            weights = present.T.float().to(self.generator.device)
             rows = torch.multinomial(weights, self.images, True, generator=self.generator)
-            images = data.normalise(data.images[rows.flatten()])
+            images = data.normalise(data.take(rows.flatten()))
             self.concept_images.copy_(images.view_as(self.concept_images))
 
     def after_step(self, step: Step) -> None:

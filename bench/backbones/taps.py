@@ -125,12 +125,19 @@ class Network(nn.Module):
         return {tap.name: tap for tap in self._taps}
 
     def forward(self, images: Float[Tensor, "batch channels height width"]) -> Output:
+        return self._run(images, self.trunk)
+
+    def run_from(self, tap: str, value: Tensor) -> Output:
+        """The output of the network from a Tap of the trunk on, which is given the value that the
+        module before it computes. Earlier Taps are left out of the activations."""
+        return self._run(value, self.trunk[self.trunk.index(self.taps[tap]) :])
+
+    def _run(self, x: Tensor, modules: Sequence[nn.Module]) -> Output:
         record: dict[str, tuple[Tensor, Tensor]] = {}
         for tap in self._taps:
             tap.record = record
         try:
-            x = images
-            for module in self.trunk:
+            for module in modules:
                 x = module(x)
         finally:
             for tap in self._taps:

@@ -28,7 +28,9 @@ class Split:
 
     Labels are class numbers from 0 to ``classes`` - 1. ``mean`` and ``std`` are those of the
     training images by channel, on pixels from 0 to 1; the same in all splits of a dataset.
-    ``concepts`` is None for a dataset without concepts.
+    ``concepts`` is None for a dataset without concepts. Of a ``streamed`` split, images and masks
+    are too large for memory: they stay in files that are mapped into the host's memory, and `take`
+    brings those that are needed to the device.
     """
 
     images: UInt8[Tensor, "images channels height width"]
@@ -37,9 +39,16 @@ class Split:
     mean: Float[Tensor, "channels"]
     std: Float[Tensor, "channels"]
     concepts: Concepts | None = None
+    streamed: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: Int[Tensor, "batch"]) -> UInt8[Tensor, "batch channels height width"]:
+        """The images with these indices, on the device."""
+        if self.streamed:
+            return self.images[rows.cpu()].to(self.labels.device)
+        return self.images[rows]
 
     def normalise(self, images: Tensor) -> Float[Tensor, "batch channels height width"]:
         """Images as the network gets them, from uint8: (x / 255 - mean) / std by channel."""
@@ -52,23 +61,26 @@ class Split:
     ) -> Iterator[tuple[Int[Tensor, "batch"], Float[Tensor, "batch channels height width"]]]:
         """Yields indices and normalised images in the split's order, without augmentation."""
         for rows in torch.arange(len(self), device=self.labels.device).split(size):
-            yield rows, self.normalise(self.images[rows])
+            yield rows, self.normalise(self.take(rows))
 
     def subset(self, rows: Tensor) -> Split:
-        """A split of the images with these indices, in the order of ``rows``."""
-        concepts = self.concepts.images(rows) if self.concepts else None
-        return replace(self, images=self.images[rows], labels=self.labels[rows], concepts=concepts)
+        """A split of the images with these indices, in the order of ``rows``, in memory."""
+        concepts = self.concepts
+        if concepts:
+            device = self.labels.device
+            concepts = concepts.images(rows.to(concepts.packed.device)).to(device)
+        images, labels = self.take(rows), self.labels[rows]
+        return replace(self, images=images, labels=labels, concepts=concepts, streamed=False)
 
     def to(self, device: torch.device | str) -> Split:
         """The same split on another device."""
-        return replace(
-            self,
-            images=self.images.to(device),
-            labels=self.labels.to(device),
-            mean=self.mean.to(device),
-            std=self.std.to(device),
-            concepts=self.concepts.to(device) if self.concepts else None,
+        moved = replace(
+            self, labels=self.labels.to(device), mean=self.mean.to(device), std=self.std.to(device)
         )
+        if self.streamed:
+            return moved
+        concepts = self.concepts.to(device) if self.concepts else None
+        return replace(moved, images=self.images.to(device), concepts=concepts)
 
 
 @dataclass(frozen=True, eq=False)

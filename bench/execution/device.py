@@ -37,5 +37,6 @@ def settle_device(device: str) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a kernel for each new tensor
+    # filling new tensors would cost a kernel for each
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
     warnings.filterwarnings("ignore", ".*does not have a deterministic implementation.*")

@@ -37,6 +37,7 @@ from legible.bench.suites.run_spec import RunSpec, canonical
 from legible.bench.training import fit as fit_file
 from legible.bench.training.checkpoint import restore
 from legible.bench.training.fit import build_network
+from legible.bench.training.frozen import refusal
 from legible.methods.base import Method, unmet
 from legible.metrics.base import Probe
 
@@ -271,7 +272,8 @@ class Workspace:
                 raise
             return Obstacle("failed", str(error))
         row = (spec.dataset, spec.data, spec.backbone, spec.net, spec.method, spec.params)
-        key = canonical({"row": row, "layers": spec.layers, "shots": spec.shots})
+        more = {"layers": spec.layers, "shots": spec.shots, "freeze": spec.recipe.freeze}
+        key = canonical({"row": row, **more})
         if key not in self.obstacles:
             try:
                 self.obstacles[key] = self.apart(spec, lambda: self._obstacle(spec), registry.BRIEF)
@@ -291,7 +293,10 @@ class Workspace:
             reason = f"'{spec.backbone}' cannot be built: {fault_text(error)}"
             return Obstacle("failed" if is_plugin else "skipped", reason)
         data = self.data_of(spec)
-        reason = unmet(method, network, data.train)
+        try:
+            reason = unmet(method, network, data.train) or refusal(network, method, spec.recipe)
+        except ValueError as error:
+            reason = one_line(error).removeprefix("ValueError: ")
         return Obstacle("skipped", reason) if reason else None
 
     def apart(self, spec: RunSpec, call: Callable[[], T], limits: RunLimits | None = None) -> T:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from legible.bench.errors import UserError
-from legible.bench.execution.device import resolve_device
+from legible.bench.execution.device import resolve_device, settle_device
 from legible.bench.files import write_together
 from legible.bench.one_network.class_map import read_class_map
 from legible.bench.one_network.comparison import compare, metric_names, row_name

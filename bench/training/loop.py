@@ -15,11 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from legible.bench.backbones.taps import Network
+from legible.bench.backbones.taps import Network, Tap
 from legible.bench.data.base import Dataset, Split
+from legible.bench.data.streaming import BatchReader
 from legible.bench.seeds import stream
 from legible.bench.training.augment import augment_batch, pad
 from legible.bench.training.checkpoint import State, restore, snapshot
+from legible.bench.training.frozen import FrozenPart, refusal
 from legible.bench.training.recipe import Recipe
 from legible.methods.base import Method, Step
 from legible.metrics.network import Output
@@ -47,11 +49,14 @@ def train(
     split = method.training_data(data.train)
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)
+    if reason := refusal(network, method, recipe):
+        raise ValueError(reason)
+    frozen = FrozenPart(network, recipe, split) if recipe.freeze else None
     optimizer = make_optimizer(network, method, recipe)
     state = resume or State(0, {}, [])
     if resume:
         restore(state.tensors, network, method, optimizer)
-    loop = Loop(network, method, split, data, recipe, seed, optimizer)
+    loop = Loop(network, method, split, data, recipe, seed, optimizer, frozen)
     while state.epoch < recipe.epochs:
         start = time.perf_counter()
         terms = loop.epoch(state.epoch)
@@ -82,18 +87,22 @@ class Loop:
         recipe: Recipe,
         seed: int,
         optimizer: torch.optim.Optimizer,
+        frozen: FrozenPart | None = None,
     ) -> None:
         self.network, self.method, self.split, self.recipe = network, method, split, recipe
-        self.optimizer, self.seed = optimizer, seed
+        self.optimizer, self.seed, self.frozen = optimizer, seed, frozen
         self.flip = data.flip and recipe.augment
         self.shift = data.shift if recipe.augment else 0
-        self.padded = pad(split.images, self.shift)
+        self.reader = BatchReader(split.images, split.labels.device) if split.streamed else None
+        self.padded = split.images if self.reader else pad(split.images, self.shift)
         self.batch = min(recipe.batch, len(split))
         self.steps = len(split) // self.batch  # an incomplete last batch is left out
         self.total = max(1, recipe.epochs * self.steps)
         self.device = split.labels.device
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
+        if frozen is not None:
+            frozen.keep()
 
     def generator(self, name: str, epoch: int) -> torch.Generator:
         """A new generator for one purpose in one epoch."""
@@ -102,18 +111,20 @@ class Loop:
     def epoch(self, epoch: int) -> dict[str, float]:
         """Trains for one epoch; returns the mean of each loss term and the training accuracy."""
         self.method.generator.manual_seed(stream(self.seed, "method", epoch))
-        self.network.train()
+        (self.frozen or self.network).train()
         self.method.train()
         self.method.start_epoch(self.network, self.split, epoch)
         order = torch.randperm(
             len(self.split), generator=self.generator("order", epoch), device=self.device
         )
+        batches = order[: self.steps * self.batch].split(self.batch)
+        if self.reader is not None:
+            self.reader.plan(batches)
         augment = self.generator("augmentation", epoch)
         names: list[str] = []
         rows: list[Tensor] = []
         try:
-            for i in range(self.steps):
-                indices = order[i * self.batch : (i + 1) * self.batch]
+            for i, indices in enumerate(batches):
                 terms, correct = self.step(indices, augment, epoch, epoch * self.steps + i)
                 names = list(terms)
                 rows.append(torch.stack([*(t.detach() for t in terms.values()), correct]))
@@ -134,7 +145,7 @@ class Loop:
         """
         labels = self.split.labels[indices]
         images = self.view(indices, augment)
-        out = self.forward(images)
+        out = self.forward(images, indices)
         logits = out.logits.float()
         step = Step(
             network=self.network,
@@ -165,18 +176,25 @@ class Loop:
         self, indices: Int[Tensor, "batch"], augment: torch.Generator
     ) -> Float[Tensor, "batch channels height width"]:
         """Returns augmented, normalised images."""
+        padded, rows = self.padded, indices
+        if self.reader is not None:
+            padded = pad(self.reader(indices), self.shift)
+            rows = torch.arange(len(indices), device=self.device)
         images = augment_batch(
-            self.padded, indices, self.shift, self.flip, augment, self.split.images.shape[-2:]
+            padded, rows, self.shift, self.flip, augment, self.split.images.shape[-2:]
         )
         images = self.split.normalise(images)
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images
 
-    def forward(self, images: Tensor) -> Output:
-        """Runs the network in the recipe's precision."""
+    def forward(self, images: Tensor, indices: Int[Tensor, "batch"]) -> Output:
+        """Runs the network in the recipe's precision; its frozen part has been run before."""
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            if self.frozen is not None:
+                tap = str(self.recipe.freeze)
+                return self.network.run_from(tap, self.frozen.outputs(indices))
             return self.network(images)
 
     def second_view(self, indices: Tensor, number: int) -> Output:
@@ -185,7 +203,7 @@ class Loop:
         # those of plain training
         augment = self.generator("second view", number)
         with frozen_statistics(self.network):
-            return self.forward(self.view(indices, augment))
+            return self.forward(self.view(indices, augment), indices)
 
     def schedule(self, number: int) -> None:
         """Sets each group's learning rate: linear warm-up, then half a cosine to zero."""
@@ -229,19 +247,35 @@ def make_optimizer(network: Network, method: Method, recipe: Recipe) -> torch.op
     """Returns the recipe's optimiser of the network's and the method's parameters.
 
     Weight decay applies to weights, not to biases and normalisation layers; the method's
-    parameters follow ``method.parameter_groups``.
+    parameters follow ``method.parameter_groups``. What is frozen is left out.
     """
-    own = [p for p in network.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in own if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in own if p.ndim <= 1], "weight_decay": 0.0},
-        *method.parameter_groups(),
-    ]
+    groups: list[dict[str, Any]] = []
+    for parameters, lr in _parts(network, recipe):
+        groups += [
+            {"params": [p for p in parameters if p.ndim > 1], "lr": lr,
+             "weight_decay": recipe.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
+        ]  # fmt: skip
+    groups += method.parameter_groups()
     groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=recipe.lr, fused=True)
+
+
+def _parts(network: Network, recipe: Recipe) -> list[tuple[list[nn.Parameter], float]]:
+    """The parameters that are trained, with their learning rate: all of them, or backbone and head
+    where their rates differ. The head is what follows the last Tap."""
+    own = [p for p in network.parameters() if p.requires_grad]
+    if recipe.backbone_lr == 1.0:
+        return [(own, recipe.lr)]
+    last = max(i for i, module in enumerate(network.trunk) if isinstance(module, Tap))
+    head = {id(p) for module in network.trunk[last + 1 :] for p in module.parameters()}
+    return [
+        ([p for p in own if id(p) not in head], recipe.lr * recipe.backbone_lr),
+        ([p for p in own if id(p) in head], recipe.lr),
+    ]
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Recipe(BaseModel):
@@ -26,4 +26,12 @@ class Recipe(BaseModel):
     clip: float | None = Field(None, gt=0)  # largest norm of the network's gradient
     validate_every: int = Field(0, ge=0)  # epochs between validations; 0: none during training
     validate_images: int = Field(1000, ge=1)  # images of each held-out split for validations
+    freeze: str | None = None  # a Tap: all up to it keeps its weights; needs augment = false
+    backbone_lr: float = Field(1.0, gt=0)  # factor of lr, for all parameters but the head's
     watch: tuple[str, ...] = ()  # metrics of validation images, added to the history every epoch
+
+    @model_validator(mode="after")
+    def _frozen_outputs_are_kept(self) -> Recipe:
+        if self.freeze is not None and self.augment:
+            raise ValueError("freeze needs augment = false: the frozen part is computed once")
+        return self

@@ -87,11 +87,37 @@ def test_a_metric_that_meets_all():
         ("untrained", 0.5, "untrained"),
         ("untrained", 0.8, "untrained"),
         ("shuffled_labels", 0.5, "shuffled_labels"),
-        ("plain_rotated", 0.499, "plain_rotated"),
+        ("plain_rotated", 0.5, "plain_rotated"),
+        ("plain_rotated", 0.7, "plain_rotated"),
     ],
 )
 def test_each_condition_can_fail(row, value, condition):
     assert failed("concept_localisation", {**GOOD, row: value}) == {condition}
+
+
+@pytest.mark.parametrize("elsewhere", [0.4, 0.5, 0.7])
+def test_rotated_units_must_be_worse_on_one_block_and_better_on_none(elsewhere):
+    """Plain does not differ from its rotated units on the first block."""
+    item = METRICS["concept_localisation"]
+    scores = pd.concat(
+        [
+            table(item.name, {**GOOD, "plain_rotated": 0.5}),
+            table(item.name, {**GOOD, "plain_rotated": elsewhere}, "other"),
+        ]
+    )
+    rows = {c.dataset: c for c in conditions(scores, [item]) if c.condition == "plain_rotated"}
+    assert rows["scenes"].holds == ("" if elsewhere < 0.5 else "no")
+    assert rows["other"].holds == ("yes" if elsewhere < 0.5 else "no")
+    assert may_head(item.name, list(rows.values())) == (elsewhere == 0.4)
+
+
+def test_the_oracle_counts_once():
+    """It is the same for all seeds, and is scored for the first."""
+    scores = table("concept_localisation", GOOD)
+    first = (scores["method"] != "oracle") | (scores["seed"] == scores["seed"].min())
+    (row,) = [c for c in conditions(scores[first], [METRICS["concept_localisation"]])
+              if c.condition == "oracle"]  # fmt: skip
+    assert row.holds == "yes" and row.theirs == pytest.approx(GOOD["oracle"], abs=0.02)
 
 
 def test_an_impostor_that_is_no_cheat_of_the_aspect_does_not_matter():
