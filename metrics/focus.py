@@ -145,7 +145,7 @@ def focus_distance(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
 
 @metric(
     aspect="focus", better="higher", per="unit", null=0.0, needs={"spatial"},
-    title="compactness", limits=(-8.0, 1.0),
+    headline=True, title="compactness", limits=(-8.0, 1.0),
 )  # fmt: skip
 def focus_compactness(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     """How near the rest of a unit's activation lies to its peak, compared with random places.
@@ -155,8 +155,7 @@ def focus_compactness(layer: Layer, probe: Probe) -> Float[Tensor, "units"]:
     the mean squared distance from p* to the other positions: what d would be if the values were at
     random places. 1 if all activation is beside the peak, 0 for a flat map and for activation at
     random places. An image with activation at the peak alone counts as 0, because a single position
-    cannot be told from chance. A dead unit is undefined [ours]. No headline: on kanji, networks
-    trained on shuffled labels are more compact than plain's.
+    cannot be told from chance. A dead unit is undefined [ours].
     """
     return _mean_over_images(layer, above_scattered, by_peak=True)
 

@@ -238,13 +238,13 @@ def lesion_specificity(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
 
 @metric(
     aspect="module semantics", better="higher", per="module", null=0.5, needs={"trunk"},
-    title="lesion specificity, percentile", limits=(0.0, 1.0),
+    headline=True, title="lesion specificity, percentile", limits=(0.0, 1.0),
 )  # fmt: skip
 def lesion_specificity_percentile(layer: Layer, probe: Probe) -> Float[Tensor, "modules"]:
     """Share of 100 random groups of a module's size whose lesion is less specific to classes.
 
     0.5 for a module like a random group of units, and for a module of all units. Random groups
-    consist of live units. No headline: differences between methods do not repeat over seeds.
+    consist of live units.
     """
     return _percentiles(layer, probe, specificity)
 

@@ -23,6 +23,7 @@ TABLE = Path(__file__).resolve().parents[2] / "results" / "cards" / "scores.csv"
 SHARE = 0.1
 REASON = "a tenth of the distance from plain to the oracle on {} in the suite cards"
 HEAD = "[blocks.margins]"
+BLOCK = "\n[[blocks]]"
 
 
 def oracle_margins(table: pd.DataFrame) -> dict[Block, dict[str, float]]:
@@ -69,9 +70,9 @@ def margin_lines(
 
 def with_margins(text: str, suite: Suite, margins: Mapping[Block, Mapping[str, float]]) -> str:
     """The text of a suite file with the margins of its blocks written anew."""
-    first, *parts = text.split("[[blocks]]")
+    first, *parts = text.split(BLOCK)  # not within a comment
     blocks = zip(parts, suite.blocks, strict=True)
-    return "[[blocks]]".join([first, *(_replaced(p, suite, b, margins) for p, b in blocks)])
+    return BLOCK.join([first, *(_replaced(p, suite, b, margins) for p, b in blocks)])
 
 
 def _replaced(
