@@ -18,6 +18,12 @@ from legible.bench.seeds import stream
 from legible.metrics.network import Concepts
 
 
+#: Images that are read at a time where all are read.
+CHUNK = 1024
+#: Bytes of a tensor above which a sample of its rows is hashed.
+HASHED = 4 * 2**30
+
+
 class DataMissing(Exception):
     """The data is not on this machine. The message, one line, says how to get it."""
 
@@ -129,7 +135,10 @@ class Dataset:
         return replace(self, train=self.train.subset(rows.to(self.train.labels.device)))
 
     def fingerprint(self) -> str:
-        """A hash of every image, label and mask, and of the settings of augmentation."""
+        """A hash of every image, label and mask, and of the settings of augmentation.
+
+        Of a tensor above `HASHED` bytes, 1,000 rows at equal distances are hashed.
+        """
         digest = hashlib.sha256()
         for split in (self.train, self.validation, self.test):
             parts = [split.images, split.labels]
@@ -138,9 +147,18 @@ class Dataset:
                 parts.append(split.concepts.packed)
             for tensor in parts:
                 digest.update(str(tuple(tensor.shape)).encode())
-                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+                for part in _hashed_rows(tensor).split(CHUNK):
+                    rows = tensor[part.to(tensor.device)]
+                    digest.update(rows.cpu().contiguous().numpy().tobytes())
         digest.update(repr((self.class_names, self.shift, self.flip)).encode())
         return digest.hexdigest()[:16]
+
+
+def _hashed_rows(tensor: Tensor) -> Tensor:
+    """The rows of a tensor that stand for its content."""
+    if tensor.nbytes <= HASHED:
+        return torch.arange(len(tensor))
+    return torch.linspace(0, len(tensor) - 1, 1000, dtype=torch.float64).long().unique()
 
 
 def make_splits(
@@ -165,9 +183,11 @@ def _moments(
     Computed from counts of the 256 values, which is exact and needs no copy of all images in
     floating point.
     """
-    counts = torch.stack(
-        [channel.reshape(-1).bincount(minlength=256) for channel in images.unbind(1)]
-    )
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for part in images.split(CHUNK):
+        counts += torch.stack(
+            [channel.reshape(-1).bincount(minlength=256) for channel in part.unbind(1)]
+        ).cpu()
     share = counts.double() / counts.sum(1, keepdim=True)
     values = torch.arange(256, dtype=torch.float64) / 255
     mean = share @ values

@@ -1,5 +1,7 @@
 """Splits and datasets: normalisation, few shots, fingerprints, registration."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -79,3 +81,21 @@ def test_one_name_in_two_files_is_an_error(monkeypatch):
     with pytest.raises(ValueError, match=r"dataset 'planted' is defined in .*planted\.py and in"):
         base.dataset(planted)
     assert {"planted": modules.planted} == base.DATASETS
+
+
+def test_of_large_tensors_a_sample_of_rows_is_hashed(data, monkeypatch):
+    whole = data.fingerprint()
+    monkeypatch.setattr(base, "HASHED", 100)
+    sampled = data.fingerprint()
+    assert sampled == whole  # fewer than a thousand rows are all hashed
+    changed = data.train.images.clone()
+    changed[-1] = 255 - changed[-1]
+    other = dataclasses.replace(data, train=dataclasses.replace(data.train, images=changed))
+    assert other.fingerprint() != sampled
+
+
+def test_moments_do_not_depend_on_how_many_images_are_read_at_a_time(monkeypatch):
+    images = torch.randint(256, (50, 3, 4, 4), dtype=torch.uint8)
+    first = base._moments(images)
+    monkeypatch.setattr(base, "CHUNK", 7)
+    assert all(torch.equal(one, two) for one, two in zip(first, base._moments(images), strict=True))
