@@ -17,7 +17,6 @@ from torch import Tensor
 from legible.bench.seeds import stream
 from legible.metrics.network import Concepts
 
-
 #: Images that are read at a time where all are read.
 CHUNK = 1024
 #: Bytes of a tensor above which a sample of its rows is hashed.

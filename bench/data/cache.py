@@ -41,10 +41,10 @@ def cached(
     process computes an entry at a time. If the folder cannot be written to, because of permissions
     or a full disk, nothing is stored.
     """
-    file = root / "cache" / f"{name}-{_digest(key, source)}.safetensors"
+    file = root / "cache" / f"{name}-{digest_of(key, source)}.safetensors"
     if entry := _read(file):
         return entry
-    with _alone(file):
+    with alone_with(file):
         if entry := _read(file):  # another process was faster
             return entry
         entry = compute()
@@ -71,7 +71,8 @@ def restore_splits(entry: CacheEntry, size: int, classes: int) -> tuple[Split, S
     return splits["train"], splits["validation"], splits["test"]
 
 
-def _digest(key: Mapping[str, Any], source: str) -> str:
+def digest_of(key: Mapping[str, Any], source: str) -> str:
+    """A hash of a key and of the code of a file with all code that it imports."""
     text = json.dumps(key, sort_keys=True) + content_key(source)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -104,8 +105,8 @@ def _read(file: Path) -> CacheEntry | None:
 
 
 @contextlib.contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Holds the lock of a file of the cache, as far as the folder can be written to."""
+def alone_with(file: Path) -> Iterator[None]:
+    """Holds the lock of an entry of the cache, as far as the folder can be written to."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             lock = file.with_suffix(".lock")

@@ -7,6 +7,8 @@ from collections.abc import Collection
 
 #: The share of the machine's memory that the images of a dataset may take. Copies are made of them.
 MEMORY_SHARE = 0.25
+#: The environment variable that says where images lie: "auto", "memory" or "file".
+IMAGES = "LEGIBLE_IMAGES"
 
 
 def between(name: str, value: int | float, low: int | float, high: int | float) -> None:
@@ -24,6 +26,19 @@ def at_least(name: str, value: int | float, low: int | float) -> None:
 def memory_limit() -> float:
     """The largest size of a dataset in bytes, by the machine's memory."""
     return MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def too_large(images: int, size: int, bytes_per_pixel: float | int = 3) -> bool:
+    """Whether images of ``size`` pixels a side are to be read from a file instead of memory.
+
+    ``$LEGIBLE_IMAGES`` decides: "memory", "file", or "auto", by the size. Raises ValueError for
+    another word.
+    """
+    choice = os.environ.get(IMAGES, "auto")
+    one_of(f"${IMAGES}", choice, ("auto", "file", "memory"))
+    return choice == "file" or (
+        choice == "auto" and images * float(size) ** 2 * bytes_per_pixel > memory_limit()
+    )
 
 
 def fits_in_memory(images: int, size: int, bytes_per_pixel: float | int) -> None:

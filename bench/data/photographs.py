@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from legible.bench.data.base import DataMissing, Dataset, make_splits
+from legible.bench.data.base import CHUNK, DataMissing, Dataset, make_splits
 from legible.bench.data.cache import CacheEntry, cached, restore_splits
 from legible.bench.data.file_fingerprint import FileFingerprint
 from legible.bench.data.framing import Sizing, frame_of, framed_image
@@ -26,7 +26,8 @@ from legible.bench.data.image_files import (
     shown_path,
 )
 from legible.bench.data.image_sets import check_counts, hold_out
-from legible.bench.data.parameter_checks import fits_in_memory
+from legible.bench.data.mapped_arrays import Allocate, cached_in_files, in_memory
+from legible.bench.data.parameter_checks import fits_in_memory, too_large
 from legible.bench.data.regions import EXTENTS, Region, drawn_region, turned
 from legible.bench.text import one_line
 
@@ -148,7 +149,13 @@ def load_photographs(
     """
     fingerprint = FileFingerprint(sources.place, sources.images, sources.annotations)
     key = {"files": fingerprint.here, "sizing": sizing.key(), "parameters": dict(parameters)}
-    entry = cached(root, name, key, code, lambda: decode(plan(), sizing))
+    streamed = too_large(len(sources.images), sizing.size)
+    if streamed:
+        entry = cached_in_files(
+            root, name, key, code, lambda allocate: decode(plan(), sizing, allocate)
+        )
+    else:
+        entry = cached(root, name, key, code, lambda: decode(plan(), sizing))
     notes = entry.notes
     classes = tuple(notes["class_names"])
     if notes["names"]:
@@ -159,6 +166,8 @@ def load_photographs(
             for split in SPLITS
         }
         splits = tuple(make_splits(parts, len(classes)).values())  # type: ignore[assignment]
+    if streamed:
+        splits = tuple(replace(split, streamed=True) for split in splits)  # type: ignore[assignment]
     return Photographs(
         name, classes, *splits, extents=tuple(notes["extents"]), notes=tuple(notes["notes"]),
         files=fingerprint.content, **about,
@@ -234,20 +243,26 @@ class _Decoded(NamedTuple):
     regions: int
 
 
-def decode(plan: PhotographPlan, sizing: Sizing) -> CacheEntry:
-    """Images, labels and packed masks of all splits, without concepts that have no pixels."""
+def decode(plan: PhotographPlan, sizing: Sizing, allocate: Allocate | None = None) -> CacheEntry:
+    """Images, labels and packed masks of all splits, without concepts that have no pixels.
+
+    ``allocate`` makes the arrays of images and masks; without it they lie in memory.
+    """
     size, concepts = sizing.size, len(plan.concepts)
     for split in SPLITS:
         if not plan.splits[split]:
             raise ValueError(f"there are no {split} images")
-    fits_in_memory(sum(map(len, plan.splits.values())), size, 3 + concepts / 8)
+    if allocate is None:
+        allocate = in_memory
+        fits_in_memory(sum(map(len, plan.splits.values())), size, 3 + concepts / 8)
     tally = _Tally(np.zeros(concepts, int), np.zeros((concepts, len(EXTENTS)), int))
     tensors: dict[str, Tensor] = {}
     with reading_threads() as pool:
         for split in SPLITS:
             photographs = {photograph.file: photograph for photograph in plan.splits[split]}
-            pixels = np.empty((len(photographs), 3, size, size), np.uint8)
-            packed = np.zeros((len(photographs), concepts, size, -(-size // 8)), np.uint8)
+            count, width = len(photographs), -(-size // 8)
+            pixels = allocate(f"{split}.images", (count, 3, size, size))
+            packed = allocate(f"{split}.packed", (count, concepts, size, width))
             read = partial(_decode_file, photographs, concepts, sizing)
             results = read_each(pool, read, [*photographs])
             for row, decoded in enumerate(results):
@@ -257,7 +272,7 @@ def decode(plan: PhotographPlan, sizing: Sizing) -> CacheEntry:
             tensors[f"{split}.packed"] = torch.from_numpy(packed)
             labels = [photograph.label for photograph in photographs.values()]
             tensors[f"{split}.labels"] = torch.tensor(labels, dtype=torch.int64)
-    return _without_empty(plan, tensors, tally)
+    return _without_empty(plan, tensors, tally, allocate)
 
 
 def _count(tally: _Tally, decoded: _Decoded) -> None:
@@ -317,13 +332,20 @@ def _fitting(
     )
 
 
-def _without_empty(plan: PhotographPlan, tensors: dict[str, Tensor], tally: _Tally) -> CacheEntry:
+def _without_empty(
+    plan: PhotographPlan, tensors: dict[str, Tensor], tally: _Tally, allocate: Allocate
+) -> CacheEntry:
     """The cache's entry, without concepts that have no pixels."""
     present = [k for k, count in enumerate(tally.extents.sum(1)) if count]
     absent = [plan.concepts[k][0] for k in range(len(plan.concepts)) if k not in present]
     if absent:
         for split in SPLITS:
-            tensors[f"{split}.packed"] = tensors[f"{split}.packed"][:, present]
+            masks = tensors[f"{split}.packed"]
+            kept = allocate(f"{split}.present", (len(masks), len(present), *masks.shape[2:]))
+            for start in range(0, len(masks), CHUNK):
+                part = slice(start, start + CHUNK)
+                kept[part] = masks[part][:, present].numpy()
+            tensors[f"{split}.packed"] = torch.from_numpy(kept)
     place = {k: new for new, k in enumerate(present)}
     names = unique_names([plan.concepts[k] for k in present])
     notes = [*plan.notes, *_notes(plan, absent, tally)]

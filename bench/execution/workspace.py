@@ -146,7 +146,7 @@ class Workspace:
             "fingerprint": self._fingerprint(spec),
             "backbone": self._backbone_identity(spec),
             "method": {"name": spec.method, "params": spec.params},
-            "recipe": spec.recipe.model_dump(),
+            "recipe": spec.recipe.identity(),
             "seed": spec.seed,
             "device": torch.device(self.device).type,
             "code": {"training": training, "method": method_file, "backbone": backbone},

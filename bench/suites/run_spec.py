@@ -137,7 +137,7 @@ class RunSpec:
     def key(self) -> str:
         """The run spec as JSON: equal run specs have equal keys."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return canonical(values | {"recipe": self.recipe.model_dump()})
+        return canonical(values | {"recipe": self.recipe.identity()})
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, from which `from_json` makes the same run spec again."""

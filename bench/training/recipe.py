@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: Fields that were added after results had been published.
+LATER = ("freeze", "backbone_lr")
 
 
 class Recipe(BaseModel):
@@ -35,3 +38,10 @@ class Recipe(BaseModel):
         if self.freeze is not None and self.augment:
             raise ValueError("freeze needs augment = false: the frozen part is computed once")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """What tells recipes apart, as JSON values. Later fields are left out while they have their
+        defaults, so that published results stay valid."""
+        fields = type(self).model_fields
+        values = self.model_dump(mode="json")
+        return {k: v for k, v in values.items() if k not in LATER or v != fields[k].default}

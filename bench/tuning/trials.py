@@ -75,7 +75,7 @@ def setup(spec: RunSpec) -> str:
     return digest(
         {
             "data": [spec.dataset, spec.data, spec.shots], "net": [spec.backbone, spec.net],
-            "recipe": spec.recipe.model_dump(), "layers": spec.layers, "probe": spec.probe,
+            "recipe": spec.recipe.identity(), "layers": spec.layers, "probe": spec.probe,
             "measures": spec.measures, "images": spec.images,
         }
     )  # fmt: skip

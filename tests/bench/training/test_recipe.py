@@ -21,3 +21,11 @@ def test_a_recipe_cannot_be_changed_and_survives_json():
     with pytest.raises(ValidationError, match="frozen"):
         recipe.epochs = 4
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_later_fields_at_their_defaults_do_not_tell_recipes_apart():
+    """Published ledgers and runs were made before these fields existed."""
+    assert not {"freeze", "backbone_lr"} & set(Recipe().identity())
+    changed = Recipe(freeze="conv1", augment=False, backbone_lr=0.1).identity()
+    assert (changed["freeze"], changed["backbone_lr"]) == ("conv1", 0.1)
+    assert Recipe(epochs=3).identity() != Recipe().identity()
