@@ -63,17 +63,27 @@ def _compute(folder: Path, compute: Callable[[Allocate], CacheEntry]) -> None:
     place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         place.chmod(folder.parent.stat().st_mode)
-        entry = compute(lambda name, shape: _new(place / f"{name}.npy", shape))
+        files: dict[tuple[int, tuple[int, ...]], tuple[Path, np.memmap]] = {}
+
+        def allocate(name: str, shape: tuple[int, ...]) -> np.ndarray:
+            file = place / f"{name}.npy"
+            array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+            files[array.ctypes.data, shape] = file, array
+            return array
+
+        entry = compute(allocate)
+        contents = {}
         for name, tensor in entry.tensors.items():
-            array, file = tensor.numpy(), place / f"{name}.npy"
-            if own := _file_of(array):
-                own.rename(file)
+            file = place / f"{name}.npy"
+            if own := files.get((tensor.data_ptr(), tuple(tensor.shape))):
+                own[1].flush()
+                own[0].rename(file)
             else:
-                np.save(file, np.ascontiguousarray(array))
-        kept = {name: [str(t.numpy().dtype), list(t.shape)] for name, t in entry.tensors.items()}
-        text = json.dumps({"notes": entry.notes, "arrays": kept})
+                np.save(file, np.ascontiguousarray(tensor.numpy()))
+            contents[name] = [str(tensor.numpy().dtype), list(tensor.shape)]
+        text = json.dumps({"notes": entry.notes, "arrays": contents})
         for file in place.glob("*.npy"):
-            if file.stem not in kept:
+            if file.stem not in contents:
                 file.unlink()
         (place / NOTES).write_text(text, encoding="utf-8")
         if folder.exists():  # damaged
@@ -81,22 +91,6 @@ def _compute(folder: Path, compute: Callable[[Allocate], CacheEntry]) -> None:
         place.rename(folder)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _new(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    return np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-
-
-def _file_of(array: np.ndarray) -> Path | None:
-    """The file that an array is the whole of; None for other arrays. What was written into the
-    array is in the file then."""
-    base: Any = array
-    while base is not None and not isinstance(base, np.memmap):
-        base = base.base
-    if base is None or base.filename is None or base.shape != array.shape:
-        return None
-    base.flush()
-    return Path(base.filename)
 
 
 def _open(folder: Path) -> CacheEntry | None:

@@ -341,11 +341,13 @@ def _without_empty(
     if absent:
         for split in SPLITS:
             masks = tensors[f"{split}.packed"]
-            kept = allocate(f"{split}.present", (len(masks), len(present), *masks.shape[2:]))
+            masks_of_present = allocate(
+                f"{split}.present", (len(masks), len(present), *masks.shape[2:])
+            )
             for start in range(0, len(masks), CHUNK):
                 part = slice(start, start + CHUNK)
-                kept[part] = masks[part][:, present].numpy()
-            tensors[f"{split}.packed"] = torch.from_numpy(kept)
+                masks_of_present[part] = masks[part][:, present].numpy()
+            tensors[f"{split}.packed"] = torch.from_numpy(masks_of_present)
     place = {k: new for new, k in enumerate(present)}
     names = unique_names([plan.concepts[k] for k in present])
     notes = [*plan.notes, *_notes(plan, absent, tally)]

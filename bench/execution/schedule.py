@@ -247,7 +247,7 @@ def show_plan(workspace: Workspace, specs: Sequence[RunSpec], retry: bool = Fals
     (CONSOLE if CONSOLE.is_terminal else wide).print(table)
     counts = Counter(item.status for item in planned)
     CONSOLE.print("  ".join(f"{counts[status]} {status}" for status in sorted(counts)))
-    for line in notes_on_reuse(workspace, planned):
+    for line in [*notes_on_reuse(workspace, planned), *_notes_on_images(workspace)]:
         CONSOLE.print(line)
 
 
@@ -414,12 +414,22 @@ def _announce(workspace: Workspace, planned: Sequence[PlannedRun]) -> list[str]:
     already = f"{done} done, {published} published" if published else f"{done} done"
     todo = sum(item.waiting for item in planned)
     CONSOLE.print(f"{todo} of {len(planned)} runs to do ({already}) on {workspace.device}")
-    for line in notes_on_reuse(workspace, planned):
+    for line in [*notes_on_reuse(workspace, planned), *_notes_on_images(workspace)]:
         CONSOLE.print(line)
     failures = {item.spec.name: item.reason for item in planned if item.status == "failed"}
     for name, reason in failures.items():
         CONSOLE.print(f"failed: {name}: {reason}")
     return list(failures)
+
+
+def _notes_on_images(workspace: Workspace) -> list[str]:
+    """Which datasets are not in memory."""
+    names = {loaded.data.name for loaded in workspace.datasets.values()
+             if loaded.data.train.streamed}  # fmt: skip
+    return [
+        f"note: the images of {name} do not lie in memory; they are read in batches from "
+        f"{workspace.root / 'cache'}" for name in sorted(names)
+    ]  # fmt: skip
 
 
 def _note_changed_files() -> None:
