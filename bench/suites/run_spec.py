@@ -287,32 +287,48 @@ def _expand_block(
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
         _refuse_giant(block.backbone, build, shared["net"])
-    rows = [(entry.name, _method_params(entry), seeds_of(suite, entry)) for entry in entries]
+    rows = [(entry.name, _method_params(entry), _partners(suite, entry, seeds))
+            for entry in entries]  # fmt: skip
     return [
-        _one_run(suite, name, params, seed, own if seeds is None else seeds, shared)
+        _one_run(name, params, seed, partners[seed], shared)
         for seed in (baseline_seeds(suite) if seeds is None else seeds)
-        for name, params, own in rows
-        if seeds is not None or seed in own
+        for name, params, partners in rows
+        if seed in partners
     ]
 
 
+#: The partner of plain's further seeds, which are compared with no other.
+ALONE = -1
+
+
+def _partners(
+    suite: Suite, entry: MethodEntry, chosen: Sequence[int] | None
+) -> dict[int, int | None]:
+    """The seeds of a row, or those that were chosen, each with the next one of the row, which it is
+    compared with; None if there is no other, and `ALONE` for seeds that only plain has."""
+    row, tested = seeds_of(suite, entry), set(suite.seeds)
+    seeds = row if chosen is None else chosen
+    own = _next_seeds([seed for seed in row if seed in tested])
+    partners = _next_seeds(seeds) | dict.fromkeys(baseline_seeds(suite), ALONE) | own
+    return {seed: partners[seed] for seed in seeds}
+
+
+def _next_seeds(seeds: Sequence[int]) -> dict[int, int | None]:
+    """For each seed the one after it in the list, the first after the last; None if it is the only
+    one."""
+    pairs = zip(seeds, [*seeds[1:], *seeds[:1]], strict=True)
+    return {seed: other if other != seed else None for seed, other in pairs}
+
+
 def _one_run(
-    suite: Suite,
-    name: str,
-    params: dict[str, Any],
-    seed: int,
-    seeds: Sequence[int],
-    shared: Mapping[str, Any],
+    name: str, params: dict[str, Any], seed: int, partner: int | None, shared: Mapping[str, Any]
 ) -> RunSpec:
-    """A run spec of a row, compared with the next of the row's seeds. Plain's further seeds are
-    compared with none."""
+    """A run spec of a row; without metrics that compare seeds if it stands alone."""
     given = non_default(registry.get("methods", name), params)
-    row = RowKey(name, canonical(given))
-    own = [other for other in _seeds_of_row(suite, row) if other in suite.seeds]
-    alone = seed not in own and seed in baseline_seeds(suite)
+    alone = partner == ALONE
     spec = RunSpec(
-        method=name, params=params, given=given, seed=seed,
-        partner=None if alone else _next_seed(seed, own if seed in own else seeds), **shared,
+        method=name, params=params, given=given, seed=seed, partner=None if alone else partner,
+        **shared,
     )  # fmt: skip
     return _without_pairs(spec) if alone else spec
 
@@ -406,12 +422,6 @@ def block_methods(
     names a method that the suite does not have."""
     entries = _select(suite.methods, "method", block.methods or None, lambda e: e.name)
     return [entry for entry in entries if methods is None or entry.name in methods]
-
-
-def _next_seed(seed: int, seeds: Sequence[int]) -> int | None:
-    """The seed after this one in the list, the first after the last; None if it is the only one."""
-    following = seeds[(list(seeds).index(seed) + 1) % len(seeds)]
-    return following if following != seed else None
 
 
 def check_names(suite: Suite) -> None:
