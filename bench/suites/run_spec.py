@@ -302,12 +302,12 @@ ALONE = -1
 
 
 def _partners(
-    suite: Suite, entry: MethodEntry, chosen: Sequence[int] | None
+    suite: Suite, entry: MethodEntry, choice: Sequence[int] | None
 ) -> dict[int, int | None]:
-    """The seeds of a row, or those that were chosen, each with the next one of the row, which it is
+    """The seeds of a row, or those of a choice, each with the next one of the row, which it is
     compared with; None if there is no other, and `ALONE` for seeds that only plain has."""
     row, tested = seeds_of(suite, entry), set(suite.seeds)
-    seeds = row if chosen is None else chosen
+    seeds = row if choice is None else choice
     own = _next_seeds([seed for seed in row if seed in tested])
     partners = _next_seeds(seeds) | dict.fromkeys(baseline_seeds(suite), ALONE) | own
     return {seed: partners[seed] for seed in seeds}
