@@ -49,7 +49,7 @@ def with_results(text: str, name: str, board: Board) -> str:
 
 
 def results(name: str, board: Board) -> str:
-    """The table of one method at default parameters; a sentence if it has no scores."""
+    """The table of one method with its tuned setting; a sentence if it has no scores."""
     if not board.rows:
         return NOT_PUBLISHED
     row = next((r for r in board.rows if r.key == (name, "{}")), None)
@@ -61,7 +61,7 @@ def results(name: str, board: Board) -> str:
     rows = [line for metric in ["accuracy", *metrics] for line in _rows(board, row, metric)]
     if not rows:
         return f"No scores in results/{SUITE}: {failures[0] if failures else 'none applies'}."
-    head = f"From results/{SUITE}/scores.csv, at default parameters"
+    head = f"From results/{SUITE}/scores.csv, with the setting of ledger.csv"
     table = grid(["where", "metric", "plain", f"{name} − plain", "seeds"], rows, ["---"] * 4)
     return (
         f"{head}. ± half of the 95 % interval, with the sign of the leaderboard on this block. ↑ "
