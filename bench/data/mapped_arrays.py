@@ -60,6 +60,8 @@ def cached_in_files(
 def _compute(folder: Path, compute: Callable[[Allocate], CacheEntry]) -> None:
     """Writes an entry beside its place, then moves it there."""
     make_folder(folder.parent)
+    for abandoned in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed
+        shutil.rmtree(abandoned, ignore_errors=True)
     place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         place.chmod(folder.parent.stat().st_mode)

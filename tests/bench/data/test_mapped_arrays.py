@@ -68,6 +68,16 @@ def test_an_entry_that_is_not_whole_is_computed_again(tmp_path, damage):
     assert compute.calls == 2
 
 
+def test_what_a_killed_process_left_is_deleted(tmp_path):
+    entry(tmp_path, Computation())
+    (folder,) = (p for p in (tmp_path / "cache").iterdir() if p.is_dir())
+    left = folder.parent / f".{folder.name}.abc"
+    left.mkdir()
+    (folder / NOTES).unlink()
+    entry(tmp_path, Computation())
+    assert not left.exists()
+
+
 def test_a_computation_that_fails_leaves_nothing(tmp_path):
     def fail(allocate):
         allocate("images", (4, 3))[:] = 1

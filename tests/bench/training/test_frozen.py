@@ -94,9 +94,3 @@ def test_the_backbone_has_a_learning_rate_of_its_own(toy):
     heads = {id(p) for p in network.trunk[-1].parameters()}
     assert len(rates) == len(list(network.parameters()))
     assert all(rates[p] == pytest.approx(0.1 if p in heads else 0.001) for p in rates)
-
-
-def test_one_rate_for_all_gives_the_bits_of_a_recipe_without_rates(toy):
-    recipe = Recipe(epochs=2, batch=16, lr=5e-3)
-    same = recipe.model_copy(update={"backbone_lr": 1.0})
-    assert same_weights(fit_toy(toy, recipe=recipe).network, fit_toy(toy, recipe=same).network)

@@ -167,6 +167,9 @@ def write_page(
     """Writes README.md and checks.csv."""
     folder.mkdir(parents=True, exist_ok=True)
     command = "make gpu" + (" DEVICE=cpu ARGS=--rehearse" if arguments.rehearse else "")
+    if not arguments.rehearse and (arguments.parts or arguments.seconds != WHOLE):
+        parts = f" --parts {arguments.parts}" if arguments.parts else ""
+        command += f' ARGS="--seconds {arguments.seconds:g}{parts}"'
     page = as_page(facts(arguments.device), ends, records, command)
     (folder / "README.md").write_text(page, encoding="utf-8")
     (folder / "checks.csv").write_text(as_csv(records), encoding="utf-8")
