@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent
 @pytest.mark.slow
 def test_nothing_is_lost_or_silently_wrong():
     """Hostile plugins and fuzz have tests of their own; the long form runs them with more cases."""
-    subjects = ["kills", "flips", "publications", "disk", "users"]
+    subjects = ["kills", "flips", "publications", "disk", "users", "workers"]
     result = subprocess.run(
         [sys.executable, "-m", "torture", "--short", "--processes", "1", *subjects], cwd=TESTS,
         env={**os.environ, "PYTHONPATH": f"{TESTS / 'support'}{os.pathsep}{TESTS.parent}"},

@@ -50,13 +50,17 @@ def _version(name: str) -> str:
 
 
 def _commit() -> str:
-    """Legible's commit; "unknown" if it does not lie in its own repository, or without git."""
+    """Legible's commit; "unknown" if it does not lie in its own repository, or without git.
+
+    git does not read a repository of another user unless it is called safe. Legible runs the code
+    of that folder, so it is: a group may share one copy.
+    """
     folder = Path(__file__).resolve().parents[2]  # the repository's root, if it is one
     if not (folder / ".git").exists():
         return "unknown"
     try:
         result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            ["git", "-c", f"safe.directory={folder}", "describe", "--always", "--dirty", "--abbrev=12"],
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
     except OSError:

@@ -20,6 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, resource_tracker
@@ -299,14 +300,8 @@ def _fork(workspace: Workspace) -> Worker:
     The process is forked from a new thread, because OpenMP hangs in a copy of a thread that has
     used it.
     """
-    workers: list[Worker] = []
-    thread = threading.Thread(
-        target=lambda: workers.append(_begin("fork", _serve_forked, workspace))
-    )
-    with signals_blocked():
-        thread.start()
-        thread.join()
-    return workers[0]
+    with ThreadPoolExecutor(max_workers=1) as thread, signals_blocked():
+        return thread.submit(_begin, "fork", _serve_forked, workspace).result()
 
 
 def _begin(method: str, target: Callable[..., None], what: Any) -> Worker:

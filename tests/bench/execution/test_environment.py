@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from importlib.metadata import version
 
+import pytest
 import torch
 
 from legible.bench.execution import environment
@@ -37,3 +41,17 @@ def test_the_commit_is_unknown_without_git_or_a_repository(monkeypatch, tmp_path
     assert read_environment.__wrapped__("cpu").commit == "unknown"
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "a" / "b" / "c.py"))
     assert read_environment.__wrapped__("cpu").commit == "unknown"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("git"), reason="needs root and git")
+def test_the_commit_of_a_folder_of_another_user_is_known(monkeypatch, tmp_path):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(path, 65534, 65534)
+    assert "dubious" in subprocess.run(
+        ["git", "status"], cwd=tmp_path, capture_output=True, text=True, check=False
+    ).stderr
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    assert len(read_environment.__wrapped__("cpu").commit) == 12

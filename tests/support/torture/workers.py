@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from multiprocessing import resource_tracker
+from multiprocessing import popen_fork, resource_tracker
 from pathlib import Path
 
 from torture.commands import Command, check_text, import_what_it_needs, legible
@@ -104,9 +104,10 @@ def _share(folder: Path) -> None:
 def _import_for(reference: Reference) -> None:
     """Imports and starts all that workers need, which the other user may not be allowed to read."""
     resource_tracker.ensure_running()
+    assert popen_fork  # a worker forks where a run ended its process before
     folder = copy_of(reference, scratch(reference.folder.parent) / "workers")
-    for run in folder.glob("runs/toy*-s0-*"):
-        shutil.rmtree(run)
+    for path in (folder / "results", *folder.glob("runs/toy*-s0-*")):  # tables stand for runs
+        shutil.rmtree(path)
     import_what_it_needs(folder, *WORKER)
 
 
