@@ -32,12 +32,19 @@ class _Request:
     limit = False  # it was SIGUSR1
     late = False  # the time to reach a checkpoint is over
     training = False  # checkpoints are being written
+    ctrl_c = False  # a Ctrl-C came
 
 
 def check() -> None:
-    """Raises Stopped if a signal came; called where a checkpoint was just written."""
+    """Raises Stopped if a signal came, and KeyboardInterrupt if a Ctrl-C came.
+
+    Called where a checkpoint was just written, and where an error is about to be handled: a library
+    may have turned the exception of a signal into one of its own.
+    """
     if _Request.arrived:
         raise Stopped
+    if _Request.ctrl_c:
+        raise KeyboardInterrupt
 
 
 def requested() -> bool:
@@ -60,7 +67,8 @@ def sure_ctrl_c() -> Iterator[None]:
     """Inside, no Ctrl-C and no SIGTERM is lost.
 
     Their exceptions are raised wherever the main thread is. In a finalizer or a callback Python
-    prints them and goes on; here the signal is sent once more instead.
+    prints them and goes on; here the signal is sent once more instead. If a library turned a
+    Ctrl-C into an error of its own, KeyboardInterrupt is raised instead of that error.
     """
     before = sys.unraisablehook
 
@@ -74,17 +82,31 @@ def sure_ctrl_c() -> Iterator[None]:
             timer.daemon = True
             timer.start()
 
+    def on_ctrl_c(number: int, frame: FrameType | None) -> None:
+        _Request.ctrl_c = True
+        raise KeyboardInterrupt
+
     sys.unraisablehook = raise_again
+    handler = signal.getsignal(signal.SIGINT)
+    is_usual = handler is signal.default_int_handler  # a shell may have it ignored
+    if is_usual:
+        signal.signal(signal.SIGINT, on_ctrl_c)
     try:
         yield
+    except Exception:
+        check()
+        raise
     finally:
         sys.unraisablehook = before
+        if is_usual:
+            signal.signal(signal.SIGINT, handler)
+        _Request.ctrl_c = False
 
 
 @contextlib.contextmanager
 def stop_on_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM and SIGUSR1 raise Stopped. Does nothing outside the main thread, which gets
-    no signals."""
+    """Inside, SIGTERM and SIGUSR1 raise Stopped, also if a library turned Stopped into an error of
+    its own. Does nothing outside the main thread, which gets no signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -107,6 +129,9 @@ def stop_on_sigterm() -> Iterator[None]:
     before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield
+    except Exception:
+        check()
+        raise
     finally:
         ended.set()
         for number, handler in before.items():

@@ -157,6 +157,7 @@ def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
     except (StoreError, stop.Stopped):
         raise
     except BaseException as error:
+        stop.check()
         # Ctrl-C does not reach worker processes, so there a KeyboardInterrupt comes from a plugin
         in_worker = multiprocessing.parent_process() is not None
         if isinstance(error, KeyboardInterrupt) and not in_worker:

@@ -86,3 +86,27 @@ def test_a_signal_in_a_finalizer_is_not_lost(
     finally:
         signal.signal(signal.SIGINT, before)
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_library_turns_into_its_own_error_is_not_lost(number: int) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with (
+            pytest.raises((KeyboardInterrupt, stop.Stopped)) as caught,
+            stop.sure_ctrl_c(), stop.stop_on_sigterm(),
+        ):  # fmt: skip
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+            except BaseException as error:  # as a serializer written in another language does
+                raise TypeError(f"cannot build the schema: {error!r}") from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (caught.type is KeyboardInterrupt) == (number == signal.SIGINT)
+    stop.check()  # nothing is left of it
+
+
+def test_an_error_without_a_signal_stays_as_it_is() -> None:
+    with pytest.raises(TypeError), stop.sure_ctrl_c(), stop.stop_on_sigterm():
+        raise TypeError
