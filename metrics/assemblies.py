@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from legible.metrics.base import Layer, Probe, metric, remember
-from legible.metrics.lesion import lesion_inputs, rerun
+from legible.metrics.lesion import lesion_start
 from legible.metrics.modules import layer_modules, membership, numbered, spectral_modules
 from legible.metrics.partition_agreement import adjusted_rand, contingency
 from legible.metrics.wiring import outgoing_strength, unit_of_input
@@ -195,11 +195,11 @@ def own_class_changes(layer: Layer, probe: Probe) -> Float[Tensor, "two classes"
     target = main_target(layer, probe)
     member = membership(target).T.bool()
     keep = ~torch.cat([member.new_zeros(1, layer.units), member])
-    activation, labels = lesion_inputs(layer, probe)
-    chunk = max(1, BUDGET // (len(keep) * activation[0].numel()))
-    answers = torch.cat(
-        [rerun(layer, probe, part, keep).argmax(-1) for part in activation.split(chunk)], 1
-    )
+    start = lesion_start(layer, probe)
+    labels = start.labels
+    chunk = max(1, BUDGET // (len(keep) * start.values[0].numel()))
+    rows = torch.arange(len(labels), device=labels.device).split(chunk)
+    answers = torch.cat([start.rerun(part, keep).argmax(-1) for part in rows], 1)
     classes = torch.arange(len(member), device=labels.device)
     own = (answers[1:] == classes[:, None]).double()
     before = (answers[:1] == classes[:, None]).double()

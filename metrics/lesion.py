@@ -3,7 +3,8 @@
 A lesion sets units of one layer to zero and runs the network on from there (`continue_from`), so
 methods' transforms stay in place and nothing before the layer is computed again. From the last Tap
 only the head runs; if it pools globally, each map is first replaced by its mean, after a check that
-this gives the same logits.
+this gives the same logits. Elsewhere pooling and rectifiers behind the layer run once, and units are
+silenced behind them, because such modules treat each channel alone.
 
 Effects are signed: a drop of accuracy is positive. If a module inhibits a class, the drop is
 negative for that class and positive for others.
@@ -12,6 +13,7 @@ negative for that class and positive for others.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -41,62 +43,115 @@ def lesions(
     ValueError for a layer that is not on the network's trunk.
     """
     keep = ~torch.cat([groups.new_zeros(1, layer.units), groups])
-    activation, labels = lesion_inputs(layer, probe)
+    start = lesion_start(layer, probe)
+    labels = start.labels
     right = torch.zeros(len(keep), probe.classes, dtype=torch.float64, device=keep.device)
     broken = torch.zeros(len(keep), dtype=torch.bool, device=keep.device)
     one_hot = nn.functional.one_hot(labels, probe.classes).double()
-    chunk = max(1, min(256, budget // activation[0].numel()))
-    step = max(1, budget // (chunk * activation[0].numel()))
+    chunk = max(1, min(256, budget // start.values[0].numel()))
+    step = max(1, budget // (chunk * start.values[0].numel()))
     for rows in torch.arange(len(labels), device=labels.device).split(chunk):
         for part, bad, stay in zip(*(t.split(step) for t in (right, broken, keep)), strict=True):
-            logits = rerun(layer, probe, activation[rows], stay)
+            logits = start.rerun(rows, stay)
             part += (logits.argmax(-1) == labels[rows]).double() @ one_hot[rows]
             bad |= ~logits.isfinite().all(-1).all(-1)
     accuracy = (right / one_hot.sum(0)).masked_fill(broken[:, None], NAN)
     return accuracy[:1] - accuracy[1:]
 
 
-@torch.no_grad()
-def rerun(
-    layer: Layer,
-    probe: Probe,
-    activation: Float[Tensor, "images units *map"],
-    keep: Bool[Tensor, "groups units"],
-) -> Float[Tensor, "groups images classes"]:
-    """Logits of the network run on from the layer, for each set of units that is not silenced."""
-    mask = keep.view(len(keep), 1, -1, *[1] * (activation.ndim - 2))
-    silenced = torch.where(mask, activation, 0.0)
-    logits = probe.network.continue_from(layer.name, silenced.flatten(0, 1))
-    return logits.unflatten(0, (len(keep), -1))
+class Start(NamedTuple):
+    """What the network is run on from: values with a channel for each unit, and what follows."""
+
+    values: Float[Tensor, "images units *map"]
+    labels: Int[Tensor, "images"]
+    follow: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def rerun(
+        self, rows: Int[Tensor, "rows"] | slice, keep: Bool[Tensor, "groups units"]
+    ) -> Float[Tensor, "groups rows classes"]:
+        """Logits of some images, for each set of units that is not silenced."""
+        values = self.values[rows]
+        logits = self.follow(_silenced(values, keep).flatten(0, 1))
+        return logits.unflatten(0, (len(keep), -1))
+
+
+def _silenced(
+    values: Float[Tensor, "images units *map"], keep: Bool[Tensor, "groups units"]
+) -> Float[Tensor, "groups images units *map"]:
+    mask = keep.view(len(keep), 1, -1, *[1] * (values.ndim - 2))
+    return torch.where(mask, values, 0.0)
+
+
+#: Modules that treat each channel alone and leave a silent one silent.
+CHANNELWISE = (
+    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, nn.ReLU, nn.Dropout,
+    nn.Dropout2d, nn.Identity,
+)  # fmt: skip
 
 
 @torch.no_grad()
-def lesion_inputs(layer: Layer, probe: Probe) -> tuple[Float[Tensor, "images units *map"], Tensor]:
-    """The activations on which lesions are run, and the labels of their images.
+def lesion_start(layer: Layer, probe: Probe) -> Start:
+    """Where lesions of a layer start.
 
-    All images if a linear head follows, else a sample. Maps are replaced by their means if the head
-    pools globally.
+    If a linear head follows: the means of all images' maps where the head pools globally, or all
+    images' units where the layer is no map. Else a sample of the images, behind the modules that
+    treat each channel alone.
     """
-    activation, labels = layer.activation, probe.labels
+    whole = Start(
+        layer.activation, probe.labels,
+        lambda values: probe.network.continue_from(layer.name, values),
+    )  # fmt: skip
     edges = probe.network.taps[layer.name].outgoing
     head = edges[0].weight if len(edges) == 1 else None
-    if not (isinstance(head, nn.Linear) and head.out_features == probe.classes):
-        order = torch.randperm(len(labels), generator=probe.generator("lesion sample"))
-        rows = order[:SAMPLE].sort().values.to(labels.device)
-        return activation[rows], labels[rows]
-    pools = any(
-        isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
-        for module in edges[0].bridge.modules()
-    )
-    if pools and activation.ndim == 4:
-        means = activation.mean((2, 3), keepdim=True)
-        keep = torch.rand(8, layer.units, generator=probe.generator("lesion check")) < 0.5
-        keep = torch.cat([keep, torch.ones_like(keep[:1])]).to(labels.device)
-        short, full = (rerun(layer, probe, part[:16], keep) for part in (means, activation))
-        largest = float(full.abs().max())  # NaN if a logit is NaN
-        if largest >= 0 and torch.allclose(short, full, rtol=1e-4, atol=1e-5 * largest):
-            return means, labels
-    return activation, labels
+    if isinstance(head, nn.Linear) and head.out_features == probe.classes:
+        if layer.activation.ndim == 2:
+            return whole
+        pools = any(
+            isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
+            for module in edges[0].bridge.modules()
+        )
+        means = whole._replace(values=layer.activation.mean((2, 3), keepdim=True))
+        if pools and _agree(means, whole, layer, probe):
+            return means
+    order = torch.randperm(len(probe.labels), generator=probe.generator("lesion sample"))
+    rows = order[:SAMPLE].sort().values.to(probe.labels.device)
+    sample = whole._replace(values=layer.activation[rows], labels=probe.labels[rows])
+    return _behind_channels(layer, probe, sample)
+
+
+def _agree(short: Start, full: Start, layer: Layer, probe: Probe) -> bool:
+    """Whether two starts give the same logits for some random groups."""
+    keep = _some_groups(layer, probe)
+    first, second = (start.rerun(slice(16), keep) for start in (short, full))
+    largest = float(second.abs().max())  # NaN if a logit is NaN
+    return largest >= 0 and torch.allclose(first, second, rtol=1e-4, atol=1e-5 * largest)
+
+
+def _some_groups(layer: Layer, probe: Probe) -> Bool[Tensor, "groups units"]:
+    keep = torch.rand(8, layer.units, generator=probe.generator("lesion check")) < 0.5
+    return torch.cat([keep, torch.ones_like(keep[:1])]).to(probe.labels.device)
+
+
+def _behind_channels(layer: Layer, probe: Probe, start: Start) -> Start:
+    """The same start, behind the transforms and modules that treat each channel alone.
+
+    It stays as it is where a method's transform does not leave silent units silent, or changes a
+    unit by what others do.
+    """
+    network: Any = probe.network
+    tap = network.taps[layer.name]
+    some, keep = start.values[:4], _some_groups(layer, probe)
+    left = tap.leave(_silenced(some, keep).flatten(0, 1))
+    behind = tap.leave(some)
+    if behind.shape != some.shape or not torch.equal(left, _silenced(behind, keep).flatten(0, 1)):
+        return start
+    values, rest = start.values, list(network.trunk[network.trunk.index(tap) + 1 :])
+    values = torch.cat([tap.leave(part) for part in values.split(64)])
+    while rest and isinstance(rest[0], CHANNELWISE):
+        module = rest.pop(0)
+        values = torch.cat([module(part) for part in values.split(64)])
+    return start._replace(values=values, follow=nn.Sequential(*rest))
 
 
 def double_lesions(

@@ -239,11 +239,28 @@ def _trunk(
     trunk: list[nn.Module] = []
     for cut in [*cuts, end]:
         part = nodes[nodes.index(start) + 1 : nodes.index(cut) + 1]
+        while (first := _leading(model, start, part)) is not None:
+            trunk.append(first)
+            start = part.pop(0)
         trunk.append(Segment(model, _part(start, part)))
         if cut in taps and cut in cuts:
             trunk.append(taps[cut])
         start = cut
     return trunk
+
+
+def _leading(model: nn.Module, start: fx.Node, nodes: Sequence[fx.Node]) -> nn.Module | None:
+    """The module of the first node, if it has no weights and alone reads the value of ``start``.
+
+    It then stands on the trunk by itself, so that lesions can run it once for all groups.
+    """
+    if not nodes or sum(start in node.all_input_nodes for node in nodes) != 1:
+        return None
+    module = module_of(model, nodes[0])
+    if module is None or nodes[0].args != (start,) or nodes[0].kwargs or isinstance(module, Tap):
+        return None
+    weights = [*module.parameters(), *module.buffers()]
+    return None if weights or is_norm(module) else module
 
 
 def _part(start: fx.Node, nodes: Sequence[fx.Node]) -> fx.Graph:

@@ -6,18 +6,20 @@ import warnings
 
 import pytest
 import torch
+import torchvision
 from planted_probes import make_probe, random_probe
 
 from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.traced import traced_network
 from legible.metrics import lesion
 from legible.metrics.base import METRICS, Layer, Probe, as_values
 from legible.metrics.lesion import (
     double_lesions,
     importance,
     lesion_importance,
-    lesion_inputs,
     lesion_specificity,
     lesion_specificity_percentile,
+    lesion_start,
     lesions,
     module_interaction,
     module_lesions,
@@ -109,27 +111,59 @@ def test_lesions_are_reruns_without_the_units(build):
 
 def test_only_means_are_rerun_where_the_head_pools():
     layer, probe = random_probe(images=40, units=8)
-    activation, labels = lesion_inputs(layer, probe)
-    assert activation.shape == (40, 8, 1, 1)
-    assert torch.equal(labels, probe.labels)
+    start = lesion_start(layer, probe)
+    assert start.values.shape == (40, 8, 1, 1)
+    assert torch.equal(start.labels, probe.labels)
 
 
-def test_maps_stay_maps_where_a_transform_reads_positions():
+def mixed(x):
+    """A transform in which a unit's value depends on another unit."""
+    return x * (x.roll(1, dims=1) > 0.5)
+
+
+@pytest.mark.parametrize(("transform", "each"), [(lambda x: x * (x > 1.0), True), (mixed, False)])
+def test_units_are_silenced_behind_what_treats_each_channel_alone(transform, each):
     layer, probe = random_probe(images=40, units=8)
-    probe.network.taps["units"].install(lambda x: x * (x > 1.0))
-    assert lesion_inputs(layer, probe)[0].shape == layer.activation.shape
+    probe.network.taps["units"].install(transform)
+    values = lesion_start(layer, probe).values
+    assert values.shape == ((40, 8, 1, 1) if each else layer.activation.shape)
     group = torch.arange(8)[None] < 3
     expected = one_by_one(layer, probe, group[0])
+    assert expected.abs().max() > 0
     torch.testing.assert_close(lesions(layer, probe, group)[0], expected, atol=1e-12, rtol=0)
+
+
+def test_a_transform_that_wakes_silent_units_runs_for_each_group():
+    layer, probe = random_probe(images=40, units=8)
+    probe.network.taps["units"].install(lambda x: x.clamp(min=0.5))
+    assert lesion_start(layer, probe).values.shape == layer.activation.shape
 
 
 def test_layers_before_the_last_are_lesioned_on_a_fixed_sample(monkeypatch):
     monkeypatch.setattr(lesion, "SAMPLE", 10)
     layer, probe = lenet_probe("conv2")
-    activation, labels = lesion_inputs(layer, probe)
-    assert len(activation) == len(labels) == 10
-    assert torch.equal(activation, lesion_inputs(layer, probe)[0])
-    assert len(lesion_inputs(*lenet_probe("fc2"))[0]) == 40
+    start = lesion_start(layer, probe)
+    assert len(start.values) == len(start.labels) == 10
+    assert start.values[0].numel() < layer.activation[0].numel()  # behind the pooling
+    assert torch.equal(start.values, lesion_start(layer, probe).values)
+    assert len(lesion_start(*lenet_probe("fc2")).values) == 40
+
+
+@torch.no_grad()
+def test_a_traced_network_s_pooling_runs_once_for_all_groups():
+    torch.manual_seed(0)
+    model = torchvision.models.get_model("squeezenet1_0", num_classes=3)
+    network = traced_network(model, (3, 64, 64), ["features.10", "features.12"]).eval()
+    images, labels = torch.randn(12, 3, 64, 64), torch.arange(12) % 3
+    out = network(images)
+    layers = {name: Layer(name, out.activations[name]) for name in network.taps}
+    probe = Probe(network, images, labels, out.logits, layers)
+    groups = torch.rand(3, 512, generator=torch.Generator().manual_seed(0)) < 0.9
+    for layer in layers.values():
+        expected = torch.stack([one_by_one(layer, probe, group) for group in groups])
+        torch.testing.assert_close(lesions(layer, probe, groups), expected, atol=1e-12, rtol=0)
+    first = next(iter(layers.values()))
+    assert lesion_start(first, probe).values[0].numel() < first.activation[0].numel()
 
 
 def test_lesions_of_a_network_that_reads_one_unit_for_each_class():
