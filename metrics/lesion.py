@@ -3,8 +3,8 @@
 A lesion sets units of one layer to zero and runs the network on from there (`continue_from`), so
 methods' transforms stay in place and nothing before the layer is computed again. From the last Tap
 only the head runs; if it pools globally, each map is first replaced by its mean, after a check that
-this gives the same logits. Elsewhere pooling and rectifiers behind the layer run once, and units are
-silenced behind them, because such modules treat each channel alone.
+this gives the same logits. Elsewhere pooling and rectifiers behind the layer run once, and units
+are silenced behind them, because such modules treat each channel alone.
 
 Effects are signed: a drop of accuracy is positive. If a module inhibits a class, the drop is
 negative for that class and positive for others.

@@ -60,7 +60,8 @@ def _commit() -> str:
         return "unknown"
     try:
         result = subprocess.run(
-            ["git", "-c", f"safe.directory={folder}", "describe", "--always", "--dirty", "--abbrev=12"],
+            ["git", "-c", f"safe.directory={folder}",
+             "describe", "--always", "--dirty", "--abbrev=12"],
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
     except OSError:

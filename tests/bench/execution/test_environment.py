@@ -50,8 +50,9 @@ def test_the_commit_of_a_folder_of_another_user_is_known(monkeypatch, tmp_path):
         subprocess.run([*git, *words], cwd=tmp_path, check=True)
     for path in (tmp_path, *tmp_path.rglob("*")):
         os.chown(path, 65534, 65534)
-    assert "dubious" in subprocess.run(
+    status = subprocess.run(
         ["git", "status"], cwd=tmp_path, capture_output=True, text=True, check=False
-    ).stderr
+    )
+    assert "dubious" in status.stderr
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "a" / "b" / "c.py"))
     assert len(read_environment.__wrapped__("cpu").commit) == 12
