@@ -53,10 +53,20 @@ def why(
         CONSOLE.print(line)
 
 
-@app.command(epilog="Example: legible show kanji-vgg-sync-s0 --units 0,3,5")
+@app.command(
+    epilog="Examples: legible show kanji-vgg-sync-s0 --units 0,3,5; "
+    "legible show kanji-vgg-sync-s0 --beside kanji-vgg-plain-s0; "
+    "legible show kanji-vgg-sync-s0 --modules"
+)
 def show(
     run: RunName,
     units: Some = None,
+    modules: Annotated[
+        bool, typer.Option("--modules", help="Modules as walls of images, not units")
+    ] = False,
+    beside: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Another run, whose units are drawn beside")
+    ] = None,
     layer: Annotated[
         str | None, typer.Option(help="The layer; default: the last that has a map")
     ] = None,
@@ -66,12 +76,16 @@ def show(
     runs: Runs = Path("runs"),
     data_root: DataRoot = None,
 ) -> None:
-    """Draw the images on which units are most active, and where."""
+    """Draw the images on which units are most active, and where.
+
+    The unit's region is outlined in orange, the mask of the concept that it matches best in blue.
+    """
     from legible.bench.execution.workspace import open_workspace
-    from legible.bench.leaderboard.figures.units import draw_run
+    from legible.bench.leaderboard.figures.units import Choice, draw_run
 
     workspace = open_workspace(device, plugin or [], runs, data_root)
-    print(draw_run(workspace, run, numbers("units", units), layer, out))
+    choice = Choice(numbers("units", units), layer, modules)
+    print(draw_run(workspace, run, choice, out, beside))
 
 
 def show_list(kind: str, plugins: Sequence[Path]) -> None:

@@ -21,14 +21,14 @@ FINE = 48  # pixels on a side of the map that an outline is computed on
 class ImageGrid:
     """Images in rows and columns on one pair of axes, with a title left of each row.
 
-    An image is one unit wide. ``below`` and ``above`` leave room for text at each image, as a
-    share of its width.
+    An image is one unit wide; the number of a column may be a fraction. ``below`` and ``above``
+    leave room for text at each image, as a share of its width.
     """
 
     def __init__(
         self,
         rows: int,
-        columns: int,
+        columns: float,
         titles: Sequence[str],
         below: float = 0.0,
         above: float = 0.0,
@@ -43,13 +43,14 @@ class ImageGrid:
         self.axis.set_aspect("equal")
         bare(self.axis)
         self.borders: list[np.ndarray] = []
+        self.mask_borders: list[np.ndarray] = []
         for row, title in enumerate(titles):
             self.axis.text(-0.08, row * self.step + 0.5, title, ha="right", va="center", fontsize=8)
 
     def image(
         self,
         row: int,
-        column: int,
+        column: float,
         pixel_values: Float[np.ndarray, "channels height width"],
         text: str = "",
     ) -> None:
@@ -57,12 +58,12 @@ class ImageGrid:
         self._put(row, column, pixels(pixel_values), "gray", (0.0, 1.0))
         self.text(row, column, text)
 
-    def heat(self, row: int, column: int, area: Float[np.ndarray, "rows columns"]) -> None:
+    def heat(self, row: int, column: float, area: Float[np.ndarray, "rows columns"]) -> None:
         """Draws a map on its own scale, symmetric about zero if it has negative values."""
         limit = max(float(np.abs(area).max()), 1e-30)
         self._put(row, column, area, HEAT, (-limit if area.min() < 0 else 0.0, limit))
 
-    def text(self, row: int, column: int, text: str, above: bool = False) -> None:
+    def text(self, row: int, column: float, text: str, above: bool = False) -> None:
         """Writes small text below (or above) an image."""
         if text:
             y = row * self.step + (-0.04 if above else 1.04)
@@ -70,19 +71,26 @@ class ImageGrid:
                            va="bottom" if above else "top")  # fmt: skip
 
     def outline(
-        self, row: int, column: int, area: Float[np.ndarray, "rows columns"], level: float
+        self,
+        row: int,
+        column: float,
+        area: Float[np.ndarray, "rows columns"],
+        level: float,
+        is_mask: bool = False,
     ) -> None:
         """Draws the border of ``area > level``, enlarged bilinearly, over a dark line so that it is
-        visible on any background. Draws nothing if there is no border."""
+        visible on any background; that of a concept's mask in another colour. Draws nothing if
+        there is no border."""
         fine = upsample(np.nan_to_num(area), (FINE, FINE))
         if not fine.min() <= level < fine.max():
             return
         at = (np.arange(FINE) + 0.5) / FINE
         x, y = column * (1 + GAP) + at, row * self.step + at
-        self.borders += cast(list[np.ndarray], contour_generator(x, y, fine).lines(level))
+        lines = cast(list[np.ndarray], contour_generator(x, y, fine).lines(level))
+        (self.mask_borders if is_mask else self.borders).extend(lines)
 
     def _put(
-        self, row: int, column: int, values: np.ndarray, colours: str, limits: tuple[float, float]
+        self, row: int, column: float, values: np.ndarray, colours: str, limits: tuple[float, float]
     ) -> None:
         x, y = column * (1 + GAP), row * self.step
         low, high = limits
@@ -90,10 +98,11 @@ class ImageGrid:
 
     def figure_with(self, title: str, credit: str) -> Figure:
         """The figure, with a title above and a credit below."""
-        for width, colour in ((2.2, "#000000"), (1.1, "#E69F00")):
-            self.axis.add_collection(
-                LineCollection(self.borders, linewidths=width, colors=colour), autolim=False
-            )
+        for borders, colour in ((self.mask_borders, "#56B4E9"), (self.borders, "#E69F00")):
+            for width, colours in ((2.2, "#000000"), (1.1, colour)):
+                self.axis.add_collection(
+                    LineCollection(borders, linewidths=width, colors=colours), autolim=False
+                )
         self.axis.set_title(drawable(title, 120), fontsize=9)
         self.axis.set_xlabel(drawable(credit, 120), fontsize=6, color="#555555")
         return self.figure

@@ -34,8 +34,9 @@ from legible.bench.suites.run_spec import Block, RowKey
 class UnitExamples:
     """The images that excite a unit most, strongest first, and the concept that it matches best.
 
-    ``threshold`` bounds the unit's region (NetDissect's quantile). Without concepts, ``iou`` is NaN
-    and ``concept`` empty.
+    ``threshold`` bounds the unit's region (NetDissect's quantile). ``masks`` are those of the
+    concept, all empty in an image without it. Without concepts, ``iou`` is NaN, ``concept`` empty
+    and ``masks`` None.
     """
 
     unit: int
@@ -44,16 +45,27 @@ class UnitExamples:
     threshold: float
     concept: str = ""
     iou: float = math.nan
+    masks: Bool[np.ndarray, "top height width"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleWall:
+    """The images that excite a module of some units most, strongest first, and where: the mean over
+    its units of the activation as a share of the unit's maximum."""
+
+    module: int
+    units: int
+    images: Float[np.ndarray, "top channels height width"]
+    maps: Float[np.ndarray, "top rows columns"]
 
 
 @dataclass(frozen=True, eq=False)
 class ModuleExamples:
-    """Correlation between units, the module of each (-1: none), and the image that excites each
-    most."""
+    """Correlation between units, the module of each (-1: none), and walls of the largest ones."""
 
     correlation: Float[np.ndarray, "units units"]
     labels: Int[np.ndarray, "units"]
-    images: Float[np.ndarray, "units channels height width"]
+    walls: Sequence[ModuleWall]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,26 +97,55 @@ class StrongestUnits:
     concepts: Sequence[str]
 
 
-def draw_units(examples: Sequence[UnitExamples], title: str = "", credit: str = "") -> Figure:
+def draw_units(
+    examples: Sequence[UnitExamples],
+    title: str = "",
+    credit: str = "",
+    beside: Sequence[UnitExamples] = (),
+    names: tuple[str, str] = ("", ""),
+) -> Figure:
     """Draws a row for each unit: its top images, the outline of its region, its concept and IoU.
 
-    Raises ValueError without any unit.
+    The concept's mask has an outline of another colour. ``beside``: the same units of another
+    network, which are drawn to the right; ``names`` are those of the two networks. Raises
+    ValueError without any unit.
     """
     if not examples:
         raise ValueError("there must be at least one unit to draw")
-    top = max(len(example.images) for example in examples)
-    grid = ImageGrid(len(examples), top, [_unit_name(example) for example in examples])
-    for i, example in enumerate(examples):
-        for j, (image, area) in enumerate(zip(example.images, example.maps, strict=True)):
-            grid.image(i, j, image)
-            grid.outline(i, j, area, example.threshold)
+    top = max(len(example.images) for example in [*examples, *beside])
+    start = top + BETWEEN  # the column of the first image on the right
+    titles = [_unit_name(example) for example in examples]
+    columns = start + top if beside else top
+    grid = ImageGrid(len(examples), columns, titles, below=0.4 if beside else 0.0)
+    for column, side in ((0.0, examples), (start, beside)):
+        for i, example in enumerate(side):
+            _put_unit(grid, i, column, example)
+    for i, (left, right) in enumerate(zip(examples, beside, strict=bool(beside))):
+        for column, name, example in ((0.0, names[0], left), (start, names[1], right)):
+            grid.text(i, column + (top - 1) / 2, f"{name}: {_match(example)}")
     return grid.figure_with(title, credit)
 
 
+#: Columns between two networks that are drawn side by side.
+BETWEEN = 0.3
+
+
+def _put_unit(grid: ImageGrid, row: int, column: float, example: UnitExamples) -> None:
+    for j, (image, area) in enumerate(zip(example.images, example.maps, strict=True)):
+        grid.image(row, column + j, image)
+        grid.outline(row, column + j, area, example.threshold)
+        if example.masks is not None:
+            grid.outline(row, column + j, example.masks[j].astype(float), 0.5, is_mask=True)
+
+
 def _unit_name(example: UnitExamples) -> str:
-    concept = drawable(example.concept, 24) or "no concept"
+    return f"unit {example.unit}\n" + _match(example).replace(", ", "\n")
+
+
+def _match(example: UnitExamples) -> str:
+    concept = drawable(example.concept, 24).replace(", ", " ") or "no concept"
     iou = f"IoU {example.iou:.2f}" if math.isfinite(example.iou) else "IoU unknown"
-    return f"unit {example.unit}\n{concept}\n{iou}"
+    return f"{concept}, {iou}"
 
 
 def draw_strongest_units(strongest: StrongestUnits, title: str = "", credit: str = "") -> Figure:
@@ -144,22 +185,24 @@ def by_module(labels: Int[np.ndarray, "units"]) -> tuple[np.ndarray, list[int]]:
     return np.concatenate([*groups, rest]).astype(int), bounds + [len(labels)] * bool(len(rest))
 
 
-def draw_module_members(
-    modules: ModuleExamples, title: str = "", credit: str = "", members: int = 5, rows: int = 5
+def draw_module_walls(
+    walls: Sequence[ModuleWall], title: str = "", credit: str = "", columns: int = 8
 ) -> Figure:
-    """Draws a row for each module, the largest first: the image that excites each of its first
-    members most. Raises ValueError without any module."""
-    labels = modules.labels
-    names, counts = np.unique(labels[labels >= 0], return_counts=True)
-    if not len(names):
+    """Draws each module as a wall of the images that excite it most, ``columns`` in a line, with
+    outlines where the module responds with half its peak. Raises ValueError without any module."""
+    if not walls:
         raise ValueError("there are no modules to draw")
-    largest = names[np.argsort(-counts, kind="stable")][:rows]
-    groups = [np.flatnonzero(labels == module) for module in largest]
-    titles = [f"module {m}\n{len(g)} units" for m, g in zip(largest, groups, strict=True)]
-    grid = ImageGrid(len(largest), members, titles, below=0.22)
-    for i, group in enumerate(groups):
-        for j, unit in enumerate(group[:members]):
-            grid.image(i, j, modules.images[unit], str(unit))
+    lines = [math.ceil(len(wall.images) / columns) for wall in walls]
+    titles = []
+    for wall, count in zip(walls, lines, strict=True):
+        units = f"{wall.units} unit{'s' * (wall.units > 1)}"
+        titles += [f"module {wall.module}\n{units}", *[""] * (count - 1)]
+    grid = ImageGrid(len(titles), columns, titles)
+    for first, wall in zip(np.cumsum([0, *lines]).tolist(), walls, strict=False):
+        for j, (image, area) in enumerate(zip(wall.images, wall.maps, strict=True)):
+            row, column = first + j // columns, j % columns
+            grid.image(row, column, image)
+            grid.outline(row, column, area, float(np.nan_to_num(area).max()) / 2)
     return grid.figure_with(title, credit)
 
 
@@ -301,9 +344,9 @@ CAPTIONS = {
     "views": "The first image of each class and the unit that comes nearest to its own maximum, "
     "outlined at half its peak",
     "units": "Units from the best to the worst matched, the images that excite them most, their "
-    "regions outlined, and the concept that they match best",
+    "regions outlined in orange, and the concept that they match best, outlined in blue",
     "modules": "Correlation between units, ordered by module",
-    "members": "The image that excites each member of a module most",
+    "members": "The images that excite each module most, with outlines where it responds",
     "lesions": "Drop of each class's accuracy when a module is silenced",
     "focus": "Mean activation around the peak, plain and this method",
     "attribution": "Where each attribution algorithm sees the evidence for the class, with the "
@@ -336,8 +379,8 @@ def draw_pictures(
         drawings["units"] = partial(draw_units, data.units, title, credit)
     if data.modules is not None:
         drawings["modules"] = partial(draw_module_matrix, data.modules, title)
-        if (data.modules.labels >= 0).any():
-            drawings["members"] = partial(draw_module_members, data.modules, title, credit)
+        if data.modules.walls:
+            drawings["members"] = partial(draw_module_walls, data.modules.walls, title, credit)
     if data.lesions is not None:
         drawings["lesions"] = partial(draw_lesions, data.lesions, title)
     if data.spot is not None and baseline is not None and baseline.spot is not None:

@@ -18,6 +18,7 @@ from legible.bench.leaderboard.figures.network_pictures import (
     AttributionExamples,
     Lesions,
     ModuleExamples,
+    ModuleWall,
     PictureData,
     StrongestUnits,
     UnitExamples,
@@ -34,6 +35,8 @@ from legible.metrics.similarity import layer_correlation
 
 UNITS = 5  # units that are drawn
 TOP = 5  # images of a unit
+MODULES = 5  # modules that are drawn, the largest first
+WALL = 8  # images of a module
 STRONGEST = 6  # images of which the strongest unit is drawn, the same for all methods
 SPOTS = 200  # images of the mean spot
 EXPLAINED = 12  # images that are explained; few, because attributions are slow
@@ -66,10 +69,10 @@ def gather_picture_data(
     spot = mean_spot(_array(drawn.activation[:SPOTS])) if drawn.spatial else None
     return PictureData(
         drawn.name,
-        unit_examples(drawn, images, matches, units),
+        unit_examples(drawn, probe, images, matches, units),
         ModuleExamples(
             np.nan_to_num(_array(layer_correlation(drawn))), _array(labels).astype(np.int64),
-            _array(images[_peaks(drawn).argmax(0)]),
+            module_walls(drawn, images),
         ),
         Lesions(_array(drops), class_names) if drops is not None and len(drops) else None,
         _strongest_units(drawn, probe, images, matches),
@@ -111,7 +114,7 @@ def spread_units(
 
 
 def unit_examples(
-    layer: Layer, images: Tensor, matches: Matches, units: Sequence[int]
+    layer: Layer, probe: Probe, images: Tensor, matches: Matches, units: Sequence[int]
 ) -> list[UnitExamples]:
     """The images that excite each of some units most, strongest first, and its best concept."""
     peaks = _peaks(layer)
@@ -120,9 +123,42 @@ def unit_examples(
         UnitExamples(
             unit, _array(images[at]), _maps(layer, at, at.new_full((len(at),), unit)),
             float(matches.threshold[unit]), matches.names[unit], float(matches.iou[unit]),
+            _masks(probe, matches.names[unit], at),
         )
         for unit, at in zip(units, rows, strict=True)
     ]  # fmt: skip
+
+
+def _masks(
+    probe: Probe, concept: str, rows: Tensor
+) -> Bool[np.ndarray, "rows height width"] | None:
+    if probe.concepts is None or not concept:
+        return None
+    index = probe.concepts.names.index(concept)
+    return probe.concepts.select([index]).masks(rows)[:, 0].cpu().numpy()
+
+
+def module_walls(
+    layer: Layer, images: Tensor, modules: int = MODULES, count: int = WALL
+) -> list[ModuleWall]:
+    """The images that excite each of the largest modules most, strongest first.
+
+    A module's response to an image is the mean over its units of the peak as a share of the unit's
+    highest peak.
+    """
+    peaks, labels = _peaks(layer), layer_modules(layer)
+    largest = peaks.amax(0).clamp(min=torch.finfo(peaks.dtype).tiny)
+    names, sizes = labels[labels >= 0].unique(return_counts=True)
+    walls = []
+    for i in sizes.argsort(descending=True, stable=True)[:modules].tolist():
+        members = (labels == names[i]).nonzero()[:, 0]
+        response = (peaks[:, members] / largest[members]).mean(1)
+        rows = response.topk(min(count, len(response))).indices
+        a = layer.activation[rows][:, members].clamp(min=0)
+        share = a / largest[members].view(-1, *[1] * (a.ndim - 2))
+        area = share.mean(1) if a.ndim > 2 else share.mean(1)[:, None, None]
+        walls.append(ModuleWall(int(names[i]), len(members), _array(images[rows]), _array(area)))
+    return walls
 
 
 def _peaks(layer: Layer) -> Float[Tensor, "images units"]:

@@ -41,24 +41,34 @@ _STYLE: Any = {
 }
 
 
-def save(draw: Callable[[], Figure], kind: Literal["svg", "png"] = "svg", dpi: int = 90) -> bytes:
+def save(
+    draw: Callable[[], Figure],
+    kind: Literal["svg", "png"] = "svg",
+    dpi: int = 90,
+    full_colour: bool = False,
+) -> bytes:
     """Draws in our style, whatever the machine's settings, and returns the file's bytes.
 
-    PNGs have a palette of 24 colours: a third of the size, with hardly a visible difference.
+    PNGs have a palette of 24 colours, or of 256 if they show photographs: a third of the size, with
+    hardly a visible difference. With ``full_colour`` they have none.
     """
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with mpl.rc_context(_STYLE), io.BytesIO() as file:
         figure = draw()
         figure.savefig(file, format=kind, dpi=dpi, bbox_inches="tight", metadata=metadata)
-        return file.getvalue() if kind == "svg" else _with_palette(file)
+        return file.getvalue() if kind == "svg" or full_colour else _with_palette(file)
 
 
-def _with_palette(file: io.BytesIO, colours: int = 24) -> bytes:
+#: A picture with more colours shows photographs; drawn images have a few thousand at most.
+DRAWN_COLOURS = 2**14
+
+
+def _with_palette(file: io.BytesIO) -> bytes:
     """The picture with few colours that cover its range, so that thin outlines keep theirs."""
     with Image.open(file) as image, io.BytesIO() as out:
-        plain = image.convert("RGB").quantize(
-            colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-        )
+        whole = image.convert("RGB")
+        colours = 24 if whole.getcolors(DRAWN_COLOURS) else 256
+        plain = whole.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         plain.save(out, "png", optimize=True)
         return out.getvalue()
 

@@ -1,61 +1,105 @@
-"""`legible show`: draws the images that excite the units of a stored run most."""
+"""`legible show`: draws the images that excite the units or modules of a stored run most."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from legible.bench.errors import UserError, nearest
 from legible.bench.execution.changes import stored_run
 from legible.bench.execution.store import Run
 from legible.bench.execution.workspace import Workspace
 from legible.bench.files import write_bytes
-from legible.bench.leaderboard.figures.network_pictures import draw_units
-from legible.bench.leaderboard.figures.picture_data import best_matches, unit_examples
+from legible.bench.leaderboard.figures.network_pictures import draw_module_walls, draw_units
+from legible.bench.leaderboard.figures.picture_data import (
+    best_matches,
+    module_walls,
+    unit_examples,
+)
 from legible.bench.leaderboard.figures.style import save
 from legible.bench.suites.run_spec import RunSpec
 from legible.bench.text import file_name_part
 from legible.metrics.base import Layer, Probe
 
 MOST_ACTIVE = 8  # units that are drawn if none are named
+WALLS, IMAGES, COLUMNS = 12, 24, 12  # of modules: how many, images of each, and of these in a line
+
+
+class Choice(NamedTuple):
+    """What is drawn: some units (None: the most active ones) or modules of a layer."""
+
+    units: list[int] | None = None
+    layer: str | None = None
+    modules: bool = False
 
 
 def draw_run(
-    workspace: Workspace, name: str, units: list[int] | None, layer: str | None, out: Path | None
+    workspace: Workspace, name: str, choice: Choice, out: Path | None, beside: str | None = None
 ) -> Path:
-    """Draws units of a stored run as a PNG file and returns its path. Raises UserError."""
+    """Draws units or modules of a stored run as a PNG file and returns its path; with ``beside``,
+    the same units of another run next to them. Raises UserError."""
+    if choice.modules and (choice.units is not None or beside):
+        raise UserError("--modules draws all units of a module: leave out --units and --beside")
+    run, spec = _up_to_date(workspace, name)
+    others = [_up_to_date(workspace, beside)] if beside else []
+    for _, other in others:
+        if other.block.dataset != spec.block.dataset:
+            raise UserError(f"{other.name} was trained on other data than {spec.name}")
+    whole = partial(_draw, workspace, [(run, spec), *others], choice, out)
+    return workspace.apart(spec, whole)
+
+
+def _up_to_date(workspace: Workspace, name: str) -> tuple[Run, RunSpec]:
     run, spec, _ = stored_run(workspace, name)
     if run.name != workspace.run_of(spec).name:
         raise UserError(
             f"{run.name} was trained with older code; `legible why {run.name}` shows the changes, "
             "`legible run` makes it again"
         )
-    return workspace.apart(spec, lambda: _draw(workspace, run, spec, units, layer, out))
+    return run, spec
 
 
 def _draw(
-    workspace: Workspace,
-    run: Run,
-    spec: RunSpec,
-    units: list[int] | None,
-    layer: str | None,
-    out: Path | None,
+    workspace: Workspace, runs: list[tuple[Run, RunSpec]], choice: Choice, out: Path | None
 ) -> Path:
-    probe = workspace.probe(spec)
-    drawn = layer_named(probe, layer)
-    absent = [unit for unit in units or [] if not 0 <= unit < drawn.units]
-    if absent:
-        raise UserError(f"layer '{drawn.name}' has units 0 to {drawn.units - 1}, not {absent[0]}")
+    probes = [workspace.probe(spec) for _, spec in runs]
+    layers = [layer_named(probe, choice.layer) for probe in probes]
+    (run, spec), first = runs[0], layers[0]
     data = workspace.dataset(spec)
-    images = data.test.images[: len(probe.images)].float() / 255
-    numbers = most_active(drawn) if units is None else units
-    examples = unit_examples(drawn, images, best_matches(drawn, probe), numbers)
-    path = out or run.folder / f"units-{file_name_part(drawn.name)}.png"
-    title = f"{spec.name}, {drawn.name}"
+    images = data.test.images[: len(probes[0].images)].float() / 255
+    title = f"{spec.name}, {first.name}"
+    if choice.modules:
+        walls = module_walls(first, images, modules=WALLS, count=IMAGES)
+        if not walls:
+            raise UserError(f"layer '{first.name}' has no modules")
+        draw = partial(draw_module_walls, walls, title, data.attribution, columns=COLUMNS)
+    else:
+        units = most_active(first) if choice.units is None else choice.units
+        for layer, (_, each) in zip(layers, runs, strict=True):
+            if absent := [unit for unit in units if not 0 <= unit < layer.units]:
+                raise UserError(f"layer '{layer.name}' of {each.name} has units 0 to "
+                                f"{layer.units - 1}, not {absent[0]}")  # fmt: skip
+        examples = [
+            unit_examples(layer, probe, images, best_matches(layer, probe), units)
+            for layer, probe in zip(layers, probes, strict=True)
+        ]
+        draw = partial(draw_units, examples[0], title, data.attribution)
+        if len(runs) > 1:
+            names = (_short_name(spec), _short_name(runs[1][1]))
+            title = f"{' · '.join(spec.block)} · {first.name}"
+            draw = partial(draw_units, examples[0], title, data.attribution, examples[1], names)
+    kind = "modules" if choice.modules else "units"
+    path = out or run.folder / f"{kind}-{file_name_part(first.name)}.png"
     try:
-        write_bytes(path, save(lambda: draw_units(examples, title, data.attribution), "png", 110))
+        write_bytes(path, save(draw, "png", 110, full_colour=True))
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     return path
+
+
+def _short_name(spec: RunSpec) -> str:
+    return f"{spec.method} s{spec.seed}"
 
 
 def layer_named(probe: Probe, name: str | None) -> Layer:

@@ -22,14 +22,18 @@ def rng():
 @pytest.fixture
 def units(rng):
     images, maps = rng.random((2, 4, 1, 16, 16)), rng.random((2, 4, 4, 4))
-    return [pictures.UnitExamples(u, images[u], maps[u], 0.8, "氵 $x$", 0.3) for u in range(2)]
+    masks = rng.random((4, 16, 16)) > 0.7
+    return [pictures.UnitExamples(u, images[u], maps[u], 0.8, "氵 $x$", 0.3, masks)
+            for u in range(2)]  # fmt: skip
 
 
 @pytest.fixture
 def modules(rng):
     correlation = np.corrcoef(rng.random((9, 20)))
     labels = np.array([1, 0, 1, -1, 0, 1, 2, -1, 1])
-    return pictures.ModuleExamples(correlation, labels, rng.random((9, 3, 8, 8)))
+    walls = [pictures.ModuleWall(m, 2, rng.random((11, 3, 8, 8)), rng.random((11, 4, 4)))
+             for m in range(3)]  # fmt: skip
+    return pictures.ModuleExamples(correlation, labels, walls)
 
 
 @pytest.fixture
@@ -122,9 +126,43 @@ def test_dead_units_have_no_mean_spot():
     assert np.isnan(pictures.mean_spot(np.zeros((2, 2, 3, 3)))).all()
 
 
-def test_nothing_to_draw_is_an_error(modules):
+def outlines(figure):
+    """The number of outlines by colour."""
+    return {mpl.colors.to_hex(lines.get_colors()[0]): len(lines.get_segments())
+            for lines in figure.axes[0].collections}  # fmt: skip
+
+
+def test_regions_and_masks_are_outlined_in_colours_of_their_own(units):
+    unit = replace(units[0], images=units[0].images[:2], maps=np.zeros((2, 4, 4)),
+                   masks=np.zeros((2, 16, 16), dtype=bool))  # fmt: skip
+    unit.maps[:, 1:3, 1:3] = 1.0
+    unit.masks[0, 4:8, 4:8] = True  # the second image does not show the concept
+    assert outlines(pictures.draw_units([unit])) == {
+        "#000000": 2, "#e69f00": 2, "#56b4e9": 1,
+    }  # fmt: skip
+    assert outlines(pictures.draw_units([replace(unit, masks=None)]))["#56b4e9"] == 0
+
+
+def test_two_networks_stand_side_by_side(units):
+    alone = pictures.draw_units(units)
+    both = pictures.draw_units(units, "t", "", units, ("plain", "sync"))
+    assert len(both.axes[0].images) == 2 * len(alone.axes[0].images)
+    texts = [text.get_text() for text in both.axes[0].texts]
+    assert sum(text.startswith("sync: ") and "IoU 0.30" in text for text in texts) == len(units)
+    with pytest.raises(ValueError, match="shorter"):
+        pictures.draw_units(units, "t", "", units[:1], ("plain", "sync"))
+
+
+def test_a_wall_has_a_title_and_as_many_lines_as_it_needs(modules):
+    figure = pictures.draw_module_walls(modules.walls, columns=4)  # 11 images: three lines
+    assert len(figure.axes[0].images) == 33
+    texts = [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+    assert texts == [f"module {m}\n2 units" for m in range(3)]
+
+
+def test_nothing_to_draw_is_an_error():
     with pytest.raises(ValueError, match="no modules"):
-        pictures.draw_module_members(replace(modules, labels=np.full(9, -1)))
+        pictures.draw_module_walls([])
     with pytest.raises(ValueError, match="at least one unit"):
         pictures.draw_units([])
 

@@ -47,6 +47,35 @@ def test_a_unit_s_examples_show_its_part(gathered, planted):
     assert ious == sorted(ious, reverse=True)
 
 
+def test_a_unit_s_masks_are_those_of_its_concept(gathered, planted):
+    data, _ = gathered("planted_parts")
+    for example in data.units:
+        assert example.masks.any((1, 2)).all() and example.masks.mean() < 0.5
+        height = example.masks.shape[1] // example.maps.shape[1]
+        for mask, area in zip(example.masks, example.maps, strict=True):
+            row, column = np.unravel_index(area.argmax(), area.shape)
+            at = (
+                slice(row * height, (row + 1) * height),
+                slice(column * height, (column + 1) * height),
+            )
+            assert mask[at].any()  # the peak lies in the concept
+
+
+def test_a_planted_module_s_wall_shows_its_class(gathered, planted):
+    data, probed = gathered("planted_blocks")
+    sizes = [wall.units for wall in data.modules.walls]
+    assert len(sizes) == PARTS and sizes == sorted(sizes, reverse=True)
+    for wall in data.modules.walls:
+        effects = data.lesions.effects[wall.module]
+        rows = [int(np.abs(probed_images(planted) - image).max((1, 2, 3)).argmin())
+                 for image in wall.images]  # fmt: skip
+        assert (probed.labels[rows] == int(effects.argmax())).all()
+
+
+def probed_images(planted):
+    return planted.test.images[:, :3].double().numpy() / 255
+
+
 def test_the_view_of_an_image_is_the_unit_of_its_class(gathered):
     data, _ = gathered("planted_parts")
     assert data.strongest.units.tolist() == list(range(PARTS))

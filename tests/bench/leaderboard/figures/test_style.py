@@ -38,6 +38,25 @@ def test_a_figure_is_the_same_twice_whatever_the_settings(kind):
     assert b"<dc:date>" not in first and b"Matplotlib v" not in first
 
 
+def picture(image) -> Figure:
+    figure, (axis,) = panels(1, 4.0, 4.0)
+    axis.imshow(image)
+    return figure
+
+
+def colours(png: bytes) -> int:
+    with Image.open(io.BytesIO(png)) as image:
+        return len(image.convert("RGB").getcolors(2**24))
+
+
+def test_photographs_have_a_larger_palette_and_a_shown_run_has_none():
+    photograph = np.random.default_rng(0).random((200, 200, 3))
+    gradient = np.repeat(np.linspace(0, 1, 200)[:, None, None], 200, 1).repeat(3, 2)
+    assert colours(save(lambda: picture(gradient), "png")) <= 24
+    assert 200 < colours(save(lambda: picture(photograph), "png")) <= 256
+    assert colours(save(lambda: picture(photograph), "png", full_colour=True)) > 10_000
+
+
 def test_webp_loses_nothing():
     png = save(drawing, "png")
     before, after = (Image.open(io.BytesIO(data)).convert("RGB") for data in (png, as_webp(png)))
