@@ -59,7 +59,7 @@ def lesions(
     return accuracy[:1] - accuracy[1:]
 
 
-class Start(NamedTuple):
+class LesionStart(NamedTuple):
     """What the network is run on from: values with a channel for each unit, and what follows."""
 
     values: Float[Tensor, "images units *map"]
@@ -91,14 +91,14 @@ CHANNELWISE = (
 
 
 @torch.no_grad()
-def lesion_start(layer: Layer, probe: Probe) -> Start:
+def lesion_start(layer: Layer, probe: Probe) -> LesionStart:
     """Where lesions of a layer start.
 
     If a linear head follows: the means of all images' maps where the head pools globally, or all
     images' units where the layer is no map. Else a sample of the images, behind the modules that
     treat each channel alone.
     """
-    whole = Start(
+    whole = LesionStart(
         layer.activation, probe.labels,
         lambda values: probe.network.continue_from(layer.name, values),
     )  # fmt: skip
@@ -120,7 +120,7 @@ def lesion_start(layer: Layer, probe: Probe) -> Start:
     return _behind_channels(layer, probe, sample)
 
 
-def _agree(short: Start, full: Start, layer: Layer, probe: Probe) -> bool:
+def _agree(short: LesionStart, full: LesionStart, layer: Layer, probe: Probe) -> bool:
     """Whether two starts give the same logits for some random groups."""
     keep = _some_groups(layer, probe)
     first, second = (start.rerun(slice(16), keep) for start in (short, full))
@@ -133,7 +133,7 @@ def _some_groups(layer: Layer, probe: Probe) -> Bool[Tensor, "groups units"]:
     return torch.cat([keep, torch.ones_like(keep[:1])]).to(probe.labels.device)
 
 
-def _behind_channels(layer: Layer, probe: Probe, start: Start) -> Start:
+def _behind_channels(layer: Layer, probe: Probe, start: LesionStart) -> LesionStart:
     """The same start, behind the transforms and modules that treat each channel alone.
 
     It stays as it is where a method's transform does not leave silent units silent, or changes a
