@@ -81,10 +81,10 @@ def show(
     The unit's region is outlined in orange, the mask of the concept that it matches best in blue.
     """
     from legible.bench.execution.workspace import open_workspace
-    from legible.bench.leaderboard.figures.units import Choice, draw_run
+    from legible.bench.leaderboard.figures.units import UnitChoice, draw_run
 
     workspace = open_workspace(device, plugin or [], runs, data_root)
-    choice = Choice(numbers("units", units), layer, modules)
+    choice = UnitChoice(numbers("units", units), layer, modules)
     print(draw_run(workspace, run, choice, out, beside))
 
 

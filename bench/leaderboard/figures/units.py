@@ -26,7 +26,7 @@ MOST_ACTIVE = 8  # units that are drawn if none are named
 WALLS, IMAGES, COLUMNS = 12, 24, 12  # of modules: how many, images of each, and of these in a line
 
 
-class Choice(NamedTuple):
+class UnitChoice(NamedTuple):
     """What is drawn: some units (None: the most active ones) or modules of a layer."""
 
     units: list[int] | None = None
@@ -35,7 +35,7 @@ class Choice(NamedTuple):
 
 
 def draw_run(
-    workspace: Workspace, name: str, choice: Choice, out: Path | None, beside: str | None = None
+    workspace: Workspace, name: str, choice: UnitChoice, out: Path | None, beside: str | None = None
 ) -> Path:
     """Draws units or modules of a stored run as a PNG file and returns its path; with ``beside``,
     the same units of another run next to them. Raises UserError."""
@@ -61,7 +61,7 @@ def _up_to_date(workspace: Workspace, name: str) -> tuple[Run, RunSpec]:
 
 
 def _draw(
-    workspace: Workspace, runs: list[tuple[Run, RunSpec]], choice: Choice, out: Path | None
+    workspace: Workspace, runs: list[tuple[Run, RunSpec]], choice: UnitChoice, out: Path | None
 ) -> Path:
     probes = [workspace.probe(spec) for _, spec in runs]
     layers = [layer_named(probe, choice.layer) for probe in probes]

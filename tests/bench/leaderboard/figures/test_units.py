@@ -10,7 +10,7 @@ from tiny_suites import specs_of, toy_suite, work
 
 from legible.bench.errors import UserError
 from legible.bench.leaderboard.figures import units
-from legible.bench.leaderboard.figures.units import Choice, draw_run, layer_named, most_active
+from legible.bench.leaderboard.figures.units import UnitChoice, draw_run, layer_named, most_active
 from legible.bench.plugins import registry
 from legible.bench.scoring.probe import probe_network
 from legible.methods.base import METHODS
@@ -32,7 +32,7 @@ def test_a_layer_s_name_does_not_lead_out_of_the_run_s_folder(
     for name in ("../../escape", "a/b", "x" * 300):
         monkeypatch.setattr(units, "layer_named", lambda probe, layer, name=name: replace(
             layer_named(probe, layer), name=name))  # fmt: skip
-        path = draw_run(workspace, workspace.run_of(spec).name, Choice([0]), None)
+        path = draw_run(workspace, workspace.run_of(spec).name, UnitChoice([0]), None)
         assert path.parent == workspace.run_of(spec).folder and path.is_file()
     assert path.name == f"units-{'x' * 87}-{path.name[-16:-4]}.png"
 
@@ -57,16 +57,16 @@ def test_modules_and_two_runs_are_drawn_and_what_does_not_fit_is_refused(
     plain, bean = specs_of(tmp_path, toy_suite('"plain", "bean"'))
     work(workspace, [plain, bean])
     first, second = (workspace.run_of(spec).name for spec in (plain, bean))
-    walls = draw_run(workspace, first, Choice(modules=True), None)
+    walls = draw_run(workspace, first, UnitChoice(modules=True), None)
     assert walls.name.startswith("modules-") and walls.read_bytes().startswith(b"\x89PNG")
     alone, both = tmp_path / "alone.png", tmp_path / "both.png"
-    draw_run(workspace, second, Choice([0, 1]), alone)
-    draw_run(workspace, second, Choice([0, 1]), both, beside=first)
+    draw_run(workspace, second, UnitChoice([0, 1]), alone)
+    draw_run(workspace, second, UnitChoice([0, 1]), both, beside=first)
     assert width(both) > 1.5 * width(alone)
     with pytest.raises(UserError, match="leave out --units"):
-        draw_run(workspace, first, Choice([0], modules=True), None)
+        draw_run(workspace, first, UnitChoice([0], modules=True), None)
     with pytest.raises(UserError, match="has units 0 to"):
-        draw_run(workspace, first, Choice([99]), None, beside=second)
+        draw_run(workspace, first, UnitChoice([99]), None, beside=second)
 
 
 def width(path):
