@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +29,15 @@ OnlyLocal = Annotated[
 ]
 Results = Annotated[Path, typer.Option(help="The folder of leaderboards and ledgers")]
 
+#: A comma that stands in no brackets.
+OUTER_COMMA = re.compile(r",(?![^(\[]*[)\]])")
+
 
 def names(text: str | None) -> list[str] | None:
-    """``a,b`` as a list; None if the option is not given."""
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    """``a,b`` as a list; None if the option is not given. Commas inside brackets are kept."""
+    if text is None:
+        return None
+    return [part.strip() for part in OUTER_COMMA.split(text) if part.strip()]
 
 
 def some(option: str, text: str | None) -> list[str] | None:

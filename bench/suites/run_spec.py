@@ -201,14 +201,15 @@ def expand(
     """All run specs of a suite, by block, then by seed, then by method as the suite lists them.
 
     Plain alone runs on its further seeds (`schema.baseline_seeds`), which come last in a block.
-    ``seeds``, ``methods`` and ``datasets`` select some of the run specs. Raises UserError for any
-    unknown name or parameter.
+    ``seeds``, ``methods`` and ``datasets`` select some of the run specs. A method's name stands for
+    all of its rows, and a name with parameters for one: ``sync(neighbours=random)``, or ``sync()``
+    for the row with defaults. Raises UserError for any unknown name or parameter.
     """
     check_names(suite)
     for seed in seeds or ():
         if not is_seed(seed):
             raise UserError(f"seed {seed!r}: a seed is a whole number from 0 to {SEEDS - 1}")
-    _select(suite.methods, "method", methods, lambda e: e.name)
+    _select_methods(suite.methods, methods)
     blocks = _select(suite.blocks, "dataset", datasets, lambda b: b.dataset)
     specs = [spec for block in blocks for spec in _expand_block(suite, block, seeds, methods)]
     refuse_alike(specs)
@@ -421,7 +422,34 @@ def block_methods(
     """The methods that run on a block, ``methods`` alone if given. Raises UserError if the block
     names a method that the suite does not have."""
     entries = _select(suite.methods, "method", block.methods or None, lambda e: e.name)
-    return [entry for entry in entries if methods is None or entry.name in methods]
+    names = methods and [name for name in methods if any(_is_named(e, name) for e in entries)]
+    return _select_methods(entries, names)
+
+
+def _select_methods(
+    entries: Sequence[MethodEntry], names: Sequence[str] | None
+) -> list[MethodEntry]:
+    """The entries with one of the names: of a method, or of a row. Raises UserError for a name
+    that none has."""
+    rows = [name for name in names or () if "(" in name]
+    labels = {_full_label(entry) for entry in entries} if rows else set()
+    for name in rows:
+        if name not in labels:
+            close = nearest(name, labels) or f" (it has: {', '.join(sorted(labels))})"
+            raise UserError(f"the suite has no row '{name}'{close}")
+    methods = None if names is None else [name for name in names if name not in rows]
+    _select(entries, "method", methods, lambda entry: entry.name)
+    return [e for e in entries if names is None or any(_is_named(e, name) for name in names)]
+
+
+def _is_named(entry: MethodEntry, name: str) -> bool:
+    return name in (entry.name, _full_label(entry) if "(" in name else entry.name)
+
+
+def _full_label(entry: MethodEntry) -> str:
+    """The label of an entry's row, with ``()`` if it has no parameters."""
+    text = row_label(row_key(entry))
+    return text if "(" in text else f"{text}()"
 
 
 def check_names(suite: Suite) -> None:

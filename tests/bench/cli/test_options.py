@@ -11,6 +11,8 @@ from legible.bench.errors import UserError
 
 def test_lists_are_split_at_commas():
     assert names(None) is None and names("a, b,") == ["a", "b"] and names(",") == []
+    rows = ["sync(taps=['conv2', 'conv4'],focus=0.1)", "bean", "sync(centre=centroid)", "sync()"]
+    assert names(",".join(rows)) == rows
     assert some("methods", "a") == ["a"]
     assert numbers("seeds", "1,0,1") == [1, 0] and numbers("seeds", None) is None
 

@@ -73,6 +73,23 @@ def test_seeds_methods_and_datasets_can_be_selected(specs):
     assert (spec.method, spec.seed) == ("sync", 7)
 
 
+def test_one_row_of_a_method_can_be_selected(specs):
+    text = toy_suite(
+        '"plain", "sync", {name = "sync", neighbours = "random"}, '
+        '{name = "sync", taps = ["conv1", "conv2"], focus = 0.1}'
+    )
+    labels = ["sync()", "sync(neighbours=random)", "sync(focus=0.1,taps=['conv1', 'conv2'])"]
+    given = [{}, {"neighbours": "random"}, {"taps": ["conv1", "conv2"], "focus": 0.1}]
+    for name, params in zip(labels, given, strict=True):
+        made = specs(text, methods=[name])
+        assert made and all(spec.given == params for spec in made)
+    assert specs(text, methods=["sync()", "plain"]) == specs(text, methods=["plain", "sync()"])
+    assert {spec.method for spec in specs(text, methods=["sync()", "plain"])} == {"plain", "sync"}
+    assert len(specs(text, methods=["sync"])) == 3 * len(specs(text, methods=["sync()"]))
+    with pytest.raises(UserError, match=r"no row 'sync\(neighbours=randm\)'; did you mean"):
+        specs(text, methods=["sync(neighbours=randm)"])
+
+
 def test_each_seed_is_compared_with_the_next_of_the_suite(specs):
     three = toy_suite(seeds=[0, 1, 2])
     assert [spec.partner for spec in specs(three)] == [1, 2, 0]

@@ -1,0 +1,51 @@
+"""Which methods work on which networks: some of them on small ones, and the page."""
+
+from __future__ import annotations
+
+import pytest
+
+from legible.bench.cards import backbone_methods
+from legible.bench.cards.backbone_methods import WORKS, audits, outcomes, table, toy_photographs
+from legible.bench.plugins import registry
+from legible.methods.base import NEEDS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    registry.load()
+
+
+def test_toy_photographs_show_their_masks_at_any_size():
+    small, large = (toy_photographs(side).test for side in (16, 64))
+    assert large.images.shape == (12, 3, 64, 64) and small.images.shape == (12, 3, 16, 16)
+    masks = [split.concepts.masks().float().mean((2, 3)) for split in (small, large)]
+    assert masks[0].max() > 0 and (masks[0] == masks[1]).all()
+
+
+def test_methods_work_or_say_what_they_need():
+    found = outcomes("torchvision:squeezenet1_0", 64, ["plain", "sync", "bean", "posthoc_pca"])
+    assert found == {
+        "plain": WORKS, "sync": WORKS, "bean": NEEDS["dense"].reason, "posthoc_pca": WORKS,
+    }  # fmt: skip
+
+
+def test_the_audit_names_what_fails():
+    found = audits("torchvision:squeezenet1_0", 64)
+    assert found["saliency"] == found["integrated_gradients"] == WORKS
+    assert all(reason for reason in found.values())
+
+
+def test_the_table_numbers_its_reasons_and_is_written_between_its_marks(monkeypatch, tmp_path):
+    text = table({"a:one": {"plain": WORKS, "bean": "no"}, "a:two": {"plain": "no", "bean": "ill"}})
+    lines = [line.replace(" ", "") for line in text.splitlines()]
+    assert lines[0] == "||one|two|" and lines[2:4] == ["|plain|✓|1|", "|bean|1|2|"]
+    assert lines[-2:] == ["1:no<br>", "2:ill"]
+    monkeypatch.setattr(backbone_methods, "MODELS", {"torchvision:squeezenet1_0": 64, "timm:x": 8})
+    monkeypatch.setattr(backbone_methods, "outcomes", lambda name, side: {"plain": WORKS})
+    monkeypatch.setattr(backbone_methods, "audits", lambda name, side: {"saliency": "no"})
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- methods -->old<!-- /methods -->\nafter\n", encoding="utf-8")
+    backbone_methods.main(["--page", str(page)])
+    written = page.read_text(encoding="utf-8")
+    assert written.startswith("before\n") and written.endswith("\nafter\n")
+    assert "squeezenet1_0" in written and "old" not in written and "1: no" in written
