@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from legible.bench.leaderboard.verdicts import SYMBOLS
 from legible.bench.plugins import registry
 from legible.metrics.base import METRICS
 
@@ -15,6 +17,13 @@ registry.load(["metrics"])
 RESULTS = Path(__file__).parents[1] / "results"
 TEXT = (RESULTS / "FINDINGS.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M)
+
+#: | suite | row | metric | sign | difference | half of its interval |, and the same of a contrast
+#: with its p.
+VERDICT = re.compile(r"^\| (\w+) \| ([^|−]+) \| `(\w+)` \| (\S) \| ([+−]\S+) \| (\S+) \|$", re.M)
+CONTRAST = re.compile(
+    r"^\| (\w+) \| ([^|−]+) − ([^|−]+) \| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|$", re.M
+)
 
 
 @pytest.mark.parametrize("row", ROW.findall(TEXT), ids=lambda row: "-".join(row[:4:3]))
@@ -27,6 +36,50 @@ def test_each_comparison_is_a_row_of_headlines_csv(row):
     ].itertuples()  # fmt: skip
     assert better == METRICS[metric].better
     assert (ours, theirs) == (f"{found.ours:.3g}", f"{found.theirs:.3g}")
+
+
+@pytest.mark.parametrize("row", VERDICT.findall(TEXT), ids=lambda row: "-".join(row[:3]))
+def test_each_verdict_is_a_row_of_verdicts_csv(row):
+    suite, name, metric, sign, difference, half = row
+    table = pd.read_csv(RESULTS / suite / "verdicts.csv", keep_default_na=False)
+    given = table["params"].map(lambda text: row_label_of(json.loads(text)))
+    (found,) = table[
+        (table["method"] + given == name) & (table["metric"] == metric) & (table["dataset"] == "")
+    ].itertuples()
+    assert SYMBOLS[found.sign] == sign
+    low, high = float(found.low), float(found.high)
+    assert written(float(found.difference), difference) == difference
+    assert abs((high - low) / 2 - float(half)) <= rounding(half)
+
+
+def row_label_of(params):
+    """The parameters of a row as its label shows them."""
+    inside = ",".join(f"{name}={value}" for name, value in params.items())
+    return f"({inside})" if inside else ""
+
+
+def rounding(text):
+    """Half a unit of the last digit of a number as text."""
+    return 0.5 * 10.0 ** -len(text.partition(".")[2]) * (1 + 1e-9)
+
+
+def written(value, like):
+    """A difference with as many digits as another text."""
+    return f"{value:+.{len(like.partition('.')[2])}f}".replace("-", "−")
+
+
+@pytest.mark.parametrize("row", CONTRAST.findall(TEXT), ids=lambda row: "-".join(row[:4]))
+def test_each_contrast_is_one_of_leaderboard_json(row):
+    suite, first, second, metric, difference, half, p = row
+    board = json.loads((RESULTS / suite / "leaderboard.json").read_text(encoding="utf-8"))
+    aspect = METRICS[metric].part or METRICS[metric].aspect
+    (found,) = [
+        record for record in board["contrasts"]
+        if (record["first"], record["second"], record["aspect"]) == (first, second, aspect)
+    ]  # fmt: skip
+    assert written(found["difference"], difference) == difference
+    assert abs((found["high"] - found["low"]) / 2 - float(half)) <= rounding(half)
+    assert found["p"] < 0.001 if p == "<.001" else abs(found["p"] - float(p)) <= rounding(p)
 
 
 def test_the_headlines_are_those_of_the_metrics():

@@ -377,7 +377,8 @@ def score_run(
         scores |= new
         run.save_scores(key, scores)
     parts = all_parts(spec)
-    seconds = time.perf_counter() - start
+    before = run.require_manifest().score_seconds if earlier else 0.0
+    seconds = before + time.perf_counter() - start
     copy_sources(run, parts, score_seconds=seconds, plugins=plugin_records(parts), reason="",
                  final=True)  # fmt: skip
     for name, reason in errors(scores).items():

@@ -53,8 +53,10 @@ def test_scores_of_older_metric_code_are_made_again_without_training(workspace, 
     scores = run.scores(key)
     older = dataclasses.replace(scores["accuracy"], key="older")
     run.save_scores(key, {**scores, "accuracy": older})
+    run.finish(run.require_manifest().model_copy(update={"score_seconds": 100.0}))
     assert [e.kind for e in work(workspace, [spec])] == ["start", "done"]
     assert run.scores(key)["accuracy"].key == scores["accuracy"].key
+    assert 100.0 < run.require_manifest().score_seconds < 200.0  # the sum of both times
 
 
 def test_another_number_of_images_scores_its_aspect_again_alone(workspace, tmp_path):
