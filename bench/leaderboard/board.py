@@ -127,7 +127,8 @@ class Board:
     (dataset, backbone) to layer names in the network's order. ``trained_on`` maps a method to the
     metrics that its loss nearly minimises. ``marks`` maps a method to a footnote (a layer it
     replaces), ``remarks`` a metric to one (a law it breaks). ``photographs`` names the datasets of
-    photographs with concept masks, ``unmasked`` the datasets without any masks. ``data_notes``
+    photographs with concept masks, ``unmasked`` the datasets without any masks. ``left_out`` names
+    the suite's methods and blocks that a partial publication does not show. ``data_notes``
     holds, by dataset, what its page says of its concepts and images. ``attributions`` are credits
     that published images need. ``dynamics`` holds the watched metrics by epoch.
     ``ledger`` holds the trials of a tuned suite, ``algorithms`` the attribution scores of each
@@ -152,6 +153,7 @@ class Board:
     remarks: Mapping[str, str] = field(default_factory=dict)
     photographs: Collection[str] = ()
     unmasked: Collection[str] = ()
+    left_out: Sequence[str] = ()
     data_notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     attributions: Sequence[str] = ()
     dynamics: Mapping[Block, Mapping[RowKey, Histories]] = field(default_factory=dict)

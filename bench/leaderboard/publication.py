@@ -113,7 +113,7 @@ def make_publication(board: Board, pictures: Sequence[Picture] = ()) -> Publicat
     Raises ValueError for a picture of a row that the board does not have.
     """
     standings, ledger = Standings(board), board.ledger
-    missing = conclusions.unfinished(board)
+    missing = [*conclusions.unfinished(board), *board.left_out]
     return Publication(
         board,
         standings,

@@ -48,10 +48,23 @@ def board_of_suite(suite: Suite, scores: pd.DataFrame, **more: Any) -> Board:
         "title": f"{suite.title} leaderboard",
         "trained_on": {name: cls.trains_on for name, cls in classes.items() if cls.trains_on},
         "remarks": metric_remarks(published_cards()),
+        "left_out": left_out(suite, scores),
         **more,
         "marks": replaced | more.get("marks", {}),
     }
     return Board(scores, **fields)
+
+
+def left_out(suite: Suite, scores: pd.DataFrame) -> list[str]:
+    """The suite's methods and blocks of which a score table has no row at all."""
+    shown = set(scores["method"])
+    methods = list(dict.fromkeys(entry.name for entry in suite.methods))
+    blocks = set(zip(scores["dataset"], scores["backbone"], strict=True))
+    return [
+        *(f"{name}: all seeds" for name in methods if name not in shown),
+        *(" on ".join(block) + ": all rows" for block in suite_margins(suite)
+          if block not in blocks),
+    ]  # fmt: skip
 
 
 def headlines(

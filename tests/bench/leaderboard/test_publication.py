@@ -47,6 +47,9 @@ def test_missing_runs_are_named_above_everything(board, publication):
     both = pd.concat([board.scores[~last], gap.astype(board.scores.dtypes)])
     text = make_publication(replace(board, scores=both)).partial
     assert text.endswith("Missing: bean on kanji · vgg: seed 8; bean on shapes · vgg: seed 8.")
+    assert make_publication(replace(board, left_out=["icnn: all seeds"])).partial.endswith(
+        "Missing: icnn: all seeds."
+    )
 
 
 def test_a_page_shows_every_metric_of_its_block(board, publication):

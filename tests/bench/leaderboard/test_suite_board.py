@@ -8,6 +8,7 @@ import pytest
 from legible.bench.leaderboard.suite_board import (
     board_of_suite,
     headlines,
+    left_out,
     targets,
 )
 from legible.bench.plugins import registry
@@ -42,6 +43,15 @@ def test_margins_are_those_of_each_block(suite):
         Block("kanji(size=28,shots=5)", "lenet5"): {"accuracy": 0.02},
         Block("shapes", "vgg"): {"accuracy": 0.01},
     }
+
+
+def test_what_a_selection_leaves_out_is_named(suite):
+    scores = pd.DataFrame([("plain", "shapes", "vgg")], columns=["method", "dataset", "backbone"])
+    assert left_out(suite, scores) == [
+        "bean: all seeds", "kanji(size=28,shots=5) on lenet5: all rows",
+    ]  # fmt: skip
+    both = [("bean", "kanji(size=28,shots=5)", "lenet5"), ("plain", "shapes", "vgg")]
+    assert left_out(suite, pd.DataFrame(both, columns=scores.columns)) == []
 
 
 def test_a_metric_that_fails_a_condition_heads_nothing_on_blocks_like_that(suite):
