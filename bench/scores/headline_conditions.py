@@ -230,13 +230,15 @@ def _reliability(base: Condition, block: Block, standard: pd.DataFrame | None) -
 
 
 def block_reliability(scores: pd.DataFrame, base: Condition, block: Block) -> float:
-    """The reliability of a metric over the trained rows of a block of a score table."""
+    """The reliability of a metric over the trained rows of a block of a score table, on the seeds
+    that several rows have: plain alone has further ones."""
     part = scores[
         (scores["dataset"] == block.dataset) & (scores["backbone"] == block.backbone)
         & (scores["metric"] == base.metric) & (scores["layer"] == base.layer)
         & scores["method"].map(is_trained)
     ]  # fmt: skip
     values = part.pivot(index=["method", "params"], columns="seed", values="value")
+    values = values.loc[:, values.notna().sum() > 1]
     return float(row_reliability(values.to_numpy(dtype=float)).mean) if len(values) else math.nan
 
 
