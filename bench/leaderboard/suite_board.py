@@ -18,7 +18,14 @@ from legible.bench.scores.headline_conditions import (
     fault_text,
     published_conditions,
 )
-from legible.bench.suites.run_spec import Block, RowKey, contrast_rows, suite_margins
+from legible.bench.suites.run_spec import (
+    Block,
+    RowKey,
+    contrast_rows,
+    row_key,
+    row_label,
+    suite_margins,
+)
 from legible.bench.suites.schema import Suite
 from legible.methods.base import Target, treatment
 from legible.metrics.base import METRICS
@@ -56,12 +63,13 @@ def board_of_suite(suite: Suite, scores: pd.DataFrame, **more: Any) -> Board:
 
 
 def left_out(suite: Suite, scores: pd.DataFrame) -> list[str]:
-    """The suite's methods and blocks of which a score table has no row at all."""
-    shown = set(scores["method"])
-    methods = list(dict.fromkeys(entry.name for entry in suite.methods))
+    """The suite's rows and blocks of which a score table has nothing at all. Methods that are not
+    registered here are not looked for."""
+    shown = set(zip(scores["method"], scores["params"], strict=True))
     blocks = set(zip(scores["dataset"], scores["backbone"], strict=True))
+    rows = [row_key(entry) for entry in suite.methods if entry.name in registry.METHODS]
     return [
-        *(f"{name}: all seeds" for name in methods if name not in shown),
+        *(f"{row_label(row)}: all seeds" for row in rows if row not in shown),
         *(" on ".join(block) + ": all rows" for block in suite_margins(suite)
           if block not in blocks),
     ]  # fmt: skip

@@ -46,12 +46,13 @@ def test_margins_are_those_of_each_block(suite):
 
 
 def test_what_a_selection_leaves_out_is_named(suite):
-    scores = pd.DataFrame([("plain", "shapes", "vgg")], columns=["method", "dataset", "backbone"])
-    assert left_out(suite, scores) == [
-        "bean: all seeds", "kanji(size=28,shots=5) on lenet5: all rows",
+    names = ["method", "params", "dataset", "backbone"]
+    some = [("plain", "{}", "shapes", "vgg"), ("bean", "{}", "shapes", "vgg")]
+    assert left_out(suite, pd.DataFrame(some, columns=names)) == [
+        "bean(strength=2.0): all seeds", "kanji(size=28,shots=5) on lenet5: all rows",
     ]  # fmt: skip
-    both = [("bean", "kanji(size=28,shots=5)", "lenet5"), ("plain", "shapes", "vgg")]
-    assert left_out(suite, pd.DataFrame(both, columns=scores.columns)) == []
+    strong = ("bean", '{"strength": 2.0}', "kanji(size=28,shots=5)", "lenet5")
+    assert left_out(suite, pd.DataFrame([*some, strong], columns=names)) == []
 
 
 def test_a_metric_that_fails_a_condition_heads_nothing_on_blocks_like_that(suite):
