@@ -54,7 +54,7 @@ def why(
 
 
 @app.command(
-    epilog="Examples: legible show kanji-vgg-sync-s0 --units 0,3,5; "
+    epilog="Example: legible show kanji-vgg-sync-s0 --units 0,3,5; "
     "legible show kanji-vgg-sync-s0 --beside kanji-vgg-plain-s0; "
     "legible show kanji-vgg-sync-s0 --modules"
 )
