@@ -191,7 +191,7 @@ class TestBuiltInSuites:
         suite = read_suite(find_suite("standard"))
         built_in = {n for n in registry.METHODS if registry.plugin_of("methods", n) is None}
         assert {entry.name for entry in suite.methods} == built_in - {"weight_l1"}
-        assert baseline_seeds(suite) == list(range(30)) and len(suite.seeds) == 10
+        assert baseline_seeds(suite) == list(range(24)) and len(suite.seeds) == 8
 
     def test_efficiency_and_attribution_are_scored_on_kanji_alone(self):
         specs = expand(read_suite(find_suite("standard")), [0], ["plain"])
