@@ -65,11 +65,11 @@ def board_of_suite(suite: Suite, scores: pd.DataFrame, **more: Any) -> Board:
 def left_out(suite: Suite, scores: pd.DataFrame) -> list[str]:
     """The suite's rows and blocks of which a score table has nothing at all. Methods that are not
     registered here are not looked for."""
-    shown = set(zip(scores["method"], scores["params"], strict=True))
+    present = set(zip(scores["method"], scores["params"], strict=True))
     blocks = set(zip(scores["dataset"], scores["backbone"], strict=True))
     rows = [row_key(entry) for entry in suite.methods if entry.name in registry.METHODS]
     return [
-        *(f"{row_label(row)}: all seeds" for row in rows if row not in shown),
+        *(f"{row_label(row)}: all seeds" for row in rows if row not in present),
         *(" on ".join(block) + ": all rows" for block in suite_margins(suite)
           if block not in blocks),
     ]  # fmt: skip
