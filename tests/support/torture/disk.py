@@ -146,7 +146,8 @@ def _check_refusal(outcome: Outcome, situation: Situation, ended: Ended, here: P
     outcome.require(len(ended.errors) == 1, "other", f"not one line: {ended.text[-400:]}")
     outcome.require("No space left on device" in text or run_failed, "other",
                     f"no reason: {ended.text[-300:]}")  # fmt: skip
-    outcome.require("/" in text or "x.json" in text, "other", f"no path: {text}")
+    has_path = any(mark in text for mark in ("/", "x.json", "another.py"))
+    outcome.require(has_path, "other", f"no path: {text}")
 
 
 def _check_old_state(outcome: Outcome, before: dict[str, bytes], here: Path) -> None:
