@@ -366,7 +366,7 @@ def metrics() -> Iterator[HostilePlugin]:
                  "failed", "1e+308")  # fmt: skip
     yield metric("metric_empty", network, "return torch.ones(0)", "harmless")
     yield metric("metric_one_argument", "layer", "return 1.0", "refused", "arguments")
-    yield metric("metric_no_argument", "", "return 1.0", "refused", "arguments")
+    yield metric("metric_no_argument", "", "return 1.0", "refused", "first argument")
     yield metric("metric_wrong_argument", "lay, probe", "return 1.0", "refused", "first argument")
     yield metric("metric_three_arguments", "layer, probe, more", "return 1.0", "refused",
                  "arguments")  # fmt: skip
