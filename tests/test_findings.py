@@ -82,6 +82,12 @@ def test_each_contrast_is_one_of_leaderboard_json(row):
     assert found["p"] < 0.001 if p == "<.001" else abs(found["p"] - float(p)) <= rounding(p)
 
 
+def test_every_line_of_a_table_is_compared():
+    lines = [line for line in TEXT.splitlines() if line.startswith("|") and "`" in line]
+    kinds = [len(pattern.findall(TEXT)) for pattern in (ROW, VERDICT, CONTRAST)]
+    assert all(kinds) and sum(kinds) == len(lines)
+
+
 def test_the_headlines_are_those_of_the_metrics():
     (sentence,) = re.findall(r"These head their aspects.*?exclusivity", TEXT, re.S)
     names = {"accuracy": "accuracy", "compactness": "focus_compactness",

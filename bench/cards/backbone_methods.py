@@ -145,6 +145,8 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page", type=Path, default=PAGE)
     page = parser.parse_args(words).page
+    before, rest = page.read_text(encoding="utf-8").split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
     registry.load()
     methods: dict[str, dict[str, str]] = {}
     algorithms: dict[str, dict[str, str]] = {}
@@ -156,8 +158,6 @@ def main(words: list[str] | None = None) -> None:
             continue
         methods[name], algorithms[name] = outcomes(name, side), audits(name, side)
         print(f"{name}: {sum(value == WORKS for value in methods[name].values())} methods work")
-    before, rest = page.read_text(encoding="utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
     text = f"Methods:\n\n{table(methods)}\n\nAttribution algorithms:\n\n{table(algorithms)}"
     page.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}", encoding="utf-8")
 
