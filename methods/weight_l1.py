@@ -20,6 +20,7 @@ class WeightL1(Method):
     """
 
     kind = "null"
+    needs = frozenset({"dense"})
     acts_on = "all"
     claims = frozenset({"pruning_area_dense"})
     target = Target("dense_weight_size", "lower")

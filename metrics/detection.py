@@ -19,7 +19,13 @@ from torch import Tensor
 from legible.metrics.base import Layer, Probe
 from legible.metrics.maps import QUANTILE, mask_counts, thresholds
 from legible.metrics.network import Concepts
-from legible.metrics.semantics import FEWEST_IMAGES, masks_of, part_shares, semantic
+from legible.metrics.semantics import (
+    FEWEST_IMAGES,
+    masks_of,
+    part_shares,
+    semantic,
+    units_per_part,
+)
 from legible.metrics.subsets import unit_subsets
 
 NAN = float("nan")
@@ -73,10 +79,23 @@ def top_precision(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conc
     positions, the missing ones contain nothing. NaN for dead units, and for concepts in fewer than
     ten images or at every position.
     """
-    _, units, *map_size = layer.activation.shape
-    least = thresholds(layer)[:, None]
-    keep = max(1, round(QUANTILE * layer.activation[:, 0].numel()))
-    weight = _top_weights(layer, least, keep)
+    size = units_per_part(layer) // 4  # several values are computed for each
+    parts = zip(
+        layer.activation.split(max(1, size), dim=1), thresholds(layer).split(max(1, size)),
+        strict=True,
+    )  # fmt: skip
+    table = torch.cat([_top_precision(a, least[:, None], concepts) for a, least in parts])
+    return table.double().masked_fill(layer.dead[:, None], NAN)
+
+
+def _top_precision(
+    activation: Float[Tensor, "images units rows columns"],
+    least: Float[Tensor, "units 1"],
+    concepts: Concepts,
+) -> Float[Tensor, "units concepts"]:
+    _, units, *map_size = activation.shape
+    keep = max(1, round(QUANTILE * activation[:, 0].numel()))
+    weight = _top_weights(activation, least, keep)
     hits = weight.new_zeros(units, len(concepts))
     containing, covered = hits.new_zeros(len(concepts)), hits.new_zeros(len(concepts))
     for rows, counts in mask_counts(concepts, (map_size[0], map_size[1])):
@@ -84,17 +103,18 @@ def top_precision(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conc
         hits += weight[:, rows].flatten(1) @ contains.movedim(1, 2).flatten(0, 1)
         covered += contains.sum((0, 2))
         containing += contains.any(2).sum(0)
-    chance = covered / layer.activation[:, 0].numel()
+    chance = covered / activation[:, 0].numel()
     value = (hits / keep - chance) / (1 - chance)
-    undefined = (containing < FEWEST_IMAGES) | (chance == 1)
-    return value.double().masked_fill(undefined | layer.dead[:, None], NAN)
+    return value.masked_fill((containing < FEWEST_IMAGES) | (chance == 1), NAN)
 
 
 def _top_weights(
-    layer: Layer, least: Float[Tensor, "units 1"], keep: int
+    activation: Float[Tensor, "images units rows columns"],
+    least: Float[Tensor, "units 1"],
+    keep: int,
 ) -> Float[Tensor, "units images positions"]:
     """1 at each unit's highest positions, a share at those equal to its threshold, 0 elsewhere."""
-    a = layer.activation.clamp(min=0).flatten(2).movedim(1, 0)
+    a = activation.clamp(min=0).flatten(2).movedim(1, 0)
     above, equal = (a > least[..., None]).float(), (a == least[..., None]).float()
     room = keep - above.sum((1, 2))
     share = (room / equal.sum((1, 2)).clamp(min=1)).clamp(0, 1)

@@ -44,6 +44,8 @@ MATCHES = 0.2
 TOP = 10
 #: Smallest number of images with a concept for which its AUC is computed.
 FEWEST_IMAGES = 10
+#: Largest number of values of a layer that are copied at a time: half a gigabyte of float32.
+MOST_VALUES = 2**27
 
 
 # ----------------------------------------------------------------- NetDissect
@@ -70,15 +72,20 @@ def _dissect(layer: Layer, concepts: Concepts, lite: bool) -> Float[Tensor, "uni
     inter, area = (layer.activation.new_zeros(shape, dtype=torch.float64) for _ in range(2))
     covered = area.new_zeros(shape[1])
     least = thresholds(layer) if lite else pixel_thresholds(layer, size)
-    least = (least * (1 - 1e-6))[:, None, None]  # equal values differ by rounding after upsampling
-    for rows, a in layer.chunks(images_per_chunk(sum(shape) * size[0] * size[1])):
-        region = upsample(a, size).ge_(least).flatten(2)  # 0 or 1
-        masks = _with_categories(concepts.masks(rows), kind, len(kinds)).flatten(2)
-        counts = region @ masks.mT.to(a.dtype)
-        counted = (counts > 0 if lite else masks.any(2)[:, None]).double()
-        inter += counts.sum(0)
-        covered += masks.sum((0, 2))
-        area += (region.sum(2, dtype=torch.float64)[..., None] * counted).sum(0)
+    least = least * (1 - 1e-6)  # equal values differ by rounding after upsampling
+    for rows, a in layer.chunks(images_per_chunk(shape[1] * size[0] * size[1])):
+        chunk = _with_categories(concepts.masks(rows), kind, len(kinds)).flatten(2)
+        covered += chunk.sum((0, 2))
+        # no pixel of an upsampled map exceeds its peak, so most maps have no region
+        active = a.flatten(2).amax(2) * (1 + 1e-5) >= least
+        for maps, mask, units in zip(a, chunk, active, strict=True):
+            (unit,) = units.nonzero(as_tuple=True)
+            for part in unit.split(images_per_chunk(size[0] * size[1])):
+                region = upsample(maps[part], size).ge_(least[part, None, None]).flatten(1)
+                counts = region @ mask.T.to(a.dtype)
+                counted = (counts > 0 if lite else mask.any(1)[None]).double()
+                inter[part] += counts
+                area[part] += region.sum(1, dtype=torch.float64)[:, None] * counted
     area = area[:, kind + len(concepts)]  # from the categories' columns
     inter, covered = inter[:, : len(concepts)], covered[: len(concepts)]
     iou = inter / (area + covered - inter)
@@ -276,8 +283,20 @@ def concept_aucs(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     A position contains a concept if it contains a pixel of it. NaN for dead units, and for concepts
     in fewer than ten images or at every position.
     """
-    images, units, *map_size = layer.activation.shape
-    chunks = layer.activation.split(images_per_chunk(layer.activation[:, 0].numel()), dim=1)
+    parts = [_aucs(a, concepts) for a in layer.activation.split(units_per_part(layer), dim=1)]
+    return torch.cat(parts).masked_fill(layer.dead[:, None], float("nan"))
+
+
+def units_per_part(layer: Layer) -> int:
+    """Number of units whose values on all images are looked at together, in half a gigabyte."""
+    return max(1, MOST_VALUES // max(1, layer.activation[:, 0].numel()))
+
+
+def _aucs(
+    activation: Float[Tensor, "images units rows columns"], concepts: Concepts
+) -> Float[Tensor, "units concepts"]:
+    images, units, *map_size = activation.shape
+    chunks = activation.split(images_per_chunk(activation[:, 0].numel()), dim=1)
     ranks = torch.cat([midranks(a.clamp(min=0).movedim(1, 0).flatten(1)) for a in chunks])
     ranks = ranks.unflatten(1, (images, -1))
     total = ranks.new_zeros(units, len(concepts), dtype=torch.float64)
@@ -290,7 +309,7 @@ def concept_aucs(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
     negative = ranks[0].numel() - positive
     area = (total - positive * (positive + 1) / 2) / (positive * negative)
     undefined = (containing < FEWEST_IMAGES) | (negative == 0)
-    return area.masked_fill(undefined | layer.dead[:, None], float("nan"))
+    return area.masked_fill(undefined, float("nan"))
 
 
 @semantic(per="unit", null=0.5, part="localisation", title="concept AUC")

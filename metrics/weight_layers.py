@@ -20,8 +20,10 @@ TINY = 1e-20
 class Link(NamedTuple):
     """A weight layer, the normalisation after it, and the Taps whose units it joins.
 
-    ``source`` is None where images come in, ``target`` where logits go out. The target of the
-    last convolution of a residual branch is the Tap after the sum.
+    ``source`` is None where images come in. ``target`` is None where logits go out, and where the
+    layer's outputs are not the units of a later Tap: other layers lie between, or the outputs of
+    several layers are joined. The target of the last convolution of a residual branch is the Tap
+    after the sum.
     """
 
     layer: nn.Linear | nn.Conv2d
@@ -44,8 +46,9 @@ def links(network: NetworkLike) -> list[Link]:
         later = taps[position + 1 :]
         for edge in tap.outgoing:
             if edge.weight is not None and id(edge.weight) not in by_layer:
+                units = len(edge.weight.weight)
                 own = [t.name for t in later if t.incoming is edge.weight]
-                after_sum = [t.name for t in later if t.incoming is None]
+                after_sum = [t.name for t in later if t.incoming is None and t.units == units]
                 target = (own + after_sum + [None])[0]
                 by_layer[id(edge.weight)] = Link(edge.weight, edge.norm, tap.name, target)
     return list(by_layer.values())

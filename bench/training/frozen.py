@@ -1,4 +1,4 @@
-"""The frozen part of a network in fine-tuning: its outputs are computed once and kept."""
+"""The frozen part of a network in fine-tuning: its outputs are computed once."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def refusal(network: Network, method: Method, recipe: Recipe) -> str:
 class FrozenPart:
     """The frozen part of a network, without gradients and with normalisations that do not change.
 
-    ``outputs`` are kept for all images of a split if they fit in memory, and are computed for each
-    batch otherwise.
+    The outputs for all images of a split are stored if they fit in memory, and are computed for
+    each batch otherwise.
     """
 
     def __init__(self, network: Network, recipe: Recipe, split: Split) -> None:
@@ -60,7 +60,7 @@ class FrozenPart:
         self.modules = frozen_modules(network, recipe)
         for module in self.modules:
             module.requires_grad_(False)
-        self.kept: Tensor | None = None
+        self.store: Tensor | None = None
 
     def train(self) -> None:
         """Puts the network into training mode, apart from the frozen part."""
@@ -68,25 +68,28 @@ class FrozenPart:
         for module in self.modules:
             module.eval()
 
-    def keep(self) -> None:
-        """Computes the outputs for all images, if they fit in memory."""
+    def fill(self) -> None:
+        """Computes and stores the outputs for all images, if they fit in memory."""
         self.train()
         one = self._compute(torch.arange(1, device=self.split.labels.device))
         if one.nbytes * len(self.split) <= _room(one.device):
             rows = torch.arange(len(self.split), device=one.device)
-            self.kept = torch.cat([self._compute(part) for part in rows.split(BATCH)])
+            self.store = torch.cat([self._compute(part) for part in rows.split(BATCH)])
 
     def outputs(self, rows: Int[Tensor, "batch"]) -> Float[Tensor, "batch ..."]:
         """The raw activations at the frozen Tap for the images with these indices."""
-        return self._compute(rows) if self.kept is None else self.kept[rows]
+        return self._compute(rows) if self.store is None else self.store[rows]
 
     @torch.no_grad()
     def _compute(self, rows: Int[Tensor, "batch"]) -> Tensor:
+        """The outputs in the recipe's precision, whether or not they are stored."""
         x = self.split.normalise(self.split.take(rows))
         if self.recipe.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        for module in self.modules[:-1]:
-            x = module(x)
+        bf16 = self.recipe.precision == "bf16"
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            for module in self.modules[:-1]:
+                x = module(x)
         return x
 
 

@@ -102,7 +102,7 @@ class Loop:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         if frozen is not None:
-            frozen.keep()
+            frozen.fill()
 
     def generator(self, name: str, epoch: int) -> torch.Generator:
         """A new generator for one purpose in one epoch."""

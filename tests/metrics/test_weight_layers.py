@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from legible.bench.backbones.lenet5 import lenet5
+from legible.bench.backbones.model_names import model_builder
 from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.vgg import vgg
 from legible.metrics.weight_layers import by_unit, effective_weight, links, links_to, sheet
@@ -37,6 +38,17 @@ def test_links_of_a_residual_network():
         ("layer2.1.inner", "layer2.1"),
         ("layer2.1", None),
     ]
+
+
+def test_a_layer_whose_outputs_are_no_units_of_a_tap_has_no_target():
+    network = model_builder("torchvision:squeezenet1_0")((3, 32, 32), 3)
+    found = joined(network)
+    assert ("features.1", None) in found  # 16 channels, from which the joined map is made
+    assert all(
+        len(link.weight) == network.taps[link.target].units
+        for link in links(network)
+        if link.target
+    )
 
 
 def test_links_to_some_taps_are_their_incoming_weights_and_to_all_taps_also_the_head():

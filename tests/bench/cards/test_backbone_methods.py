@@ -23,10 +23,15 @@ def test_toy_photographs_show_their_masks_at_any_size():
 
 
 def test_methods_work_or_say_what_they_need():
-    found = outcomes("torchvision:squeezenet1_0", 64, ["plain", "sync", "bean", "posthoc_pca"])
+    names = ["plain", "sync", "bean", "bimt", "posthoc_pca"]
+    found = outcomes("torchvision:squeezenet1_0", 64, names)
     assert found == {
-        "plain": WORKS, "sync": WORKS, "bean": NEEDS["dense"].reason, "posthoc_pca": WORKS,
-    }  # fmt: skip
+        "plain": WORKS,
+        "sync": WORKS,
+        "bean": NEEDS["dense"].reason,
+        "bimt": WORKS,
+        "posthoc_pca": WORKS,
+    }
 
 
 def test_the_audit_names_what_fails():

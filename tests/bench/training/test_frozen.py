@@ -30,12 +30,27 @@ def test_the_frozen_part_keeps_weights_and_statistics_and_the_rest_learns(toy):
     assert changed == set(state) - frozen_names
 
 
-def test_kept_outputs_equal_those_of_each_batch(toy, monkeypatch):
-    kept = fit_toy(toy, "sync", RECIPE)
+def test_stored_outputs_equal_those_of_each_batch(toy, monkeypatch):
+    stored = fit_toy(toy, "sync", RECIPE)
     monkeypatch.setattr(frozen, "_room", lambda device: 0)
     anew = fit_toy(toy, "sync", RECIPE)
-    for name, value in kept.network.state_dict().items():
+    for name, value in stored.network.state_dict().items():
         assert torch.allclose(value, anew.network.state_dict()[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind"), [("bf16", torch.bfloat16), ("float32", torch.float32)]
+)
+def test_stored_outputs_have_the_precision_of_those_of_a_batch(toy, monkeypatch, precision, kind):
+    recipe = RECIPE.model_copy(update={"precision": precision})
+    rows = torch.arange(8)
+    stored = frozen.FrozenPart(small_vgg(toy)(), recipe, toy.train)
+    stored.fill()
+    monkeypatch.setattr(frozen, "_room", lambda device: 0)
+    anew = frozen.FrozenPart(small_vgg(toy)(), recipe, toy.train)
+    anew.fill()
+    assert stored.store is not None and anew.store is None
+    assert stored.outputs(rows).dtype == anew.outputs(rows).dtype == kind
 
 
 def test_a_frozen_part_equals_weights_without_gradients(toy, monkeypatch):
