@@ -25,11 +25,12 @@ _OUT_OF_MEMORY_SCORE = b"500"
 
 def become_root() -> None:
     """Makes this process the root of a tree of its own: all that it starts stays below it, and can
-    be ended with it."""
+    be ended with it. A copy that `os.fork` makes of it ends with it by itself."""
     with suppress(OSError):  # it leads a group already
         os.setpgid(0, 0)
     if _LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _end_copies_with_original()
         with suppress(OSError):
             (PROC / "self" / "oom_score_adj").write_bytes(_OUT_OF_MEMORY_SCORE)
 
@@ -38,6 +39,24 @@ def die_with_starter() -> None:
     """This process is killed when the thread that started it ends. Does nothing outside Linux."""
     if _LINUX:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_copies_with_original() -> None:
+    """A forked copy of this process is killed when this process ends: the copy would hold the locks
+    of its original, and might go on with its work."""
+    original = os.getpid()
+    forks = [False]  # whether it is the original that forks
+
+    def before() -> None:
+        forks[0] = os.getpid() == original
+
+    def in_copy() -> None:
+        if forks[0]:
+            die_with_starter()
+            if os.getppid() != original:  # it has ended already
+                os._exit(1)
+
+    os.register_at_fork(before=before, after_in_child=in_copy)
 
 
 def tree(root: int) -> dict[int, str]:

@@ -95,6 +95,20 @@ def test_orphans_stay_below_the_root():
     assert gone(grandchild)
 
 
+def test_copies_of_a_root_end_with_it():
+    code = (
+        "import os, time\n"
+        "from legible.bench.plugins.process_tree import become_root\n"
+        "become_root()\n"
+        "for _ in range(3):\n"
+        "    os.fork() and os._exit(0)\n"  # the copy goes on
+        "print(os.getpid(), flush=True)\n"
+        "time.sleep(100)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20)
+    assert result.returncode == 0 and result.stdout == b""
+
+
 def test_another_process_of_the_same_number_is_spared():
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
     other = subprocess.Popen([sys.executable, "-c", "pass"])
