@@ -165,6 +165,7 @@ def check_rows(trial: Trial, plugin: HostilePlugin, column: str) -> None:
         assert all(trial.workspace.run_of(spec).done() for spec in specs)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a plugin's file
 @pytest.mark.parametrize("batch", batches(of_kind("method"), 12), ids=names_of)
 def test_methods(batch, clean, tmp_path, only_these):
     trial = attempted(tmp_path, batch)

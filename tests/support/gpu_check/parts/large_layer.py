@@ -44,10 +44,9 @@ def cases(setting: Setting) -> dict[str, Case]:
 def network_and_images(setting: Setting) -> tuple[Network, Split, str]:
     """An untrained ResNet-50 and random images; a small network in a rehearsal."""
     if setting.rehearse:
-        name, net, layer, images, side = "vgg", {"width": 4, "stages": 2}, "last_spatial", 40, 16
+        name, net, images, side = "vgg", {"width": 4, "stages": 2}, 40, 16
     else:
-        name, net, layer, images, side = ("torchvision:resnet50", {"taps": ["layer3"]}, "layer3",
-                                          5000, 224)  # fmt: skip
+        name, net, images, side = "torchvision:resnet50", {"taps": ["layer3"]}, 5000, 224
     network = registry.get("backbones", name)((3, side, side), CLASSES, **net)
     generator = torch.Generator().manual_seed(0)
     masks = torch.cat([random_masks(min(500, images), CONCEPTS, side, generator)]
@@ -57,7 +56,7 @@ def network_and_images(setting: Setting) -> tuple[Network, Split, str]:
     pixels = torch.randint(256, (images, 3, side, side), dtype=torch.uint8, generator=generator)
     half = torch.full((3,), 0.5)
     split = Split(pixels, torch.arange(images) % CLASSES, CLASSES, half, half, concepts)
-    return network.to(setting.device).eval(), split.to(setting.device), layer
+    return network.to(setting.device).eval(), split.to(setting.device), "last_spatial"
 
 
 def forward(setting: Setting, probes: list[Probe], passes: list[float]) -> Iterable[Check]:

@@ -1,0 +1,120 @@
+"""Time and memory of metrics on a probe that does not fit: ``python -m speed.large_probe``.
+
+Layers of a ResNet-50 on 5,000 images at 224 px with 60 concepts. Activations are drawn at random,
+positive at about a third of the positions, and lie in a file as those of `legible score` do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import torch
+from planted_probes import random_masks
+from tabulate import tabulate
+
+from legible.bench.plugins import registry
+from legible.bench.scoring.score import score_metric
+from legible.metrics.base import METRICS, RERUNS, Layer, Probe, scope
+from legible.metrics.network import Concepts
+
+CLASSES, SIDE = 10, 224
+#: Images whose activations and masks are drawn at a time.
+PART = 250
+
+
+def main() -> None:
+    """Prints each metric's seconds, and the largest private memory while it was computed."""
+    parser = argparse.ArgumentParser(prog="speed.large_probe", description=__doc__)
+    parser.add_argument("--layers", default="layer3,layer4", help="Taps of the ResNet-50")
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--concepts", type=int, default=60)
+    parser.add_argument("--metrics", default="", help="names; default: all that read a layer alone")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    registry.load()
+    names = arguments.metrics.split(",") if arguments.metrics else metrics_of_layers()
+    with tempfile.TemporaryDirectory() as folder:
+        probe = drawn_probe(
+            arguments.layers.split(","), arguments.images, arguments.concepts, Path(folder)
+        )
+        rows = []
+        for name in names:
+            with Memory() as memory:
+                start = time.perf_counter()
+                scores = score_metric(METRICS[name], probe)
+                seconds = time.perf_counter() - start
+            reason = "; ".join(sorted({score.reason for score in scores if score.reason}))
+            rows.append((name, round(seconds, 1), round(memory.peak / 2**30, 1), reason[:60]))
+            print(*rows[-1], sep="\t", flush=True)
+    rows.sort(key=lambda row: -row[1])
+    total = sum(row[1] for row in rows)
+    rows.append(("all", round(total, 1), max(row[2] for row in rows), ""))
+    print(tabulate(rows, ["metric", "seconds", "GiB", "not computed"], tablefmt="pipe"))
+
+
+def metrics_of_layers() -> list[str]:
+    """The metrics that read a layer and do not run the network."""
+    return [
+        name
+        for name, item in sorted(METRICS.items())
+        if scope(item.function) in ("layer", "halves") and item.aspect not in RERUNS
+    ]
+
+
+def drawn_probe(layers: list[str], images: int, concepts: int, folder: Path) -> Probe:
+    """A probe of an untrained ResNet-50 whose activations are drawn at random."""
+    network = registry.get("backbones", "torchvision:resnet50")((3, SIDE, SIDE), CLASSES,
+                                                                taps=layers)  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    parts = {}
+    for name in network.taps:
+        shape = (images, *network.taps[name].shape)
+        values = torch.from_file(str(folder / name), shared=True, size=math.prod(shape)).view(shape)
+        for part in values.split(PART):
+            part.copy_(torch.randn(part.shape, generator=generator).sub_(0.4).clamp_(min=0))
+        parts[name] = Layer(name, values)
+    some = Concepts.pack(
+        random_masks(PART, concepts, SIDE, generator), [str(k) for k in range(concepts)],
+        ["part"] * concepts, [True] * concepts, [-1] * CLASSES,
+    )  # fmt: skip
+    every = some.images(torch.arange(images) % PART)
+    return Probe(
+        network=network.eval(),
+        images=torch.zeros(1, 3, SIDE, SIDE).expand(images, -1, -1, -1),
+        labels=torch.arange(images) % CLASSES,
+        logits=torch.randn(images, CLASSES, generator=generator),
+        layers=parts,
+        concepts=every,
+        measurable=frozenset(network.taps),
+    )
+
+
+class Memory:
+    """The largest private memory of this process inside a ``with`` block, in bytes. Pages of mapped
+    files do not count, because the system can drop them at any time."""
+
+    def __enter__(self) -> Memory:
+        self.peak, self.ends = 0, threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ends.set()
+        self.thread.join()
+
+    def _watch(self) -> None:
+        while not self.ends.wait(0.05):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("RssAnon:"):
+                    self.peak = max(self.peak, 1024 * int(line.split()[1]))
+
+
+if __name__ == "__main__":
+    main()
