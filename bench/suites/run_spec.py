@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import re
 from collections import Counter
@@ -32,6 +33,8 @@ from legible.methods.base import treatment
 from legible.metrics.base import ASPECTS, scope
 
 Item = TypeVar("Item")
+#: Letters of a run's name without its seed.
+LONGEST_NAME = 140
 
 
 class Block(NamedTuple):
@@ -104,10 +107,15 @@ class RunSpec:
 
     @property
     def name(self) -> str:
-        """A readable name that fits in a file name; unique in a suite."""
+        """A readable name that fits in a file name; unique in a suite. Where the parameters would
+        make it too long, a checksum stands for them."""
         method = _name_with(self.method, self.given)
-        name = f"{self.dataset_label}-{self.backbone_label}-{method}-s{self.seed}"
-        return re.sub(r"[^A-Za-z0-9_.,=()-]+", "_", name)[-150:].lstrip(".,=)-")
+        name = f"{self.dataset_label}-{self.backbone_label}-{method}"
+        if len(name) > LONGEST_NAME:
+            checksum = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+            parts = (part[-30:] for part in (self.dataset, self.backbone, self.method))
+            name = f"{'-'.join(parts)}-{checksum}"
+        return re.sub(r"[^A-Za-z0-9_.,=()-]+", "_", f"{name}-s{self.seed}").lstrip(".,=)-")
 
     @property
     def row(self) -> RowKey:

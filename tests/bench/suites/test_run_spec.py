@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 from tiny_suites import toy_suite
@@ -239,10 +240,13 @@ class TestNames:
             "toy-vgg(width=4,stages=2)-sync(taps=_conv1_)-s0",
         ]
 
-    def test_a_long_name_is_cut_and_keeps_the_seed(self, specs):
+    def test_in_a_long_name_a_checksum_stands_for_the_parameters(self, specs):
         (spec, *_) = specs()
-        long = dataclasses.replace(spec, given={"x": "y" * 300})
-        assert len(long.name) == 150 and long.name.endswith("-s0")
+        long, other = (dataclasses.replace(spec, given={"x": y * 300}) for y in "yz")
+        assert re.fullmatch(f"toy-vgg-{spec.method}-[0-9a-f]{{8}}-s0", long.name)
+        assert long.name != other.name
+        again = dataclasses.replace(long, seed=7)
+        assert again.name == long.name.replace("-s0", "-s7")
 
     def test_labels_hold_parameters_that_are_not_defaults(self, toy_plugin):
         assert label("datasets", "toy", {"images": 96, "size": 16}) == "toy"
