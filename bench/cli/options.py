@@ -23,12 +23,17 @@ DataRoot = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Some = Annotated[str | None, typer.Option(metavar="A,B", help="Only these, separated by commas")]
+Seeds = Annotated[str | None, typer.Option(metavar="0,4-7", help="Only these seeds")]
 Jobs = Annotated[int, typer.Option(help="Number of worker processes; 0: one for each core")]
 OnlyLocal = Annotated[
     bool, typer.Option("--only-local", help="Use no published rows: only runs made here")
 ]
 Results = Annotated[Path, typer.Option(help="The folder of leaderboards and ledgers")]
 
+#: A whole number, or a range of them, as 0-7.
+WHOLE_NUMBERS = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+#: Most numbers in a range.
+MOST_NUMBERS = 10_000
 #: A comma that stands in no brackets.
 OUTER_COMMA = re.compile(r",(?![^(\[]*[)\]])")
 
@@ -48,15 +53,25 @@ def some(option: str, text: str | None) -> list[str] | None:
 
 
 def numbers(option: str, text: str | None) -> list[int] | None:
-    """``0,1`` as a list of whole numbers. Raises typer.BadParameter for anything else."""
+    """``0,2-4`` as the list 0, 2, 3, 4. Raises typer.BadParameter for anything else."""
     parts = some(option, text)
     if parts is None:
         return None
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise typer.BadParameter(f"--{option} takes whole numbers from 0, like 0,1,2")
-    if any(len(part) > 19 or int(part) >= 2**63 for part in parts):
-        raise typer.BadParameter(f"--{option} takes whole numbers below 2**63")
-    return list(dict.fromkeys(int(part) for part in parts))
+    result: list[int] = []
+    for part in parts:
+        if not (match := WHOLE_NUMBERS.fullmatch(part)):
+            raise typer.BadParameter(f"--{option} takes whole numbers from 0, like 0,1,2 or 0-7")
+        ends = [match[1], match[2] or match[1]]
+        if any(len(end) > 19 or int(end) >= 2**63 for end in ends):
+            raise typer.BadParameter(f"--{option} takes whole numbers below 2**63")
+        first, last = map(int, ends)
+        if not first <= last < first + MOST_NUMBERS:
+            raise typer.BadParameter(
+                f"--{option} {part}: a range starts with its smaller number, and has at most "
+                f"{MOST_NUMBERS:,} numbers"
+            )
+        result += range(first, last + 1)
+    return list(dict.fromkeys(result))
 
 
 STOPPED = "stopped; the same command continues where this one ended"

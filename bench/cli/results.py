@@ -15,6 +15,7 @@ from legible.bench.cli.options import (
     Plugins,
     Results,
     Runs,
+    Seeds,
     Some,
     SuiteName,
     names,
@@ -27,7 +28,7 @@ from legible.bench.cli.options import (
 def publish(
     suite: SuiteName,
     device: Device = "auto",
-    seeds: Some = None,
+    seeds: Seeds = None,
     methods: Some = None,
     datasets: Some = None,
     plugin: Plugins = None,

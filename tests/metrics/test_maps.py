@@ -89,7 +89,9 @@ def test_threshold_of_saturated_sparse_and_dead_units():
 
 @pytest.mark.parametrize("kind", ["noise", "sparse", "saturated", "peaked"])
 @pytest.mark.parametrize("images", [3, 150])
-def test_pixel_threshold_is_the_kth_largest_of_all_pixels(kind, images, monkeypatch):
+@pytest.mark.parametrize("size", [(16, 20), (48, 56)])  # of the larger one, a sample is drawn
+def test_pixel_threshold_is_the_kth_largest_of_all_pixels(kind, images, size, monkeypatch):
+    monkeypatch.setattr(maps, "FEWEST_SAMPLES", 5)
     generator = torch.Generator().manual_seed(0)
     a = torch.rand(images, 5, 6, 6, generator=generator, dtype=torch.float64)
     if kind == "sparse":  # positive at fewer pixels than the share
@@ -99,14 +101,14 @@ def test_pixel_threshold_is_the_kth_largest_of_all_pixels(kind, images, monkeypa
     if kind == "peaked":  # the highest image holds all
         a[1] *= 100
     a[:, 4] = 0
-    pixels = maps.upsample(a, (16, 20)).movedim(1, 0).flatten(1)
+    pixels = maps.upsample(a, size).movedim(1, 0).flatten(1)
     keep = max(1, round(0.005 * pixels.shape[1]))
     top = pixels.topk(keep).values
     expected = top.masked_fill(top <= 0, math.inf).amin(1)
     assert expected.isfinite().any()
     for budget in (1, 2**20):
         monkeypatch.setattr(maps, "BUDGET", budget)
-        result = maps.pixel_thresholds(Layer("x", a), (16, 20))
+        result = maps.pixel_thresholds(Layer("x", a), size)
         torch.testing.assert_close(result, expected, rtol=1e-9, atol=0)
 
 

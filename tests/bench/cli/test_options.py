@@ -15,6 +15,7 @@ def test_lists_are_split_at_commas():
     assert names(",".join(rows)) == rows
     assert some("methods", "a") == ["a"]
     assert numbers("seeds", "1,0,1") == [1, 0] and numbers("seeds", None) is None
+    assert numbers("seeds", "7,0-2") == [7, 0, 1, 2] and numbers("seeds", "3-3") == [3]
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,9 @@ def test_lists_are_split_at_commas():
         (["--seeds", "a"], "whole numbers"),
         (["--seeds", "0,-1"], "whole numbers from 0"),
         (["--seeds", "²"], "whole numbers from 0"),
+        (["--seeds", "0-"], "whole numbers from 0"),
+        (["--seeds", "3-1"], "a range starts with its smaller number"),
+        (["--seeds", "0-10000"], "at most 10,000 numbers"),
         (["--seeds", ""], "--seeds is empty"),
         (["--methods", ","], "--methods is empty"),
         (["--datasets", ""], "--datasets is empty"),

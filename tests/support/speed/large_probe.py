@@ -1,7 +1,8 @@
 """Time and memory of metrics on a probe that does not fit: ``python -m speed.large_probe``.
 
-Layers of a ResNet-50 on 5,000 images at 224 px with 60 concepts. Activations are drawn at random,
-positive at about a third of the positions, and lie in a file as those of `legible score` do.
+Layers of a ResNet-50 on 5,000 images at 224 px with 60 concepts. Activations are drawn at random
+and lie in a file, as those of `legible score` do; each unit is more active in some images, so that
+its regions are in a fifth of them.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def drawn_probe(layers: list[str], images: int, concepts: int, folder: Path) -> 
         shape = (images, *network.taps[name].shape)
         values = torch.from_file(str(folder / name), shared=True, size=math.prod(shape)).view(shape)
         for part in values.split(PART):
-            part.copy_(torch.randn(part.shape, generator=generator).sub_(0.4).clamp_(min=0))
+            gain = torch.randn(*part.shape[:2], 1, 1, generator=generator)
+            noise = torch.randn(part.shape, generator=generator)
+            part.copy_(noise.mul_(0.7).add_(gain - 1).clamp_(min=0))
         parts[name] = Layer(name, values)
     some = Concepts.pack(
         random_masks(PART, concepts, SIDE, generator), [str(k) for k in range(concepts)],
