@@ -96,7 +96,14 @@ def _streamed_counts(concepts: Concepts, map_size: tuple[int, int]) -> Counts:
 
 @lru_cache(maxsize=2)
 def _cached_counts(concepts: Concepts, map_size: tuple[int, int]) -> Counts:
-    return list(_streamed_counts(concepts, map_size))
+    images, count, _, _ = concepts.packed.shape
+    shape = (images, count, map_size[0] * map_size[1])
+    whole = torch.empty(shape, device=concepts.packed.device)  # small parts would split the heap
+    parts = []
+    for rows, part in _streamed_counts(concepts, map_size):
+        whole[rows] = part
+        parts.append((rows, whole[rows]))
+    return parts
 
 
 def peaks(layer: Layer) -> tuple[Float[Tensor, "images units"], Int[Tensor, "images units"]]:

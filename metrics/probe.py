@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from legible.metrics.large_tensors import some_rows
 from legible.metrics.network import Concepts, NetworkLike
 
 
@@ -40,15 +41,12 @@ class Layer:
     @property
     def pooled(self) -> Float[Tensor, "images units"]:
         """Mean over positions of max(activation, 0)."""
-        return remember(
-            self,
-            "pooled",
-            lambda: (
-                self.activation.clamp(min=0).flatten(2).mean(2)
-                if self.activation.ndim > 2
-                else self.activation.clamp(min=0)
-            ),
-        )
+        return remember(self, "pooled", self._pooled)
+
+    def _pooled(self) -> Float[Tensor, "images units"]:
+        if self.activation.ndim == 2:
+            return self.activation.clamp(min=0)
+        return torch.cat([a.flatten(2).mean(2) for _, a in self.chunks()])
 
     @property
     def finite(self) -> bool:
@@ -70,7 +68,7 @@ class Layer:
 
     def images(self, rows: Tensor | slice) -> Layer:
         """The layer on some of the images."""
-        return Layer(self.name, self.activation[rows], self.claimed)
+        return Layer(self.name, some_rows(self.activation, rows), self.claimed)
 
 
 @dataclass(eq=False)
@@ -106,13 +104,14 @@ class Probe:
 
     def subset(self, rows: Tensor | slice) -> Probe:
         """The probe of the same network on some of the images."""
+        concepts = self.concepts
         return replace(
             self,
-            images=self.images[rows],
+            images=some_rows(self.images, rows),
             labels=self.labels[rows],
             logits=self.logits[rows],
             layers={name: layer.images(rows) for name, layer in self.layers.items()},
-            concepts=self.concepts.images(rows) if self.concepts else None,
+            concepts=concepts and replace(concepts, packed=some_rows(concepts.packed, rows)),
             memo={},
         )
 

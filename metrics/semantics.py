@@ -44,8 +44,8 @@ MATCHES = 0.2
 TOP = 10
 #: Smallest number of images with a concept for which its AUC is computed.
 FEWEST_IMAGES = 10
-#: Largest number of values of a layer that are copied at a time: half a gigabyte of float32.
-MOST_VALUES = 2**27
+#: Largest number of values of a layer that are copied at a time: 128 MiB of float32.
+MOST_VALUES = 2**25
 
 
 # ----------------------------------------------------------------- NetDissect
@@ -288,7 +288,7 @@ def concept_aucs(layer: Layer, concepts: Concepts) -> Float[Tensor, "units conce
 
 
 def units_per_part(layer: Layer) -> int:
-    """Number of units whose values on all images are looked at together, in half a gigabyte."""
+    """Number of units whose values on all images are looked at together."""
     return max(1, MOST_VALUES // max(1, layer.activation[:, 0].numel()))
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from legible.bench.backbones.hooked import HookedNetwork
 from legible.bench.backbones.taps import Network
@@ -17,6 +14,7 @@ from legible.bench.data.parameter_checks import memory_limit
 from legible.bench.one_network.image_data import ImageData
 from legible.bench.scoring.oracle import measurability
 from legible.metrics.base import Layer, Probe
+from legible.metrics.large_tensors import empty_tensor
 
 #: Images in one forward pass.
 CHUNK = 50
@@ -52,9 +50,10 @@ def read_network(
     network.eval()
     device = data.labels.device
     on_disk = _bytes_needed(network, layers, data) > memory_limit()
-    images = _empty((len(data), *data.image), device, on_disk)
+    images = empty_tensor((len(data), *data.image), device=device, in_file=on_disk)
     activations = {
-        name: _empty((len(data), *network.taps[name].shape), device, on_disk) for name in layers
+        name: empty_tensor((len(data), *network.taps[name].shape), device=device, in_file=on_disk)
+        for name in layers
     }
     logits = []
     for start in range(0, len(data), CHUNK):
@@ -79,12 +78,3 @@ def read_network(
 def _bytes_needed(network: Network | HookedNetwork, layers: Sequence[str], data: ImageData) -> int:
     values = math.prod(data.image) + sum(math.prod(network.taps[name].shape) for name in layers)
     return 4 * len(data) * values
-
-
-def _empty(shape: tuple[int, ...], device: torch.device, on_disk: bool) -> Tensor:
-    """An uninitialised float32 tensor; on a CPU, in a temporary file where that is asked for."""
-    if not on_disk or device.type != "cpu":
-        return torch.empty(shape, device=device)
-    with tempfile.TemporaryDirectory() as folder:  # the mapping outlives the file's name
-        file = str(Path(folder) / "values")
-        return torch.from_file(file, shared=True, size=math.prod(shape)).view(shape)
