@@ -225,7 +225,7 @@ def _kth_above(
         pixels = upsample(a[n, u], size).flatten(1)
         above = pixels > bound[u, None]
         values.append(pixels[above])
-        count.index_add_(0, u, above.sum(1))
+        count.index_add_(0, u, above.float().sum(1).long())  # much faster than a sum of bools
     result = torch.full_like(bound, torch.inf)
     for u, own in enumerate(torch.cat(values).split(count.tolist())):
         if len(own):

@@ -44,6 +44,8 @@ MATCHES = 0.2
 TOP = 10
 #: Smallest number of images with a concept for which its AUC is computed.
 FEWEST_IMAGES = 10
+#: Chunks of maps that are compared with masks at a time, because the masks are larger.
+MAPS = 8
 #: Largest number of values of a layer that are copied at a time: 128 MiB of float32.
 MOST_VALUES = 2**25
 
@@ -78,14 +80,15 @@ def _dissect(layer: Layer, concepts: Concepts, lite: bool) -> Float[Tensor, "uni
         covered += chunk.sum((0, 2))
         # no pixel of an upsampled map exceeds its peak, so most maps have no region
         active = a.flatten(2).amax(2) * (1 + 1e-5) >= least
-        for maps, mask, units in zip(a, chunk, active, strict=True):
+        contains = chunk.any(2)
+        for maps, mask, there, units in zip(a, chunk.to(a.dtype), contains, active, strict=True):
             (unit,) = units.nonzero(as_tuple=True)
-            for part in unit.split(images_per_chunk(size[0] * size[1])):
+            for part in unit.split(MAPS * images_per_chunk(size[0] * size[1])):
                 region = upsample(maps[part], size).ge_(least[part, None, None]).flatten(1)
-                counts = region @ mask.T.to(a.dtype)
-                counted = (counts > 0 if lite else mask.any(1)[None]).double()
+                counts = region @ mask.T
+                counted = (counts > 0 if lite else there[None]).double()
                 inter[part] += counts
-                area[part] += region.sum(1, dtype=torch.float64)[:, None] * counted
+                area[part] += region.sum(1)[:, None] * counted  # whole numbers: exact in float32
     area = area[:, kind + len(concepts)]  # from the categories' columns
     inter, covered = inter[:, : len(concepts)], covered[: len(concepts)]
     iou = inter / (area + covered - inter)
