@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pytest
 import torch
 from speed import __main__ as speed
+from speed import growth, large_probe
 from speed.comparison import Comparison, compare_with, floating_point_operations, peak_rate
 from speed.page import as_page, duration, table
 
@@ -78,9 +79,37 @@ def test_a_page_is_written_on_an_idle_machine(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(speed.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(speed, "read_comparisons", lambda report: [row])
     monkeypatch.setattr(speed, "command", lambda file, only: ["sh", "-c", f"echo '{{}}' > {file}"])
+    monkeypatch.setattr(speed, "growth_section", lambda: "\n## How cost grows\n")
     assert speed.main(["--out", str(out)]) == 0
     assert "| x | y | 1 s | 2 s | 2 (2 to 2) |  |  |" in out.read_text()
     assert "- load before it started: 0.0" in out.read_text()
+    assert out.read_text().endswith("## How cost grows\n")
     monkeypatch.setattr(speed, "command", lambda file, only: ["false"])
     assert speed.main(["--out", str(out)]) == 1
     assert "the benchmarks failed" in capsys.readouterr().err
+
+
+def test_growth_is_an_exponent_for_each_aspect_and_size(monkeypatch):
+    monkeypatch.setattr(growth, "LEAST", 0.0)
+    base = {"images": 40, "units": 8, "classes": 2, "concepts": 3}
+    section = growth.growth_section(base, (1, 2))
+    assert "40 images, 8 units, 2 classes and 3 concepts" in section
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    assert {len(row) for row in rows} == {6}
+    assert {"| semantics", "| focus", "| structure"} <= {row[0] for row in rows}
+
+
+def test_a_power_law_has_its_exponent(monkeypatch):
+    cost = lambda images, units, classes, concepts: {"x": images * units**2.0}  # noqa: E731
+    monkeypatch.setattr(growth, "seconds_by_aspect", cost)
+    assert "| x | 8192000.00 | 1.0 | 2.0 | 0.0 | 0.0 |" in growth.growth_section()
+
+
+def test_large_layers_are_measured_metric_by_metric(tmp_path, capsys):
+    out, threads = tmp_path / "page.md", torch.get_num_threads()
+    large_probe.main(["--layers", "layer4", "--images", "12", "--concepts", "2", "--threads", "1",
+                      "--metrics", "focus_compactness,concept_auc", "--out", str(out)])  # fmt: skip
+    torch.set_num_threads(threads)
+    assert "focus_compactness" in capsys.readouterr().out
+    page = out.read_text()
+    assert "12 images" in page and "| all " in page and "| focus_compactness " in page

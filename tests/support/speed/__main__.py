@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from speed.comparison import Comparison
+from speed.growth import growth_section
 from speed.page import as_page, table
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +46,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"speed: {arguments.out} is not written, because other programs were running (load "
               f"{load:.1f} at the start): stop them and run it again", file=sys.stderr)  # fmt: skip
         return 1
-    arguments.out.write_text(as_page(comparisons, facts(load)), encoding="utf-8")
+    page = as_page(comparisons, facts(load)) + growth_section()
+    arguments.out.write_text(page, encoding="utf-8")
     print(f"written to {arguments.out}")
     return 0
 

@@ -12,6 +12,7 @@ import math
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -28,7 +29,19 @@ CLASSES, SIDE = 10, 224
 PART = 250
 
 
-def main() -> None:
+HEAD = """# Layers that do not fit in memory
+
+This page is written by `python -m speed.large_probe` in the folder `tests`; do not edit it. Layers
+of a ResNet-50 ({layers}) on {images:,} images at 224 px with {concepts} concepts, on {threads}
+threads. Activations are drawn at random and lie in a file, as those of `legible score` do where
+they would not fit; each unit's regions are in about a fifth of the images. Memory is the largest
+private memory of the process while the metric was computed, in GiB; before any metric it was
+{before:.1f}. What several metrics use is computed by the first of them. The metrics of attribution
+and efficiency run the network again and are not measured here.
+"""
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Prints each metric's seconds, and the largest private memory while it was computed."""
     parser = argparse.ArgumentParser(prog="speed.large_probe", description=__doc__)
     parser.add_argument("--layers", default="layer3,layer4", help="Taps of the ResNet-50")
@@ -36,27 +49,38 @@ def main() -> None:
     parser.add_argument("--concepts", type=int, default=60)
     parser.add_argument("--metrics", default="", help="names; default: all that read a layer alone")
     parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="the page to write")
+    arguments = parser.parse_args(words)
     torch.set_num_threads(arguments.threads)
     registry.load()
     names = arguments.metrics.split(",") if arguments.metrics else metrics_of_layers()
+    rows: list[tuple[str, float, float, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         probe = drawn_probe(
             arguments.layers.split(","), arguments.images, arguments.concepts, Path(folder)
         )
-        rows = []
+        with Memory() as before:
+            time.sleep(0.2)
         for name in names:
-            with Memory() as memory:
-                start = time.perf_counter()
-                scores = score_metric(METRICS[name], probe)
-                seconds = time.perf_counter() - start
-            reason = "; ".join(sorted({score.reason for score in scores if score.reason}))
-            rows.append((name, round(seconds, 1), round(memory.peak / 2**30, 1), reason[:60]))
+            rows.append(measured(name, probe))
             print(*rows[-1], sep="\t", flush=True)
     rows.sort(key=lambda row: -row[1])
-    total = sum(row[1] for row in rows)
-    rows.append(("all", round(total, 1), max(row[2] for row in rows), ""))
-    print(tabulate(rows, ["metric", "seconds", "GiB", "not computed"], tablefmt="pipe"))
+    rows.append(("all", sum(row[1] for row in rows), max(row[2] for row in rows), ""))
+    table = tabulate(rows, ["metric", "seconds", "memory", "not computed"], "pipe", floatfmt=".1f")
+    print(table)
+    if arguments.out:
+        facts = vars(arguments) | {"before": before.peak / 2**30}
+        arguments.out.write_text(f"{HEAD.format(**facts)}\n{table}\n", encoding="utf-8")
+
+
+def measured(name: str, probe: Probe) -> tuple[str, float, float, str]:
+    """A metric's name, seconds, memory in GiB, and why it has no value on some layer."""
+    with Memory() as memory:
+        start = time.perf_counter()
+        scores = score_metric(METRICS[name], probe)
+        seconds = time.perf_counter() - start
+    reasons = sorted({score.reason for score in scores if score.reason})
+    return name, seconds, memory.peak / 2**30, "; ".join(reasons)
 
 
 def metrics_of_layers() -> list[str]:
@@ -111,12 +135,17 @@ class Memory:
     def __exit__(self, *error: object) -> None:
         self.ends.set()
         self.thread.join()
+        self.peak = max(self.peak, private_memory())
 
     def _watch(self) -> None:
         while not self.ends.wait(0.05):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("RssAnon:"):
-                    self.peak = max(self.peak, 1024 * int(line.split()[1]))
+            self.peak = max(self.peak, private_memory())
+
+
+def private_memory() -> int:
+    """The private memory of this process in bytes, on Linux."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
 
 
 if __name__ == "__main__":
