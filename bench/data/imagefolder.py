@@ -1,11 +1,13 @@
-"""Folders of images in ImageNet's layout, decoded once into memory."""
+"""Folders of images in ImageNet's layout, decoded once."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from legible.bench.data.base import DataMissing, Dataset, dataset
+from legible.bench.data.base import DataMissing, Dataset, Split, dataset, make_splits
 from legible.bench.data.cache import CacheEntry, cached
 from legible.bench.data.dataset_checks import unprintable
 from legible.bench.data.image_files import (
@@ -25,7 +27,9 @@ from legible.bench.data.image_files import (
     shown_path,
 )
 from legible.bench.data.image_sets import ImagesAndLabels, check_counts, image_dataset
-from legible.bench.data.parameter_checks import between, fits_in_memory
+from legible.bench.data.mapped_arrays import Allocate, cached_in_files, in_memory
+from legible.bench.data.parameter_checks import between, fits_in_memory, too_large
+from legible.bench.data.photographs import SPLITS, Photograph, arrange
 from legible.bench.text import one_line
 
 #: Names of the folder of validation images.
@@ -59,7 +63,8 @@ def imagefolder(
     A relative ``path`` starts at the data root. Each image is read as a viewer shows it (see
     `read_rgb`), with transparent parts on the colour ``background``, scaled to fill a square of
     ``size`` pixels and cropped at its centre. All are decoded once and cached; the cache's key is
-    a hash of all files' content.
+    a hash of all files' content. Images that do not fit in memory are read from the cache, ahead of
+    their use (see `too_large`); the numbers are the same.
 
     Files and folders are those of torchvision's ImageFolder: linked folders are followed, and
     other files than images are passed over. Hidden ones (".ipynb_checkpoints", "._photo.jpg",
@@ -69,8 +74,8 @@ def imagefolder(
     it holds the test images, and ``validation`` training images (None: a tenth) are used for
     validation. ``limit`` of the training images (None: all) are used. Raises DataMissing if the
     folder does not exist; ValueError if its splits differ in classes, a class has no images, a
-    file cannot be read, a link is broken, the images do not fit in memory, or a parameter is out
-    of range.
+    file cannot be read, a link is broken, or a parameter is out of range; and for images that do
+    not fit in memory, if $LEGIBLE_IMAGES is "memory".
     """
     between("size", size, 8, 512)
     check_counts(validation, limit, seed)
@@ -80,8 +85,15 @@ def imagefolder(
     place = root / Path(path).expanduser()
     splits, classes = class_folders(place)
     files = {split: class_files(place / folder, classes) for split, folder in splits.items()}
-    fits_in_memory(sum(map(len, files.values())), size, 3)
+    count = sum(map(len, files.values()))
+    streamed = too_large(count, size)
+    if not streamed:
+        fits_in_memory(count, size, 3)
     key = {"size": size, "background": colour, "files": _digest(files)}
+    if streamed:
+        chosen = {"validation": validation, "limit": limit, "seed": seed}
+        splits = _streamed(root, key, files, len(classes), size, colour, chosen)
+        return Dataset("imagefolder", classes, *splits, shift=shift, flip=flip, drawn=False)
     tensors, _ = cached(root, "imagefolder", key, __file__, lambda: _decode(files, size, colour))
     parts = {split: _shuffled(tensors[split], tensors[f"{split}.labels"], seed) for split in files}
     return image_dataset(
@@ -92,8 +104,40 @@ def imagefolder(
 
 def _shuffled(images: Tensor, labels: Tensor, seed: int) -> ImagesAndLabels:
     """The images in a random order: folders hold them by class, and a probe takes the first."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed + 2))
+    order = _order(len(labels), seed)
     return images[order], labels[order]
+
+
+def _order(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed + 2))
+
+
+def _streamed(
+    root: Path,
+    key: Mapping[str, Any],
+    files: Files,
+    classes: int,
+    size: int,
+    background: Colour,
+    chosen: Mapping[str, Any],
+) -> tuple[Split, ...]:
+    """The same splits, decoded in their order into files that are mapped into memory.
+
+    ``chosen`` are the parameters by which `arrange` holds out validation images; each choice has
+    files of its own.
+    """
+    photographs = {split: [Photograph(*entry) for entry in files[split]] for split in files}
+    train = [photographs["train"][row] for row in _order(len(files["train"]), chosen["seed"])]
+    parts = arrange(train, photographs["test"], photographs.get("validation"), **chosen)
+    in_order = {split: [(one.file, one.label) for one in part] for split, part in parts.items()}
+    entry = cached_in_files(
+        root, "imagefolder", {**key, **chosen}, __file__,
+        lambda allocate: _decode(in_order, size, background, allocate),
+    )  # fmt: skip
+    tensors = {split: (entry.tensors[split], entry.tensors[f"{split}.labels"], None)
+               for split in SPLITS}  # fmt: skip
+    splits = make_splits(tensors, classes)
+    return tuple(replace(splits[split], streamed=True) for split in SPLITS)
 
 
 def class_folders(place: Path) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -215,12 +259,14 @@ def _file_hash(file: Path) -> str:
         raise ValueError(error.strerror or str(error)) from error
 
 
-def _decode(files: Files, size: int, background: Colour) -> CacheEntry:
-    """Images by split, and labels by "SPLIT.labels"."""
+def _decode(
+    files: Files, size: int, background: Colour, allocate: Allocate = in_memory
+) -> CacheEntry:
+    """Images by split, and labels by "SPLIT.labels"; ``allocate`` makes the arrays of images."""
     tensors: dict[str, Tensor] = {}
     with reading_threads() as pool:
         for split, entries in files.items():
-            pixels = np.empty((len(entries), 3, size, size), np.uint8)
+            pixels = allocate(split, (len(entries), 3, size, size))
             paths = [file for file, _ in entries]
             squares = read_each(pool, lambda file: _square(file, size, background), paths)
             for row, square in enumerate(squares):

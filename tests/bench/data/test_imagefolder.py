@@ -145,8 +145,27 @@ def test_unreadable_files_are_named(folder):
     assert not list((folder / "cache").glob("*.safetensors"))
 
 
+@pytest.mark.parametrize("own", [{}, {"val": 3}])  # a folder of validation images
+def test_images_in_files_are_those_in_memory(tmp_path, monkeypatch, own):
+    write(tmp_path / "photos", {"train": 10, "test": 4, **own})
+    datasets = []
+    for choice in ("memory", "file", "file"):
+        monkeypatch.setenv("LEGIBLE_IMAGES", choice)
+        datasets.append(imagefolder(tmp_path, path="photos", size=8, limit=20, seed=3))
+    memory, first, second = datasets
+    assert not memory.train.streamed and first.train.streamed and second.test.streamed
+    for data in (first, second):
+        assert data.fingerprint() == memory.fingerprint()
+        for part in ("train", "validation", "test"):
+            ours, theirs = getattr(data, part), getattr(memory, part)
+            assert torch.equal(ours.labels, theirs.labels)
+            assert torch.equal(ours.take(torch.arange(len(ours))), theirs.images)
+
+
 def test_images_that_do_not_fit_in_memory(folder, monkeypatch):
     monkeypatch.setattr(os, "sysconf", lambda name: 64)
+    assert imagefolder(folder, path="photos", size=8).train.streamed
+    monkeypatch.setenv("LEGIBLE_IMAGES", "memory")
     refused(folder, r"42 images of 8 x 8 pixels need .* choose fewer or smaller")
 
 
