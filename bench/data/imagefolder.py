@@ -92,8 +92,9 @@ def imagefolder(
     key = {"size": size, "background": colour, "files": _digest(files)}
     if streamed:
         chosen = {"validation": validation, "limit": limit, "seed": seed}
-        splits = _streamed(root, key, files, len(classes), size, colour, chosen)
-        return Dataset("imagefolder", classes, *splits, shift=shift, flip=flip, drawn=False)
+        train, held, test = _streamed(root, key, files, len(classes), size, colour, chosen)
+        return Dataset("imagefolder", classes, train, held, test, shift=shift, flip=flip,
+                       drawn=False)  # fmt: skip
     tensors, _ = cached(root, "imagefolder", key, __file__, lambda: _decode(files, size, colour))
     parts = {split: _shuffled(tensors[split], tensors[f"{split}.labels"], seed) for split in files}
     return image_dataset(
