@@ -38,7 +38,9 @@ RERUN_IMAGES = {"attribution": 200, "efficiency": 200}
 #: Needs that no network without a record of its training meets.
 _OF_TRAINING = frozenset({"claimed", "validations"})
 SECOND = "needs a second network that was trained with another seed"
-UNKNOWN_EVIDENCE = "no concept of the data defines a class"
+UNKNOWN_EVIDENCE = (
+    "no concept of the data defines a class (coco's class_concept names one for all classes)"
+)
 NO_ACTIVATIONS = "reads weights or runs the network again, which an impostor does not have"
 
 
@@ -108,13 +110,13 @@ def compare(
 
     place = _Place(subject.label, data.label, seed)
     probe = read(network)
-    timed(NETWORK, lambda: [*_scored(place, NETWORK, metrics, probe, answers)])
-    timed("impostors", lambda: [*_impostors(place, metrics, probe)])
+    timed(NETWORK, lambda: [*_scored(place, NETWORK, metrics, probe, answers, report)])
+    timed("impostors", lambda: [*_impostors(place, metrics, probe, report)])
     del probe
     gc.collect()
     twin, _ = with_taps(subject.make_twin().to(data.labels.device), data, layers)
     twin_probe = read(joined(twin, answers.groups))
-    timed(TWIN, lambda: [*_scored(place, TWIN, metrics, twin_probe, answers)])
+    timed(TWIN, lambda: [*_scored(place, TWIN, metrics, twin_probe, answers, report)])
     reason = network.reason if isinstance(network, HookedNetwork) else ""
     return ScoreComparison(rows, names, answers, reason, seconds)
 
@@ -137,16 +139,26 @@ class _Place:
 
 
 def _scored(
-    place: _Place, row: str, metrics: Sequence[str], probe: Probe, answers: Answers
+    place: _Place,
+    row: str,
+    metrics: Sequence[str],
+    probe: Probe,
+    answers: Answers,
+    report: Callable[[str], None],
 ) -> Iterator[ScoreRow]:
     reasons = {name: skip_reason(METRICS[name], probe, answers.unjoined) for name in metrics}
     for name, reason in reasons.items():
         if reason:
             yield _score_row(place, row, Score(name, "", np.array([np.nan]), reason=reason))
-    rest = [name for name, reason in reasons.items() if not reason]
-    for entry in score_all(probe, rest, images=RERUN_IMAGES).values() if rest else ():
-        for score in entry.layers:
-            yield _score_row(place, row, _clearer(score, probe))
+    rest: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        if not reason:
+            rest.setdefault(METRICS[name].aspect, []).append(name)
+    for count, (aspect, names) in enumerate(rest.items(), 1):
+        report(f"{row}, {aspect} ({count} of {len(rest)})")
+        for entry in score_all(probe, names, images=RERUN_IMAGES).values():
+            for score in entry.layers:
+                yield _score_row(place, row, _clearer(score, probe))
 
 
 def skip_reason(item: Metric, probe: Probe, unjoined: str = "") -> str:
@@ -177,17 +189,21 @@ def _clearer(score: Score, probe: Probe) -> Score:
         text = (
             f"{score.reason}: on {size[0]} x {size[1]} positions a unit that is the concept's mask "
             f"has IoU {gate.iou:.2f} (needed: {LEAST_IOU}) and part interpretability "
-            f"{gate.interpretability:.2f} (needed: {LEAST_INTERPRETABILITY})"
+            f"{gate.interpretability:.2f} (needed: {LEAST_INTERPRETABILITY}); read an earlier "
+            "layer, or larger images"
         )
         return replace(score, reason=text)
     return score
 
 
-def _impostors(place: _Place, metrics: Sequence[str], probe: Probe) -> Iterator[ScoreRow]:
+def _impostors(
+    place: _Place, metrics: Sequence[str], probe: Probe, report: Callable[[str], None]
+) -> Iterator[ScoreRow]:
     """The scores of every impostor, layer by layer, so that one copy of a layer is in memory."""
     items = [METRICS[name] for name in metrics]
     readable = [m.name for m in items if reads_activations(m) and scope(m.function) != "seeds"]
-    for name in IMPOSTORS:
+    for count, name in enumerate(IMPOSTORS, 1):
+        report(f"impostors, {name} ({count} of {len(IMPOSTORS)})")
         row = IMPOSTOR + name
         for item in items:
             if item.name not in readable:
@@ -212,7 +228,8 @@ def _score_row(place: _Place, method: str, score: Score) -> ScoreRow:
         label=method, kind="method" if method == NETWORK else "null", params="{}", seed=place.seed,
         layer=score.layer, metric=score.metric, aspect=METRICS[score.metric].aspect,
         value=defined(score.value), live=defined(score.live), undefined=score.undefined,
-        count=len(score.values), status="ok", reason=one_line(score.reason, 4000), run="",
+        count=len(score.values), status="skipped" if score.reason else "ok",
+        reason=one_line(score.reason, 4000), run="",
     )  # fmt: skip
 
 

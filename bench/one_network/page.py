@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch
 from tabulate import tabulate
 
 from legible.bench.leaderboard.render.markdown import code_block, escape
@@ -16,7 +17,7 @@ from legible.bench.one_network.comparison import (
     ScoreComparison,
 )
 from legible.bench.one_network.image_data import ImageData
-from legible.bench.one_network.subject import OwnNetwork
+from legible.bench.one_network.subject import RANDOM_WEIGHTS, OwnNetwork
 from legible.bench.scores.headline_conditions import IMPOSTOR
 from legible.bench.scores.score_table import ScoreRow
 from legible.bench.scoring.impostors import CHEATS, IMPOSTORS
@@ -54,7 +55,7 @@ def render_scores(
     rows = {(row.metric, row.layer, row.method): row for row in comparison.rows}
     parts = [
         f"# Scores of {escape(subject.label)} on {escape(data.label)}",
-        _summary(rows, comparison.layers),
+        _summary(rows, comparison.layers, subject.weights == RANDOM_WEIGHTS),
         _subject(subject, data, comparison),
         _reading(),
     ]
@@ -72,12 +73,13 @@ def render_scores(
 def _subject(subject: OwnNetwork, data: ImageData, comparison: ScoreComparison) -> str:
     size = " x ".join(map(str, data.image))
     concepts = data.concepts
-    counted = f"{len(concepts)} concepts with masks" if concepts else "no concept masks"
+    counted = f"{len(concepts)} concepts" if concepts else "no concept masks"
+    largest = max(torch.bincount(data.labels).tolist()) / len(data)
     lines = [
         f"**Weights:** {escape(subject.weights)}",
         f"**Layers:** {listed(f'`{escape(name)}`' for name in comparison.layers)}",
-        f"**Images:** {len(data)} of {size}, {len(data.class_names)} classes, {counted}; "
-        f"{_normalisation(data)}",
+        f"**Images:** {len(data)} of {size}, {len(data.class_names)} classes (the largest has "
+        f"{100 * largest:.0f} % of the images), {counted}; {_normalisation(data)}",
         f"**Answers:** {escape(comparison.answers.text)}",
         *(f"**Data:** {escape(note)}." for note in data.notes),
     ]
@@ -86,10 +88,11 @@ def _subject(subject: OwnNetwork, data: ImageData, comparison: ScoreComparison) 
             f"**Not traced:** the network {escape(comparison.reason)}. Its activations were read "
             "through forward hooks; metrics that run it again from a layer are left out."
         )
-    lines.append(
-        f"**Run again:** metrics of {listed(RERUN_IMAGES)} run the network many times, on at most "
-        f"{min(RERUN_IMAGES.values())} of the images."
-    )
+    if any(row.aspect in RERUN_IMAGES and row.value is not None for row in comparison.rows):
+        lines.append(
+            f"**Fewer images:** metrics of {listed(RERUN_IMAGES)} run the network many times, on at"
+            f" most {min(RERUN_IMAGES.values())} of the images."
+        )
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -115,8 +118,13 @@ def _reading() -> str:
 # ----------------------------------------------------------------- the summary
 
 
-def _summary(rows: Rows, layers: Sequence[str]) -> str:
+def _summary(rows: Rows, layers: Sequence[str], is_random: bool) -> str:
     """One sentence: in which metrics the network is better than its twin and all cheats."""
+    if is_random:
+        return (
+            "**The network's weights are random, as its twin's: nothing follows from their "
+            "difference. Give weights with --weights.**"
+        )
     outcomes: dict[str, list[bool]] = {}
     for (name, layer, method), row in rows.items():
         rivals = _rivals(METRICS[name], layer, rows)
@@ -127,9 +135,10 @@ def _summary(rows: Rows, layers: Sequence[str]) -> str:
     won = [METRICS[name].title for name, wins in outcomes.items() if all(wins)]
     where = "in every layer that was read " if len(layers) > 1 else ""
     start = f"Better than the untrained twin and every cheat {where}in {len(won)} of "
-    return escape(f"{start}{len(outcomes)} metrics{': ' if won else ''}{listed(won)}.").join(
-        ["**", "**"]
-    )
+    text = f"{start}{len(outcomes)} metrics{': ' if won else ''}{listed(won)}."
+    others = {name for name, _, method in rows if method == NETWORK} - set(outcomes)
+    more = f" {len(others)} more have no comparison; the reasons stand below." if others else ""
+    return f"**{escape(text)}**{more}"
 
 
 def _rivals(item: Metric, layer: str, rows: Rows) -> list[float]:

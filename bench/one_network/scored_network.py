@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pandas as pd
 from legible.bench.errors import UserError
 from legible.bench.execution.device import resolve_device, settle_device
 from legible.bench.files import write_together
+from legible.bench.leaderboard.render.markdown import code_block
 from legible.bench.one_network.class_map import read_class_map
 from legible.bench.one_network.comparison import compare, metric_names, row_name
 from legible.bench.one_network.image_data import ImageData, Normalisation, load_images, normalised
@@ -26,6 +28,8 @@ from legible.metrics.network import Concepts
 #: The folder below the results in which each scored network has a folder of its own.
 SCORED = "scored"
 PAGE, TABLE = "README.md", "scores.csv"
+#: Most pages of one network on one dataset that get a number by themselves.
+MOST_PAGES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,8 @@ def score_one(
     device = resolve_device(request.device)
     settle_device(device)
     metrics = metric_names(request.metrics)
+    if isinstance(request.network, str):
+        registry.get("backbones", request.network)  # a wrong name is said before data is read
     class_map = None if request.class_map is None else read_class_map(request.class_map)
     data = load_images(
         request.data, split=request.split, most=request.images, class_names=request.class_names,
@@ -106,26 +112,42 @@ def _normalisation(request: ScoreRequest) -> Normalisation | None:
 
 
 def _folder(request: ScoreRequest, subject: OwnNetwork, data: ImageData) -> Path | None:
-    """The folder of the page. Raises UserError if it holds the scores of something else."""
+    """The folder of the page. Where the usual one holds something else, one with a number.
+
+    Raises UserError if the folder that the user names holds something else.
+    """
     if request.results is None:
         return None
     weights = Path(request.weights).stem if request.weights else ""
     model = subject.label.rpartition(":")[2]
     parts = [model, "" if weights == model else weights, data.label.partition("(")[0]]
-    name = request.name or re.sub(r"[^\w.-]+", "_", "-".join(part for part in parts if part))
+    usual = re.sub(r"[^\w.-]+", "_", "-".join(part for part in parts if part))
+    name = request.name or usual
     if problem := name_problem(name):
         raise UserError(f"name '{name}' {problem}: choose another with --name")
     folder = Path(request.results) / SCORED / name
-    if (folder / TABLE).is_file():
-        try:
-            first = read_scores(folder / TABLE).iloc[0]
-        except (ValueError, IndexError) as error:
-            raise UserError(f"{folder} holds no score table: choose another --name") from error
-        if (first["backbone"], first["dataset"]) != tuple(
-            map(row_name, (subject.label, data.label))
-        ):
-            raise UserError(
-                f"{folder} holds the scores of {first['backbone']} on {first['dataset']}: choose "
-                "another --name"
-            )
-    return folder
+    names = (row_name(subject.label), row_name(data.label))
+    if request.name:
+        if other := _other_content(folder, names, request.command):
+            raise UserError(f"{folder} {other}: choose another --name")
+        return folder
+    numbered = (folder.with_name(f"{name}-{count}") for count in itertools.count(2))
+    return next(f for f in (folder, *itertools.islice(numbered, MOST_PAGES))
+                if not _other_content(f, names, request.command))  # fmt: skip
+
+
+def _other_content(folder: Path, names: tuple[str, str], command: str) -> str:
+    """What a folder holds, if that is not a page of these names and this command; "" if it is, and
+    if nothing is there. Without a command, the names alone count."""
+    if not (folder / TABLE).is_file():
+        return ""
+    try:
+        first = read_scores(folder / TABLE).iloc[0]
+    except (ValueError, IndexError):
+        return "holds no score table"
+    if (first["backbone"], first["dataset"]) != names:
+        return f"holds the scores of {first['backbone']} on {first['dataset']}"
+    page = folder / PAGE
+    if command and page.is_file() and code_block(command) not in page.read_text(encoding="utf-8"):
+        return "holds the page of another command"
+    return ""

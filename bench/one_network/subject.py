@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from legible.bench.one_network.twin import seeded, with_fresh_weights
 from legible.bench.plugins import registry
 from legible.bench.scoring.probe import resolve
 
+#: What is said of the weights of a network that was given without any.
+RANDOM_WEIGHTS = "random: no weights were given"
 #: Number of layers with a map that are read when none are named: the last ones.
 DEFAULT_LAYERS = 2
 #: The normalisation of networks trained on ImageNet by torchvision.
@@ -111,7 +114,7 @@ def given_subject(model: Any, weights: str, seed: int = 0) -> OwnNetwork:
 
 def _described(weights: str) -> str:
     if not weights:
-        return "random: no weights were given"
+        return RANDOM_WEIGHTS
     path = Path(weights).expanduser()
     return f"{path.name} (hash of the values {weights_digest(path)})" if path.is_file() else weights
 
@@ -173,7 +176,10 @@ def with_taps(
         maps = [name for name, tap in network.taps.items() if tap.spatial]
         return network, maps[-DEFAULT_LAYERS:] or list(network.taps)[-1:]
     except ValueError as error:
-        raise UserError(f"the network {error}") from error
+        children = ", ".join(name for name, _ in itertools.islice(model.named_children(), 20))
+        unknown = "no node or module" in str(error) and "did you mean" not in str(error)
+        hint = f" (it has: {children}, and what is in these)" if unknown else ""
+        raise UserError(f"the network {error}{hint}") from error
 
 
 def _traced(

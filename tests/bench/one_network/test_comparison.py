@@ -8,7 +8,13 @@ import torch
 from small_networks import Branching, small_network
 
 from legible.bench.errors import UserError
-from legible.bench.one_network.comparison import NETWORK, TWIN, compare, metric_names
+from legible.bench.one_network.comparison import (
+    NETWORK,
+    TWIN,
+    UNKNOWN_EVIDENCE,
+    compare,
+    metric_names,
+)
 from legible.bench.one_network.image_data import load_images
 from legible.bench.one_network.reading import read_network
 from legible.bench.one_network.subject import given_subject, with_taps
@@ -113,7 +119,7 @@ def test_relevance_is_not_computed_without_evidence(toy):
     concepts = type(load_images(toy).concepts).pack(masks, "xyz", ["part"] * 3, [True] * 3)
     data = load_images((toy.test.images.float(), toy.test.labels), concepts=concepts)
     _, rows = scores(small_network(), data, ["relevance_mass"])
-    assert rows[NETWORK, "relevance_mass", ""].reason == "no concept of the data defines a class"
+    assert rows[NETWORK, "relevance_mass", ""].reason == UNKNOWN_EVIDENCE
 
 
 def test_metrics_are_headlines_all_or_named():

@@ -15,7 +15,7 @@ from legible.bench.one_network.page import (
     QUESTIONS,
     render_scores,
 )
-from legible.bench.one_network.subject import given_subject
+from legible.bench.one_network.subject import RANDOM_WEIGHTS, given_subject
 from legible.bench.plugins import registry
 from legible.bench.scores.headline_conditions import IMPOSTOR
 from legible.bench.scoring.impostors import IMPOSTORS
@@ -49,7 +49,7 @@ def test_a_table_an_aspect_and_a_reason_for_each_missing_number(toy):
     assert "| matched dimensions" not in page  # a metric without numbers has no line
     assert "no number: needs a second network" in page
     assert "Higher is better, from -8 to 1; 0 by chance." in page
-    assert "60 of 1 x 16 x 16, 3 classes, 3 concepts with masks" in page
+    assert "60 of 1 x 16 x 16, 3 classes (the largest has 33 % of the images), 3 concepts" in page
     assert all(f"**{name}**: {text}" in page for name, text in ABOUT_IMPOSTORS.items())
     assert "```sh\nlegible score x --data toy\n```" in page
 
@@ -90,3 +90,9 @@ def test_it_says_why_a_network_was_not_traced(toy):
 
 def test_every_aspect_has_a_question_and_every_impostor_a_description():
     assert set(QUESTIONS) == set(ASPECTS) and set(ABOUT_IMPOSTORS) == set(IMPOSTORS)
+
+
+def test_nothing_is_said_of_random_weights(toy):
+    subject, data, comparison = made(small_network(), toy)
+    page = render_scores(replace(subject, weights=RANDOM_WEIGHTS), data, comparison)
+    assert "weights are random, as its twin's: nothing follows" in page and "Better" not in page

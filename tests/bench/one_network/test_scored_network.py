@@ -61,6 +61,21 @@ def test_other_scores_are_not_overwritten(request_for, toy):
         score_one(request_for(name="../x"))
 
 
+def test_another_command_has_a_page_of_its_own(request_for):
+    pages = [score_one(request_for(command=f"legible score x {more}")).page
+             for more in ("", "--images 20", "--layers y", "--images 20")]  # fmt: skip
+    names = [page.parent.name for page in pages]
+    assert names == ["Sequential-toy", "Sequential-toy-2", "Sequential-toy-3", "Sequential-toy-2"]
+    score_one(request_for(command="legible score x", name="mine"))
+    with pytest.raises(UserError, match="holds the page of another command: choose another --name"):
+        score_one(request_for(command="legible score y", name="mine"))
+
+
+def test_a_wrong_name_of_a_network_is_said_before_data_is_read(request_for):
+    with pytest.raises(UserError, match="did you mean 'vgg'"):
+        score_one(request_for(network="vggg", data="imagefolder:nowhere"))
+
+
 def test_without_results_nothing_is_written(request_for, tmp_path, toy, monkeypatch):
     monkeypatch.chdir(tmp_path)
     request = ScoreRequest(small_network(), toy, metrics=FEW, device="cpu", results=None)
@@ -87,9 +102,11 @@ def test_a_dataset_of_a_plugin_is_scored_by_name(request_for, toy_plugin):
 def test_progress_is_reported(request_for):
     lines: list[str] = []
     score_one(request_for(images=10), lines.append)
-    parts = [line.partition(":")[0] for line in lines]
-    assert parts == ["forward pass of 10 images", "network", "impostors",
-                     "forward pass of 10 images", "untrained"]  # fmt: skip
+    ends = [line.partition(":")[0] for line in lines if ":" in line]
+    assert ends == ["forward pass of 10 images", "network", "impostors",
+                    "forward pass of 10 images", "untrained"]  # fmt: skip
+    assert lines[1:3] == ["network, task (1 of 2)", "network, focus (2 of 2)"]
+    assert "impostors, label (1 of 5)" in lines and "untrained, focus (2 of 2)" in lines
 
 
 def test_float_images_of_any_torch_network(request_for):
