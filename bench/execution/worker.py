@@ -8,7 +8,7 @@ import multiprocessing
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -146,7 +146,8 @@ def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
         starts = not is_trained(workspace, run, spec, report)
         if starts:
             report(Event("start", spec.name))
-            train_run(workspace, spec, run, report)
+            with _settings_of_plugins(spec):
+                train_run(workspace, spec, run, report)
         manifest = run.require_manifest()
         if manifest.status == "failed":
             set_mark(workspace.store, run, FAILED)
@@ -171,6 +172,11 @@ def execute_run(workspace: Workspace, spec: RunSpec, report: Report) -> None:
         report(Event("failed", spec.name, f"{reason} (see {file})"))
         return
     report(Event("done", spec.name, summary(workspace, run, spec)))
+
+
+def _settings_of_plugins(spec: RunSpec) -> AbstractContextManager[None]:
+    """Settings of the process that a plugin changes inside do not reach what comes after."""
+    return restored_settings() if uses_plugins(parts_of(spec)) else nullcontext()
 
 
 def _trace() -> str:
@@ -370,7 +376,8 @@ def score_run(
         report(Event("start", spec.name, "scoring"))
     start = time.perf_counter()
     earlier = run.scores(key)
-    probe = workspace.probe(spec)
+    with _settings_of_plugins(spec):
+        probe = workspace.probe(spec)
     scores = dict(earlier)
     for names in _groups(possible.metrics):  # plugins come last, after the others are saved
         new = _score_group(workspace, spec, probe, names, earlier, possible.partner)
