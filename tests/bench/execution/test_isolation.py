@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from hostile_plugins import HostilePlugin, hostile_plugins
+from hostile_plugins import HostilePlugin, hostile_plugins, method
 from tiny_suites import TOY_PLUGIN, toy_suite, write_suite
 
 from legible.bench.errors import UserError
@@ -232,6 +232,21 @@ def test_several_jobs(clean, tmp_path, only_these):
     check_others(trial, clean)
     for plugin in batch:
         check_rows(trial, plugin, "method")
+
+
+def test_settings_that_training_leaves_behind_do_not_reach_scores(tmp_path, only_these):
+    """A method that leaves autocast on after training has the scores of one that does not."""
+    leaves = method(
+        "leaves_on", "after_training", "torch.autocast('cpu', torch.bfloat16).__enter__()",
+        "harmless",
+    )  # fmt: skip
+    same = method("leaves_nothing", "after_training", "pass", "harmless")
+    trial = attempted(tmp_path, [leaves, same])
+    first, second = (trial.scores(next(s for s in trial.specs if s.method == plugin.name))
+                     for plugin in (leaves, same))  # fmt: skip
+    values = [[score.values.tobytes() for entry in scores.values() for score in entry.layers]
+              for scores in (first, second)]  # fmt: skip
+    assert trial.failed == [] and values[0] == values[1] and len(values[0]) > 3
 
 
 LATE = '''
