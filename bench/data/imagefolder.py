@@ -91,8 +91,8 @@ def imagefolder(
         fits_in_memory(count, size, 3)
     key = {"size": size, "background": colour, "files": _digest(files)}
     if streamed:
-        chosen = {"validation": validation, "limit": limit, "seed": seed}
-        train, held, test = _streamed(root, key, files, len(classes), size, colour, chosen)
+        choice = {"validation": validation, "limit": limit, "seed": seed}
+        train, held, test = _streamed(root, key, files, len(classes), size, colour, choice)
         return Dataset("imagefolder", classes, train, held, test, shift=shift, flip=flip,
                        drawn=False)  # fmt: skip
     tensors, _ = cached(root, "imagefolder", key, __file__, lambda: _decode(files, size, colour))
@@ -120,19 +120,19 @@ def _streamed(
     classes: int,
     size: int,
     background: Colour,
-    chosen: Mapping[str, Any],
+    choice: Mapping[str, Any],
 ) -> tuple[Split, ...]:
     """The same splits, decoded in their order into files that are mapped into memory.
 
-    ``chosen`` are the parameters by which `arrange` holds out validation images; each choice has
+    ``choice`` are the parameters by which `arrange` holds out validation images; each choice has
     files of its own.
     """
     photographs = {split: [Photograph(*entry) for entry in files[split]] for split in files}
-    train = [photographs["train"][row] for row in _order(len(files["train"]), chosen["seed"])]
-    parts = arrange(train, photographs["test"], photographs.get("validation"), **chosen)
+    train = [photographs["train"][row] for row in _order(len(files["train"]), choice["seed"])]
+    parts = arrange(train, photographs["test"], photographs.get("validation"), **choice)
     in_order = {split: [(one.file, one.label) for one in part] for split, part in parts.items()}
     entry = cached_in_files(
-        root, "imagefolder", {**key, **chosen}, __file__,
+        root, "imagefolder", {**key, **choice}, __file__,
         lambda allocate: _decode(in_order, size, background, allocate),
     )  # fmt: skip
     tensors = {split: (entry.tensors[split], entry.tensors[f"{split}.labels"], None)
