@@ -31,13 +31,14 @@ PART = 250
 
 HEAD = """# Layers that do not fit in memory
 
-This page is written by `PYTHONPATH=tests/support python -m speed.large_probe --out docs/large-
-layers.md`; do not edit it. Layers of a ResNet-50 ({layers}) on {images:,} images at 224 px with
-{concepts} concepts, on {threads} threads. Activations are drawn at random and lie in a file, as
-those of `legible score` do where they would not fit; each unit's regions are in about a fifth of
-the images. Memory is the largest private memory of the process while the metric was computed, in
-GiB; before any metric it was {before:.1f}. What several metrics use is computed by the first of
-them. The metrics of attribution and efficiency run the network again and are not measured here.
+This page is written by `PYTHONPATH=tests/support python -m speed.large_probe --out
+docs/large-layers.md`; do not edit it. Layers of a ResNet-50 ({layers}) on {images:,} images at
+224 px with {concepts} concepts, on {threads} threads. Activations are drawn at random and lie in
+a file, as those of `legible score` do where they would not fit; each unit's regions are in about
+a fifth of the images. Memory is the largest private memory of the process while the metric was
+computed, in GiB; before any metric it was {before:.1f}. What several metrics use is computed by
+the first of them. Lesions and the metrics of attribution and efficiency run the network again and
+are not measured here.
 """
 
 
@@ -88,7 +89,9 @@ def metrics_of_layers() -> list[str]:
     return [
         name
         for name, item in sorted(METRICS.items())
-        if scope(item.function) in ("layer", "halves") and item.aspect not in RERUNS
+        if scope(item.function) in ("layer", "halves")
+        and item.aspect not in RERUNS
+        and "trunk" not in item.needs
     ]
 
 
