@@ -45,6 +45,8 @@ QUESTIONS = {
     "efficiency": "How much of the network is needed?",
 }
 _DIRECTIONS = {"higher": "Higher is better", "lower": "Lower is better", "neither": "Descriptive"}
+#: The heading above the command.
+AGAIN = "## How to make this page again"
 Rows = Mapping[tuple[str, str, str], ScoreRow]
 
 
@@ -63,7 +65,7 @@ def render_scores(
     for aspect in ASPECTS:
         items = [m for m in METRICS.values() if m.name in names and m.aspect == aspect]
         parts += _aspect(aspect, items, rows, comparison.layers) if items else []
-    parts += ["## How to make this page again", code_block(command)] if command else []
+    parts += [AGAIN, code_block(command)] if command else []
     return "\n\n".join(parts) + "\n"
 
 

@@ -18,7 +18,7 @@ from legible.bench.leaderboard.render.markdown import code_block
 from legible.bench.one_network.class_map import read_class_map
 from legible.bench.one_network.comparison import compare, metric_names, row_name
 from legible.bench.one_network.image_data import ImageData, Normalisation, load_images, normalised
-from legible.bench.one_network.page import render_scores
+from legible.bench.one_network.page import AGAIN, render_scores
 from legible.bench.one_network.subject import OwnNetwork, given_subject, named_subject
 from legible.bench.plugins import registry
 from legible.bench.scores.score_table import read_scores, scores_text, tidy, to_table
@@ -28,8 +28,6 @@ from legible.metrics.network import Concepts
 #: The folder below the results in which each scored network has a folder of its own.
 SCORED = "scored"
 PAGE, TABLE = "README.md", "scores.csv"
-#: Most pages of one network on one dataset that get a number by themselves.
-MOST_PAGES = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +130,13 @@ def _folder(request: ScoreRequest, subject: OwnNetwork, data: ImageData) -> Path
             raise UserError(f"{folder} {other}: choose another --name")
         return folder
     numbered = (folder.with_name(f"{name}-{count}") for count in itertools.count(2))
-    return next(f for f in (folder, *itertools.islice(numbered, MOST_PAGES))
-                if not _other_content(f, names, request.command))  # fmt: skip
+    return next(one for one in itertools.chain([folder], numbered)
+                if not _other_content(one, names, request.command))  # fmt: skip
 
 
 def _other_content(folder: Path, names: tuple[str, str], command: str) -> str:
     """What a folder holds, if that is not a page of these names and this command; "" if it is, and
-    if nothing is there. Without a command, the names alone count."""
+    if nothing is there. Pages that were made from Python have no command."""
     if not (folder / TABLE).is_file():
         return ""
     try:
@@ -148,6 +146,6 @@ def _other_content(folder: Path, names: tuple[str, str], command: str) -> str:
     if (first["backbone"], first["dataset"]) != names:
         return f"holds the scores of {first['backbone']} on {first['dataset']}"
     page = folder / PAGE
-    if command and page.is_file() and code_block(command) not in page.read_text(encoding="utf-8"):
-        return "holds the page of another command"
-    return ""
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    same = code_block(command) in text if command else AGAIN not in text
+    return "" if same or not text else "holds the page of another command"

@@ -66,6 +66,7 @@ def test_another_command_has_a_page_of_its_own(request_for):
              for more in ("", "--images 20", "--layers y", "--images 20")]  # fmt: skip
     names = [page.parent.name for page in pages]
     assert names == ["Sequential-toy", "Sequential-toy-2", "Sequential-toy-3", "Sequential-toy-2"]
+    assert score_one(request_for()).page.parent.name == "Sequential-toy-4"  # from Python
     score_one(request_for(command="legible score x", name="mine"))
     with pytest.raises(UserError, match="holds the page of another command: choose another --name"):
         score_one(request_for(command="legible score y", name="mine"))

@@ -8,8 +8,6 @@ its regions are in a fifth of them.
 from __future__ import annotations
 
 import argparse
-import math
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ from tabulate import tabulate
 from legible.bench.plugins import registry
 from legible.bench.scoring.score import score_metric
 from legible.metrics.base import METRICS, RERUNS, Layer, Probe, scope
+from legible.metrics.large_tensors import empty_tensor
 from legible.metrics.network import Concepts
 
 CLASSES, SIDE = 10, 224
@@ -56,15 +55,12 @@ def main(words: Sequence[str] | None = None) -> None:
     registry.load()
     names = arguments.metrics.split(",") if arguments.metrics else metrics_of_layers()
     rows: list[tuple[str, float, float, str]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        probe = drawn_probe(
-            arguments.layers.split(","), arguments.images, arguments.concepts, Path(folder)
-        )
-        with Memory() as before:
-            time.sleep(0.2)
-        for name in names:
-            rows.append(measured(name, probe))
-            print(*rows[-1], sep="\t", flush=True)
+    probe = drawn_probe(arguments.layers.split(","), arguments.images, arguments.concepts)
+    with Memory() as before:
+        time.sleep(0.2)
+    for name in names:
+        rows.append(measured(name, probe))
+        print(*rows[-1], sep="\t", flush=True)
     rows.sort(key=lambda row: -row[1])
     rows.append(("all", sum(row[1] for row in rows), max(row[2] for row in rows), ""))
     table = tabulate(rows, ["metric", "seconds", "memory", "not computed"], "pipe", floatfmt=".1f")
@@ -95,15 +91,14 @@ def metrics_of_layers() -> list[str]:
     ]
 
 
-def drawn_probe(layers: list[str], images: int, concepts: int, folder: Path) -> Probe:
+def drawn_probe(layers: list[str], images: int, concepts: int) -> Probe:
     """A probe of an untrained ResNet-50 whose activations are drawn at random."""
     network = registry.get("backbones", "torchvision:resnet50")((3, SIDE, SIDE), CLASSES,
                                                                 taps=layers)  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     parts = {}
     for name in network.taps:
-        shape = (images, *network.taps[name].shape)
-        values = torch.from_file(str(folder / name), shared=True, size=math.prod(shape)).view(shape)
+        values = empty_tensor((images, *network.taps[name].shape), in_file=True)
         for part in values.split(PART):
             gain = torch.randn(*part.shape[:2], 1, 1, generator=generator)
             noise = torch.randn(part.shape, generator=generator)
