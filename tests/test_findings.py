@@ -20,7 +20,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|
 
 #: | suite | row | metric | sign | difference | half of its interval |, and the same of a contrast
 #: with its p.
-VERDICT = re.compile(r"^\| (\w+) \| ([^|−]+) \| `(\w+)` \| (\S) \| ([+−]\S+) \| (\S+) \|$", re.M)
+VERDICT = re.compile(r"^\| (\w+) \| ([^|−]+) \| `(\w+)` \| (\S?) ?\| ([+−]\S+) \| (\S+) \|$", re.M)
 CONTRAST = re.compile(
     r"^\| (\w+) \| ([^|−]+) − ([^|−]+) \| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|$", re.M
 )
