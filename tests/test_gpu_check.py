@@ -99,9 +99,9 @@ def test_runs_an_hour_of_several_workers():
     assert rates[1].reference == rates[0].value
 
 
-def test_a_run_an_hour_counts_from_the_first_start_to_the_last_end():
-    assert workers.runs_an_hour([10.0, 20.0], [15.0, 30.0]) == 360
-    assert math.isnan(workers.runs_an_hour([10.0], []))
+def test_runs_an_hour_are_those_of_workers_that_are_never_idle():
+    assert workers.runs_an_hour([10.0, 30.0], 4) == 4 * 3600 / 20
+    assert math.isnan(workers.runs_an_hour([], 8))
 
 
 def test_workers_stop_when_their_time_is_over():

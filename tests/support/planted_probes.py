@@ -43,11 +43,12 @@ def to_pixels(maps: Tensor) -> Tensor:
 
 
 def random_masks(
-    images: int, concepts: int, size: int, generator: torch.Generator
+    images: int, concepts: int, size: int, generator: torch.Generator, least: int = 2
 ) -> Bool[Tensor, "images concepts size size"]:
-    """A square at a random place for about two thirds of the images and concepts."""
+    """A square at a random place for about two thirds of the images and concepts; its sides have
+    from ``least`` to half of ``size`` pixels."""
     corner = torch.randint(0, size // 2, (images, concepts, 2, 1), generator=generator)
-    side = torch.randint(2, size // 2, (images, concepts, 1, 1), generator=generator)
+    side = torch.randint(least, size // 2, (images, concepts, 1, 1), generator=generator)
     line = torch.arange(size)
     inside = (line >= corner) & (line < corner + side)
     contains = torch.rand(images, concepts, 1, 1, generator=generator) < 0.67

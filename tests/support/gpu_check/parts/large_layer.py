@@ -49,7 +49,7 @@ def network_and_images(setting: Setting) -> tuple[Network, Split, str]:
         name, net, images, side = "torchvision:resnet50", {"taps": ["layer3"]}, 5000, 224
     network = registry.get("backbones", name)((3, side, side), CLASSES, **net)
     generator = torch.Generator().manual_seed(0)
-    masks = torch.cat([random_masks(min(500, images), CONCEPTS, side, generator)]
+    masks = torch.cat([random_masks(min(500, images), CONCEPTS, side, generator, side // 4)]
                       * -(-images // 500))[:images]  # fmt: skip
     names = [str(k) for k in range(CONCEPTS)]
     concepts = Concepts.pack(masks, names, ["part"] * CONCEPTS, [True] * CONCEPTS, range(CLASSES))

@@ -22,7 +22,9 @@ from legible.bench.plugins import registry
 from legible.bench.suites.run_spec import RunSpec, expand
 
 PART = "throughput"
-JOBS = (1, 4, 8)
+JOBS = (1, 8, 4)
+#: The number of workers that is compared with one, and tried with MPS too.
+MANY = 8
 #: The program that starts and ends NVIDIA's multi-process service.
 MPS = "nvidia-cuda-mps-control"
 #: How many times one worker's runs an hour the best number of workers should give.
@@ -41,8 +43,8 @@ class Watch:
 
     device: str
     deadline: float
-    starts: list[float] = field(default_factory=list)
-    ends: list[float] = field(default_factory=list)
+    starts: dict[str, float] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)  # of the runs that ended
     failures: list[str] = field(default_factory=list)
     memory: float = 0.0
 
@@ -50,9 +52,9 @@ class Watch:
         """Takes in what a worker reports."""
         now = time.monotonic()
         if event.kind == "start":
-            self.starts.append(now)
+            self.starts.setdefault(event.run, now)
         elif event.kind == "done":
-            self.ends.append(now)
+            self.seconds.append(now - self.starts[event.run])
         elif event.kind == "failed":
             self.failures.append(f"{event.run}: {event.text}")
         if self.device.startswith("cuda"):
@@ -63,16 +65,17 @@ class Watch:
 
 
 def cases(setting: Setting) -> dict[str, Case]:
-    """A case for each number of workers, which share the time equally."""
+    """A case for each number of workers, which share the time that is left equally."""
     specs = mixed_runs(setting)
     single: list[float] = []
     tries = [(count, False) for count in ((1, 2) if setting.rehearse else JOBS)]
     if setting.device == "cuda" and shutil.which(MPS):
-        tries.append((JOBS[-1], True))
-    share = setting.seconds / len(tries)
+        tries.insert(2, (MANY, True))
     return {
-        name_of(*each): lambda each=each: measure(setting, specs, *each, share, single)
-        for each in tries
+        name_of(*each): lambda each=each, more=len(tries) - number: measure(
+            setting, specs, *each, setting.left / more, single
+        )
+        for number, each in enumerate(tries)
     }
 
 
@@ -112,7 +115,8 @@ def measure(
 ) -> Iterable[Check]:  # fmt: skip
     """Runs an hour and memory of one number of workers; ``single`` holds those of one worker."""
     case = name_of(jobs, shared)
-    deadline = time.monotonic() + min(seconds, setting.left) - ENDING
+    begin = time.monotonic()
+    deadline = begin + min(seconds, setting.left) - ENDING
     watch = Watch(setting.device, deadline)
     over = False
     try:
@@ -120,21 +124,23 @@ def measure(
             do_runs(open_place(setting), specs, jobs, [], watch)
     except TimeOver:
         over = True
-    rate = runs_an_hour(watch.starts, watch.ends)
+    rate = runs_an_hour(watch.seconds, jobs)
     single += [rate] if jobs == 1 else []
-    text = f"{len(watch.ends)} runs" + ("; stopped when its time was over" if over else "")
+    text = f"{len(watch.seconds)} runs" + ("; stopped when its time was over" if over else "")
     yield Check(PART, case, "runs an hour", "note", rate, single[0] if single else rate, text)
+    if watch.starts:
+        first = min(watch.starts.values()) - begin
+        yield Check(PART, case, "first run starts after, s", "note", first)
     for failure in watch.failures[:1]:
         yield Check(PART, case, "failed runs", "bad", len(watch.failures), 0.0, failure[:300])
     if watch.memory:
         yield Check(PART, case, "peak memory of the card, MiB", "note", watch.memory)
-    if jobs == JOBS[-1] and single:
+    if jobs == MANY and single:
         verdict = "ok" if rate >= GOAL * single[0] else "bad"
         yield Check(PART, case, "times one worker's", verdict, rate / single[0], GOAL)
 
 
-def runs_an_hour(starts: Sequence[float], ends: Sequence[float]) -> float:
-    """Runs that ended, by the hours from the first start to the last end; NaN if none ended."""
-    if not ends or not starts:
-        return float("nan")
-    return 3600 * len(ends) / (max(ends) - min(starts))
+def runs_an_hour(seconds: Sequence[float], jobs: int) -> float:
+    """Runs an hour of workers that are never idle, from the seconds of the runs that ended; NaN if
+    none ended. The start of the workers' processes is not counted."""
+    return 3600 * jobs * len(seconds) / sum(seconds) if seconds else float("nan")
