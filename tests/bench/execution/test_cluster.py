@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -159,7 +163,8 @@ def place(cluster, tmp_path, monkeypatch, toy_plugin):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     write_suite(tmp_path, SUITE)
     yield tmp_path
-    cluster.call("scancel", "--user=root")
+    for job in cluster.states():
+        cluster.call("scancel", job)
     wait_for(lambda: not cluster.states())
 
 
@@ -253,3 +258,50 @@ def test_cancelled_workers_stop_at_a_checkpoint(cluster, place, monkeypatch, cap
     legible(monkeypatch, "status", "tiny.toml")
     assert "no worker works or waits" in capsys.readouterr().out
     assert living_workers(Store(place / "runs")) == []
+
+
+def legible_as(user, *words):
+    """What a command prints for another user, whose files the group of this folder may change."""
+    done = subprocess.run(
+        [sys.executable, "-m", "legible", *words], capture_output=True, text=True, timeout=120,
+        user=user, group=os.stat(".").st_gid, extra_groups=[], umask=0o002,
+        env={**os.environ, "MPLCONFIGDIR": f"{os.getcwd()}/{user}"},
+    )  # fmt: skip
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_two_users_of_a_group_share_the_runs(cluster, place):
+    """Each submits workers for the same runs; what one begins the other may go on with."""
+    users, group = ("games", "mail"), grp.getgrnam("games").gr_gid
+    if subprocess.run(["test", "-x", sys.executable], user=users[0], check=False).returncode:
+        pytest.skip(f"other users may not run {sys.executable}")
+    for folder in (place, *place.parents, cluster.folder):
+        if folder.name.startswith(("pytest-", "popen-", place.name, cluster.folder.name)):
+            folder.chmod(0o755)
+    os.chown(place, -1, group)
+    place.chmod(0o2775)
+    write_suite(place, SUITE.replace("epochs = 12", "epochs = 40"))
+    with Watch(place) as seen:
+        for user in users:
+            words = ("--slurm", "partition=main,time=9,workers=1", "--slurm", "hold")
+            out = legible_as(user, "run", "tiny.toml", *words)
+            assert "submitted 1 worker for 9 runs" in out
+        for job in cluster.states():
+            cluster.call("scontrol", "release", job)
+        wait_for(lambda: len(works(place, "")) == 2, 120)
+        dead = works(place, "")[0]
+        owner = os.stat(f"/proc/{dead}").st_uid
+        os.kill(dead, signal.SIGKILL)
+        wait_for(lambda: not cluster.states(), 300)
+    text = output(place)
+    assert "Traceback" not in text and "set aside" not in text and "denied" not in text, text
+    assert all(len(seen_states) == 1 for seen_states in seen.values()) and len(seen) == 9, text
+    for user in users:
+        out = legible_as(user, "status", "tiny.toml")
+        assert "9 done, 0 running, 0 failed, 0 left" in out
+    files = [path for path in (place / "runs").rglob("*") if path.is_file()]
+    assert {path.stat().st_gid for path in files} == {group}
+    assert {pwd.getpwuid(path.stat().st_uid).pw_name for path in files} == set(users)
+    assert owner in {pwd.getpwnam(user).pw_uid for user in users}

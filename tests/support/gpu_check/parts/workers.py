@@ -72,8 +72,8 @@ def cases(setting: Setting) -> dict[str, Case]:
     if setting.device == "cuda" and shutil.which(MPS):
         tries.insert(2, (MANY, True))
     return {
-        name_of(*each): lambda each=each, more=len(tries) - number: measure(
-            setting, specs, *each, setting.left / more, single
+        name_of(*each): lambda each=each, number=number: measure(
+            setting, specs, *each, setting.left / (len(tries) - number), single
         )
         for number, each in enumerate(tries)
     }
