@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from one_node_slurm import OneNodeSlurm, obstacle, wait_for
@@ -261,11 +262,11 @@ def test_cancelled_workers_stop_at_a_checkpoint(cluster, place, monkeypatch, cap
 
 
 def legible_as(user, *words):
-    """What a command prints for another user, whose files the group of this folder may change."""
+    """What a command prints for another user of this folder's group, whose umask hides all."""
     done = subprocess.run(
         [sys.executable, "-m", "legible", *words], capture_output=True, text=True, timeout=120,
-        user=user, group=os.stat(".").st_gid, extra_groups=[], umask=0o002,
-        env={**os.environ, "MPLCONFIGDIR": f"{os.getcwd()}/{user}"},
+        user=user, group=Path().stat().st_gid, extra_groups=[], umask=0o077,
+        env={**os.environ, "MPLCONFIGDIR": str(Path.cwd() / user)},
     )  # fmt: skip
     assert not done.returncode, done.stderr
     return done.stdout
@@ -280,8 +281,10 @@ def test_two_users_of_a_group_share_the_runs(cluster, place):
     for folder in (place, *place.parents, cluster.folder):
         if folder.name.startswith(("pytest-", "popen-", place.name, cluster.folder.name)):
             folder.chmod(0o755)
-    os.chown(place, -1, group)
-    place.chmod(0o2775)
+    (place / "runs").mkdir()
+    for folder in (place, place / "runs"):
+        os.chown(folder, -1, group)
+        folder.chmod(0o2775)
     write_suite(place, SUITE.replace("epochs = 12", "epochs = 40"))
     with Watch(place) as seen:
         for user in users:
@@ -292,7 +295,7 @@ def test_two_users_of_a_group_share_the_runs(cluster, place):
             cluster.call("scontrol", "release", job)
         wait_for(lambda: len(works(place, "")) == 2, 120)
         dead = works(place, "")[0]
-        owner = os.stat(f"/proc/{dead}").st_uid
+        owner = Path(f"/proc/{dead}").stat().st_uid
         os.kill(dead, signal.SIGKILL)
         wait_for(lambda: not cluster.states(), 300)
     text = output(place)
