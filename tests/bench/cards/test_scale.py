@@ -10,13 +10,16 @@ from tiny_suites import specs_of, toy_suite, work
 
 from legible.bench.cards.scale import (
     BlockCost,
+    GpuCost,
     RunCost,
     as_page,
     by_block,
     estimate,
+    gpu_seconds,
     imagenet_runs,
     main,
     read_costs,
+    read_gpu,
     suite_rows,
     wall_hours,
 )
@@ -26,6 +29,7 @@ from legible.bench.suites.run_spec import RunSpec, expand
 from legible.bench.suites.schema import find_suite, read_suite
 
 KANJI = BlockCost(("kanji", "vgg", "a core"), ("kanji", "vgg"), 5, 20.0, 3.0, 800 * 10, 600)
+GPU = GpuCost({"plain": 0.005, "sync": 0.01}, 8.0, 3000.0)
 
 
 @pytest.fixture
@@ -69,16 +73,44 @@ def test_an_imagenet_sized_suite_at_a_rate() -> None:
     assert (len(runs), runs[0]) == (12 * 8 + 24, 90.0)
 
 
+def test_a_run_on_a_gpu_is_its_steps_and_the_scoring_of_a_run_of_quick(
+    quick: list[RunSpec],
+) -> None:
+    trained = [spec for spec in quick if registry.get("methods", spec.method).trains]
+    assert sum(gpu_seconds(trained, GPU)) / len(trained) == pytest.approx(8.0)
+    plain, sync = (next(s for s in quick if s.method == name) for name in ("plain", "sync"))
+    steps = 800 / 32 * 12
+    first, second = gpu_seconds([plain, sync], GPU)
+    assert second - first == pytest.approx(steps * 0.005)
+    (untrained,) = gpu_seconds([replace(plain, method="untrained")], GPU)
+    assert first - untrained == pytest.approx(steps * 0.005)
+
+
+def test_the_table_of_the_gpu_check_is_read(tmp_path: Path) -> None:
+    gpu = read_gpu(Path(__file__).parents[3] / "results" / "gpu" / "checks.csv")
+    assert gpu is not None and {"plain", "sync", "bean"} <= set(gpu.step)
+    assert 0 < gpu.step["plain"] < 1 < gpu.quick_run < 1000 < gpu.forward
+    assert read_gpu(tmp_path / "none.csv") is None
+    table = tmp_path / "checks.csv"
+    table.write_text('part,case,quantity,value\nmethods,plain,"step, ms",4\n')
+    assert read_gpu(table) is None
+
+
 def test_the_page_labels_estimates(quick: list[RunSpec]) -> None:
-    page = as_page([KANJI], "quick", quick, price=3.0, rate=1000.0)
+    page = as_page([KANJI], "quick", quick, 3.0, note="On one core.")
     head, estimates = page.split("## Estimates")
-    assert "| kanji | vgg | a core | 5 | 20.0 | 3.0 | 400 |" in head
-    assert "Nothing in this table was measured." in estimates
+    assert "| kanji | vgg | a core | 5 | 20.0 | 3.0 | 600 | 400 |" in head
+    assert "of its probe. On one core.\n" in head
+    assert "Nothing in this table was measured." in estimates and "GPU" not in estimates
     seconds = [estimate(spec, [KANJI]) for spec in quick]
     hours = sum(value for value in seconds if value) / 3600
-    assert f"| quick | {len(quick)} | 1 | {hours:.1f} | {hours:.0f} | {3 * hours:.0f} |" in page
-    none = as_page([replace(KANJI, kinds=("x", "vgg"))], "quick", quick, 3.0, 1000.0)
+    row = f"| quick, as measured above | {len(quick)} | 1 | {hours:.1f} | {hours:.0f} |"
+    assert row in page
+    none = as_page([replace(KANJI, kinds=("x", "vgg"))], "quick", quick, 3.0, GPU)
     assert f"Of `quick`, {len(quick)} runs have no measured block and are left out." in none
+    hours = sum(gpu_seconds(quick, GPU)) / 3600
+    assert f"| quick, GPUs | {len(quick)} | 1 | {hours:.1f} |" in none
+    assert "| ImageNet-sized, GPUs | 120 | 64 | 60.1 |" in none
 
 
 def test_costs_are_read_from_the_records_of_runs(
