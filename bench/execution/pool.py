@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -290,8 +290,14 @@ def ended(process: BaseProcess, seconds: float) -> bool:
 
 
 def _spawn(start: Start) -> Worker:
-    """A worker in a fresh interpreter."""
-    return _begin("spawn", _open_and_serve, start)
+    """A worker in a fresh interpreter, in which the built-in modules are already imported where the
+    system has fork servers: a process that does nothing but import them and fork."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return _begin("spawn", _open_and_serve, start)
+    modules = [name for kind in registry.KINDS for name in registry.built_in_modules(kind)]
+    multiprocessing.set_forkserver_preload([__name__, *modules])
+    forkserver.ensure_running()
+    return _begin("forkserver", _open_and_serve, start)
 
 
 def _fork(workspace: Workspace) -> Worker:

@@ -92,9 +92,8 @@ def load(
     instead of what is on disk now, so that workers run the code that the run's name stands for.
     """
     for kind in kinds:
-        package = importlib.import_module(_FOLDERS[kind])
-        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-            _guarded(module.name, functools.partial(importlib.import_module, module.name))
+        for name in built_in_modules(kind):
+            _guarded(name, functools.partial(importlib.import_module, name))
         for point in entry_points(group=f"legible.{kind}"):
             if point.dist is not None:
                 origin = Origin(point.dist.name, point.dist.version)
@@ -103,6 +102,12 @@ def load(
     SNAPSHOTS.update(sources or {})
     for file in plugins:
         load_plugin(Path(file), as_on_disk=not sources)
+
+
+def built_in_modules(kind: str) -> list[str]:
+    """The names of the modules of the built-in files of a kind."""
+    package = importlib.import_module(_FOLDERS[kind])
+    return [item.name for item in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
 
 
 def load_plugin(path: Path, as_on_disk: bool = True) -> list[tuple[str, str]]:

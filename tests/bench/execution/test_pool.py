@@ -60,6 +60,20 @@ def test_a_new_process_opens_the_same_workspace(workspace, tmp_path):
     assert open_in_process(start).run_of(spec).name == workspace.run_of(spec).name
 
 
+@pytest.mark.slow
+def test_without_forks_one_process_imports_all_and_makes_the_workers(workspace):
+    start = Start(workspace.store.root, "cpu", workspace.root, [], {})
+    workers = [pool._spawn(start) for _ in range(2)]
+    try:
+        assert [worker.pipe.recv().kind for worker in workers] == ["ready", "ready"]
+        status = [Path(f"/proc/{worker.process.pid}/status").read_text() for worker in workers]
+        parents = {re.search(r"PPid:\s+(\d+)", text)[1] for text in status}
+        assert len(parents) == 1 and parents != {str(os.getpid())}
+    finally:
+        for worker in workers:
+            worker.end()
+
+
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_other_processes_give_the_weights_of_this_one(workspace, tmp_path, jobs):
     specs = specs_of(tmp_path, toy_suite('"plain", "dropout", "plain_rotated"', [0, 1]))
