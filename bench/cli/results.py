@@ -64,9 +64,7 @@ def publish(
         {
             "--device": None if device == "auto" else device, "--seeds": seeds,
             "--methods": methods, "--datasets": datasets, "--plugin": plugin,
-            "--runs": None if runs == Path("runs") else runs, "--data-root": data_root,
-            "--results": None if results == Path("results") else results,
-        },
+        },  # not the folders of this machine
         {
             "--no-cost": not cost, "--no-pictures": not pictures, "--partial": partial,
             "--format": None if formats == "csv,json,html" else formats,
