@@ -25,6 +25,9 @@ CONTRAST = re.compile(
     r"^\| (\w+) \| ([^|−]+) − ([^|−]+) \| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|$", re.M
 )
 
+#: | suite | metric | metric | rank correlation | ends of its interval |
+CORRELATION = re.compile(r"^\| (\w+) \| `(\w+)` \| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|$", re.M)
+
 
 @pytest.mark.parametrize("row", ROW.findall(TEXT), ids=lambda row: "-".join(row[:4:3]))
 def test_each_comparison_is_a_row_of_headlines_csv(row):
@@ -82,9 +85,20 @@ def test_each_contrast_is_one_of_leaderboard_json(row):
     assert found["p"] < 0.001 if p == "<.001" else abs(found["p"] - float(p)) <= rounding(p)
 
 
+@pytest.mark.parametrize("row", CORRELATION.findall(TEXT), ids=lambda row: "-".join(row[1:3]))
+def test_each_correlation_is_one_of_leaderboard_json(row):
+    suite, first, second, *values = row
+    board = json.loads((RESULTS / suite / "leaderboard.json").read_text(encoding="utf-8"))
+    table = board["agreement"]
+    places = [table["metrics"].index(name) for name in (second, first)]
+    for text, name in zip(values, ("spearman", "low", "high"), strict=True):
+        value = table[name][places[0]][places[1]]
+        assert abs(value - float(text)) <= rounding(text)
+
+
 def test_every_line_of_a_table_is_compared():
     lines = [line for line in TEXT.splitlines() if line.startswith("|") and "`" in line]
-    kinds = [len(pattern.findall(TEXT)) for pattern in (ROW, VERDICT, CONTRAST)]
+    kinds = [len(pattern.findall(TEXT)) for pattern in (ROW, VERDICT, CONTRAST, CORRELATION)]
     assert all(kinds) and sum(kinds) == len(lines)
 
 
