@@ -40,7 +40,7 @@ MODELS = {
     "torchvision:squeezenet1_0": 64, "torchvision:densenet121": 64,
     "torchvision:mobilenet_v3_large": 64, "torchvision:efficientnet_b0": 64,
     "torchvision:convnext_tiny": 64, "torchvision:vit_b_16": 224,
-    "timm:resnet10t": 64, "timm:mobilenetv4_conv_small": 64, "timm:vit_tiny_patch16_224": 224,
+    "timm:resnet10t": 64, "timm:regnety_002": 64, "timm:vit_tiny_patch16_224": 224,
 }  # fmt: skip
 RECIPE = Recipe(epochs=1, batch=8, lr=1e-3, augment=False)
 IMAGES = (16, 8, 12)  # for training, validation and test

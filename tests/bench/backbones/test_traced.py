@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
@@ -27,16 +28,21 @@ MODELS = {
                           "features.7.2.add"),
     "vit_b_16": (224, "encoder.layers.encoder_layer_2.add_1 encoder.layers.encoder_layer_5.add_1 "
                       "encoder.layers.encoder_layer_8.add_1 encoder.layers.encoder_layer_11.add_1"),
+    "timm:resnet10t": (64, "act1 layer1.0.act2 layer2.0.act2 layer3.0.act2 layer4.0.act2"),
+    "timm:regnety_002": (64, "stem.bn.act s1.b1.act3 s2.b1.act3 s3.b4.act3 s4.b7.act3"),
+    "timm:vit_tiny_patch16_224": (224, "blocks.2.add_1 blocks.5.add_1 blocks.8.add_1 "
+                                       "blocks.11.add_1"),
     "swin_t": (64, "features.1.1.add_1 features.3.1.add_1 features.5.5.add_1 permute.permute"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
-def test_the_logits_of_torchvision_s_models_stay_the_same_bit_for_bit(name):
+def test_the_logits_of_a_library_s_models_stay_the_same_bit_for_bit(name):
     side, taps = MODELS[name]
     torch.manual_seed(0)
-    model = get_model(name).eval()
+    library, _, short = name.rpartition(":")
+    model = (timm.create_model(short) if library else get_model(name)).eval()
     keys = list(model.state_dict())
     x = torch.randn(2, 3, side, side)
     expected = model(x)
@@ -49,7 +55,7 @@ def test_the_logits_of_torchvision_s_models_stay_the_same_bit_for_bit(name):
     ]
     assert list(network.taps) == taps.split()
     for tap in network.taps.values():
-        assert tap.on_trunk == (name != "vit_b_16")
+        assert tap.on_trunk == ("vit_" not in name)
         if tap.on_trunk:
             rerun = network.continue_from(tap.name, out.activations[tap.name])
             assert torch.equal(rerun, expected)
