@@ -23,7 +23,7 @@ DataRoot = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Some = Annotated[str | None, typer.Option(metavar="A,B", help="Only these, separated by commas")]
-Seeds = Annotated[str | None, typer.Option(metavar="0,4-7", help="Only these seeds")]
+Seeds = Annotated[str | None, typer.Option(metavar="0,4-7", help="These seeds")]
 Jobs = Annotated[int, typer.Option(help="Number of worker processes; 0: one for each core")]
 OnlyLocal = Annotated[
     bool, typer.Option("--only-local", help="Use no published rows: only runs made here")

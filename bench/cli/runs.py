@@ -55,7 +55,10 @@ def run(
     only_local: OnlyLocal = False,
     worker: Annotated[
         bool,
-        typer.Option("--worker", help="Leave runs that others do to them; for schedulers"),
+        typer.Option(
+            "--worker",
+            help="Skip runs that another worker is doing, and do not wait for them; for schedulers",
+        ),
     ] = False,
     shard: Annotated[
         str | None,

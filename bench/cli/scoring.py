@@ -12,12 +12,14 @@ import typer
 from legible.bench.cli.app import app
 from legible.bench.cli.options import DataRoot, Device, Plugins, Results, Some, names, some
 
-Numbers = Annotated[str | None, typer.Option(metavar="A,B,C", help="By channel, of pixels 0 to 1")]
+Numbers = Annotated[
+    str | None, typer.Option(metavar="A,B,C", help="One for each channel; pixels are 0 to 1")
+]
 
 
 @app.command(
     epilog="Example: legible score torchvision:resnet50 --weights w.safetensors "
-    "--data imagefolder:photos --layers layer3,layer4"
+    "--data 'imagefolder(path=photos,size=224)' --layers layer3,layer4"
 )
 def score(
     network: Annotated[
@@ -44,7 +46,7 @@ def score(
     name: Annotated[
         str, typer.Option(help="The folder's name below RESULTS/scored; default: from the names")
     ] = "",
-    seed: Annotated[int, typer.Option(help="Of random weights and of the metrics")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random weights and of the metrics")] = 0,
     device: Device = "auto",
     plugin: Plugins = None,
     data_root: DataRoot = None,
