@@ -263,6 +263,8 @@ class Workspace:
     def obstacle(self, spec: RunSpec) -> Obstacle | None:
         """Why a run spec cannot run; None if it can. Raises UserError for built-in data that is
         not sound, and for parameters that the method refuses."""
+        if spec.gpu and not self.device.startswith("cuda"):
+            return Obstacle("missing", "its block is run on a GPU alone: --device cuda")
         try:
             self.dataset(spec)
         except DataMissing as error:

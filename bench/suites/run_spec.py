@@ -68,6 +68,7 @@ class RunSpec:
     ``concept_users`` holds the block's methods that are trained on concepts, with their parameters
     as JSON: no row of the block is scored on these concepts.
     ``images`` holds, for some aspects, a smaller number of images than ``probe``.
+    ``gpu``: it is run on a GPU alone.
     """
 
     dataset: str
@@ -90,6 +91,7 @@ class RunSpec:
     targets: tuple[str, ...] = ()
     concept_users: tuple[tuple[str, str], ...] = ()
     images: dict[str, int] = field(default_factory=dict)
+    gpu: bool = False
 
     @property
     def metrics(self) -> list[str]:
@@ -289,10 +291,10 @@ def _expand_block(
     shared: dict[str, Any] = {
         "dataset": block.dataset, "data": _parameters(load, block.data, skip=1),
         "backbone": block.backbone, "net": _parameters(build, block.net, skip=2),
-        "recipe": recipe, "layers": tuple(suite.layers), "probe": suite.probe,
+        "recipe": recipe, "layers": tuple(block.layers or suite.layers), "probe": suite.probe,
         "aspects": tuple(block.aspects or suite.aspects), "shots": block.shots,
         "images": dict(suite.images), "targets": suite_targets(suite),
-        "concept_users": concept_users(suite, block),
+        "concept_users": concept_users(suite, block), "gpu": block.gpu,
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
         _refuse_giant(block.backbone, build, shared["net"])

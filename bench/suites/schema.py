@@ -100,7 +100,8 @@ class SuiteBlock(BaseModel):
 
     ``shots`` above 0 leaves only that many training images of each class, drawn anew for each seed.
     ``methods`` names the methods of the suite that run on this block, ``aspects`` the aspects that
-    are scored on it (empty: all of the suite). ``margins`` replace those of the suite.
+    are scored on it, ``layers`` the Taps (empty: all of the suite). ``margins`` replace those of
+    the suite. A block with ``gpu`` is run on a GPU alone; elsewhere it is missing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -113,7 +114,9 @@ class SuiteBlock(BaseModel):
     shots: int = Field(0, ge=0, le=10**9)
     methods: list[str] = []
     aspects: list[str] = []
+    layers: list[str] = []
     margins: dict[str, MarginEntry] = {}
+    gpu: bool = False
 
 
 class MethodEntry(BaseModel):

@@ -82,6 +82,7 @@ class TestObstacles:
         ("changes", "status", "reason"),
         [
             ({"data": {"missing": True}}, "missing", "made, not fetched"),
+            ({"gpu": True}, "missing", "run on a GPU alone"),
             ({"shots": 5000}, "skipped", "fewer than 5000 shots"),
             ({"layers": ("conv99",)}, "skipped", "no Tap 'conv99'; did you mean 'conv"),
             ({"net": {"width": 0}}, "skipped", "'vgg' cannot be built: "),

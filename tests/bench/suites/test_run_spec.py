@@ -132,6 +132,13 @@ def test_a_block_may_name_its_aspects(specs):
     assert specs(toy_suite(aspects='"task", "focus"'))[0].aspects == ("task", "focus")
 
 
+def test_a_block_may_name_its_layers_and_need_a_gpu(specs):
+    (made,) = specs(toy_suite(block='layers = ["spatial"]\ngpu = true'))
+    assert (made.layers, made.gpu) == (("spatial",), True)
+    (plain,) = specs(toy_suite())
+    assert (plain.layers, plain.gpu) == (("last_spatial",), False)
+
+
 def test_contrasts_are_pairs_of_rows(write):
     top = 'contrasts = [["sync(focus=0.5)", "plain"]]'
     text = toy_suite('"plain", {name = "sync", focus = 0.5}', top=top)
