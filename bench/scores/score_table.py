@@ -57,8 +57,11 @@ class ScoreRow(BaseModel):
     def _is_object(cls, text: str) -> str:
         try:
             parsed = json.loads(text)
+            json.dumps(parsed, ensure_ascii=False).encode()
         except RecursionError:
             raise ValueError("params are nested too deep") from None
+        except UnicodeEncodeError:
+            raise ValueError("params hold half a character (a lone surrogate)") from None
         if not isinstance(parsed, dict):
             raise ValueError("params must be a JSON object")
         return text

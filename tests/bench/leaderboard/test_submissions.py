@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from submitted import ANYTHING, FUZZ, METRICS, WHOLE, edited, merged, packed, scores
 
@@ -37,6 +37,7 @@ NAME = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40).map(
 )
 
 
+@example("a", "a", {"a": "\ud800"}, "a", "a")
 @settings(FUZZ, max_examples=15)
 @given(NAME, NAME, st.dictionaries(NAME, ANYTHING, max_size=2), NAME, NAME)
 def test_whatever_is_merged_can_be_published(tmp_path, method, label, params, layer, reason):

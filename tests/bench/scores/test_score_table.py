@@ -48,6 +48,7 @@ def test_a_row_that_stands_twice_is_refused(tmp_path):
         ({"value": np.inf}, "value"),
         ({"kind": "best"}, "kind"),
         ({"params": "[1]"}, "JSON object"),
+        ({"params": r'{"a": "\ud800"}'}, "half a character"),
         ({"params": "{"}, "params"),
         ({"params": "[" * 1990}, "params"),
         ({"method": ""}, "method"),
