@@ -89,16 +89,11 @@ def run_cost(manifest: Manifest) -> RunCost | None:
         return None
     images = 0 if spec.shots else int(spec.data.get("train") or 0)
     return RunCost(
-        block=(_short(spec.dataset_label, spec.dataset), _short(spec.backbone_label, spec.backbone),
-               manifest.environment.device),
+        block=(spec.dataset_label, spec.backbone_label, manifest.environment.device),
         kinds=(spec.dataset, spec.backbone),
         training=sum(manifest.seconds), scoring=manifest.score_seconds,
         passes=images * len(manifest.seconds), probe=spec.probe,
     )  # fmt: skip
-
-
-def _short(label: str, name: str) -> str:
-    return label if len(label) <= LONGEST else name
 
 
 def read_costs(runs: Path) -> list[RunCost]:
@@ -197,7 +192,7 @@ def as_page(
 ) -> str:  # fmt: skip
     """The page: measured costs, then estimates with what they assume."""
     measured_rows = [
-        [*b.block, str(b.runs), f"{b.training:.1f}", f"{b.scoring:.1f}", str(b.probe),
+        [*_shown(b), str(b.runs), f"{b.training:.1f}", f"{b.scoring:.1f}", str(b.probe),
          f"{b.rate:,.0f}" if b.rate else ""] for b in blocks
     ]  # fmt: skip
     seconds = [estimate(spec, blocks) for spec in specs]
@@ -227,6 +222,13 @@ def as_page(
         + f"The price is {price:g} for an hour of one device (`--price`).",
         _table(("suite", "runs", "workers", "hours", "device hours", "price"), rows),
     ]) + "\n"  # fmt: skip
+
+
+def _shown(block: BlockCost) -> list[str]:
+    """Dataset, backbone and device; a label that is too long without its parameters."""
+    *labels, device = block.block
+    return [label if len(label) <= LONGEST else name
+            for label, name in zip(labels, block.kinds, strict=True)] + [device]  # fmt: skip
 
 
 def _gpu_text(gpu: GpuCost) -> str:

@@ -57,7 +57,8 @@ class ScoreRow(BaseModel):
     def _is_object(cls, text: str) -> str:
         try:
             parsed = json.loads(text)
-            json.dumps(parsed, ensure_ascii=False).encode()
+            if "\\u" in text:  # only an escape can make half a character
+                json.dumps(parsed, ensure_ascii=False).encode()
         except RecursionError:
             raise ValueError("params are nested too deep") from None
         except UnicodeEncodeError:

@@ -49,6 +49,11 @@ def test_medians_are_those_of_runs_of_one_length() -> None:
     short, block = sorted(by_block(runs), key=lambda block: block.passes)
     assert (short.runs, block.runs, block.training, block.scoring) == (1, 3, 20.0, 1.0)
     assert block.rate == 400
+    label = "coco(path=a_folder_of_photographs,class_concept=animal)"
+    long = replace(cost, block=(label, "vgg", "a core"), kinds=("coco", "vgg"))
+    other = replace(long, block=(label.replace("animal", "plant"), "vgg", "a core"))
+    assert [block.runs for block in by_block([long, other])] == [1, 1]
+    assert "| coco | vgg | a core | 1 | 10.0 |" in as_page(by_block([long]), "x", [], 1.0)
 
 
 def test_a_run_is_estimated_from_the_longest_training_of_its_kind(quick: list[RunSpec]) -> None:

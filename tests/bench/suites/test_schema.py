@@ -21,6 +21,7 @@ from legible.bench.suites.schema import (
     read_suite,
     with_plugins,
 )
+from legible.bench.training.recipe import Recipe
 
 GOOD = toy_suite('"plain", {name = "sync", focus = 0.5}', [0, 1])
 
@@ -233,4 +234,5 @@ class TestPage:
 
     def test_it_names_every_key(self):
         named = set(re.findall(r"`\[*(\w+)\]*`", self.PAGE))
-        assert set(Suite.model_fields) | set(SuiteBlock.model_fields) <= named
+        for model in (Suite, SuiteBlock, Recipe):
+            assert set(model.model_fields) <= named
