@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import nn
 
 from legible.bench.backbones.taps import Network
-from legible.bench.backbones.traced import head_name, traced_network
+from legible.bench.backbones.traced import head_names, traced_network
 from legible.bench.backbones.weights import load_weights, read_weights
 from legible.bench.errors import UserError, nearest
 
@@ -48,20 +48,22 @@ def model_builder(name: str, make: Callable[..., Any] | None = None) -> Callable
         ``taps``: names of nodes or modules after which Taps are put; by default the last rectified
         map of each size. ``weights``: a .safetensors or .pth file with the model's own names, or
         ``pretrained`` for torchvision's own, which needs LEGIBLE_DOWNLOAD=1. ``head="new"``: the
-        last layer is a new one with an output for each class; ``"keep"``: it is the model's own.
+        layer that gives the logits is a new one with an output for each class (models made for
+        distillation have two such layers); ``"keep"``: it is the model's own.
         """
         outputs = classes if make else IMAGENET_CLASSES
         state = _weights(library, model, weights) if weights else None
         network = make_model(outputs)
-        place = head_name(network)
+        places = head_names(network, image)
         if state is not None:
-            outputs = _outputs(state, place, outputs)
+            outputs = _outputs(state, places[-1], outputs)
             if head == "keep" and not make:
                 network = make_model(outputs)
-            load_weights(network, state, weights, except_below=place if head == "new" else "")
+            load_weights(network, state, weights, except_below=places if head == "new" else ())
         if head == "new":
-            _new_head(network, place, classes)
-        elif (count := _units(network.get_submodule(place))) != classes:
+            for place in places:
+                _new_head(network, place, classes)
+        elif (count := _units(network.get_submodule(places[-1]))) != classes:
             raise ValueError(f"'{name}' has {count} outputs, but the data has {classes} classes: "
                              'use head = "new"')  # fmt: skip
         return traced_network(network, image, taps)
@@ -99,7 +101,7 @@ def _last_layer(network: nn.Module) -> str:
     """The path of the layer that gives the logits; of a model that cannot be traced, its last
     linear or convolution layer."""
     try:
-        return head_name(network)
+        return head_names(network, None)[-1]
     except ValueError:
         layers = [n for n, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
         return layers[-1] if layers else ""

@@ -76,7 +76,7 @@ def resnet18(
             trunk += [block, Tap(f"layer{stage}.{i}")]
     trunk += [net.avgpool, nn.Flatten(), net.fc]
     if weights:
-        load_weights(net, read_weights(weights), weights, except_below="fc")
+        load_weights(net, read_weights(weights), weights, except_below=["fc"])
     return Network(net, trunk, image)
 
 

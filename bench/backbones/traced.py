@@ -19,7 +19,7 @@ from legible.bench.backbones.tracing import (
     trace,
     trunk_nodes,
 )
-from legible.bench.errors import nearest
+from legible.bench.errors import nearest, one_line
 from legible.metrics.network import Edge
 
 #: Taps of a network whose maps all have one size, when none are named.
@@ -36,15 +36,15 @@ def traced_network(
     """A Network that computes what the model computes, with Taps after named nodes.
 
     ``taps``: names of nodes (``layer4.1.relu_1``), or of modules (``layer4``: its last node).
-    Without names: the last rectified map of each size through which all of the computation passes;
-    in a network whose maps all have one size, four such maps at equal distances. The model is
-    changed, and must not be used by itself afterwards. Raises ValueError if the model cannot be
-    traced, or a name is unknown.
+    Without names: of the maps of each size through which all of the computation passes, the last
+    rectified one, or else the end of the last residual block; in a network whose maps all have one
+    size, four such maps at equal distances. The model is changed, and must not be used by itself
+    afterwards. Raises ValueError if the model cannot be traced, or a name is unknown.
     """
-    graph = trace(model)
+    graph = trace(model, image)
     shapes = _shapes(model, graph, image)
     trunk = _before_head(model, graph, [n for n in trunk_nodes(graph) if n in shapes])
-    tap_nodes = _named(graph, taps) if taps else _defaults(model, trunk, shapes)
+    tap_nodes = _named(graph, taps) if taps else _defaults(model, trunk, shapes, image)
     if not tap_nodes:
         raise ValueError("has no map between images and logits: name Taps with taps=[...]")
     tap_of: dict[fx.Node, Tap] = {}
@@ -82,7 +82,7 @@ def _shapes(
             Recorder(model, graph=graph).run(zeros)
     except Exception as error:
         size = "x".join(map(str, image))
-        raise Untraceable(f"does not take images of shape {size}: {error}") from error
+        raise Untraceable(f"does not take images of shape {size}: {one_line(error)}") from error
     return shapes
 
 
@@ -104,34 +104,46 @@ def _named(graph: fx.Graph, names: Sequence[str]) -> list[fx.Node]:
 
 
 def _before_head(model: nn.Module, graph: fx.Graph, trunk: Sequence[fx.Node]) -> list[fx.Node]:
-    """The nodes of the trunk before the layer with weights that comes last."""
+    """The nodes of the trunk before the layers that give the logits."""
     nodes = list(graph.nodes)
-    head = head_node(model, graph)
-    return [node for node in trunk if nodes.index(node) < nodes.index(head)]
+    head = nodes.index(_head_nodes(model, graph)[0])
+    return [node for node in trunk if nodes.index(node) < head]
 
 
-def head_name(model: nn.Module) -> str:
-    """The path of the layer with weights that runs last in a model; the model is traced for it, not
-    changed."""
-    return str(head_node(model, record(model)[0]).target)
+def head_names(model: nn.Module, image: tuple[int, int, int] | None) -> list[str]:
+    """The paths of the layers that give a model's logits, in running order; the model is traced for
+    it, not changed. Models made for distillation have two, whose outputs are averaged."""
+    return [str(node.target) for node in _head_nodes(model, record(model, image)[0])]
 
 
-def head_node(model: nn.Module, graph: fx.Graph) -> fx.Node:
-    """The layer with weights that runs last: the one that gives the logits."""
-    layers = [
-        node for node in graph.nodes
-        if isinstance(module_of(model, node), nn.Linear | nn.Conv2d)
-    ]  # fmt: skip
-    if not layers:
+def _head_nodes(model: nn.Module, graph: fx.Graph) -> list[fx.Node]:
+    """The linear and convolution layers from which the output is reached without another one."""
+    heads: set[fx.Node] = set()
+    seen: set[fx.Node] = set()
+    waiting = [node for node in graph.nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if isinstance(module_of(model, node), nn.Linear | nn.Conv2d):
+            heads.add(node)
+        else:
+            waiting += node.all_input_nodes
+    if not heads:
         raise ValueError("has no linear or convolution layer")
-    return layers[-1]
+    return [node for node in graph.nodes if node in heads]
 
 
 def _defaults(
-    model: nn.Module, trunk: Sequence[fx.Node], shapes: dict[fx.Node, tuple[int, ...]]
+    model: nn.Module,
+    trunk: Sequence[fx.Node],
+    shapes: dict[fx.Node, tuple[int, ...]],
+    image: tuple[int, int, int],
 ) -> list[fx.Node]:
-    """For each map size the last rectified node of the trunk, or else the last one."""
-    maps = [node for node in trunk if map_size(shapes[node])]
+    """For each map size the last rectified node of the trunk, or else the end of its last residual
+    block; in a network that rectifies nothing there, the last node of each size."""
+    maps = [node for node in trunk if _has_proportions(map_size(shapes[node]), image)]
     sizes: dict[tuple[int, ...], list[fx.Node]] = {}
     for node in maps:
         sizes.setdefault(map_size(shapes[node]), []).append(node)
@@ -140,7 +152,11 @@ def _defaults(
         steps = {len(sums) - 1 - i * len(sums) // DEFAULT_TAPS for i in range(DEFAULT_TAPS)}
         return [sums[i] for i in sorted(steps)]
     rectified = [[n for n in nodes if _is_rectified(model, n)] for nodes in sizes.values()]
-    return [nodes[-1] for nodes in (rectified if any(rectified) else sizes.values()) if nodes]
+    if not any(rectified):
+        return [nodes[-1] for nodes in sizes.values()]
+    blocks = [[n for n in nodes if n.target in _SUMS] for nodes in sizes.values()]
+    ends = [first or second for first, second in zip(rectified, blocks, strict=True)]
+    return [nodes[-1] for nodes in ends if nodes]
 
 
 _SUMS = (operator.add, torch.add, "add")
@@ -214,6 +230,13 @@ def map_size(shape: tuple[int, ...]) -> tuple[int, ...]:
         return (math.isqrt(shape[0]),) * 2
     size = {"channels_first": shape[1:], "channels_last": shape[:2]}.get(layout, ())
     return tuple(size) if size and min(size) > 1 else ()
+
+
+def _has_proportions(size: tuple[int, ...], image: tuple[int, int, int]) -> bool:
+    """Whether a map has the image's proportions, up to one position. Windows of attention, for
+    example, have not."""
+    _, height, width = image
+    return bool(size) and abs(size[0] * width - size[1] * height) <= max(height, width)
 
 
 # ----------------------------------------------------------------- the trunk

@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,21 +50,116 @@ _OUT_OF_PLACE: dict[Any, Any] = {
     operator.itruediv: operator.truediv, "add_": "add", "sub_": "sub", "mul_": "mul",
     "div_": "div", "clamp_": "clamp",
 }  # fmt: skip
-#: Modules whose own code is not traced.
-_LEAVES = [StochasticDepth]
+#: Modules whose own code is not traced, beside those of torch.
+_LEAVES = (StochasticDepth, nn.Linear, nn.Conv2d)
 
 
 class Untraceable(ValueError):
     """A model whose computation torch.fx cannot record; the message names the node."""
 
 
-def trace(model: nn.Module) -> fx.Graph:
+class _Tracer(NodePathTracer):
+    """Records the operations of a model for images of one shape.
+
+    A call of a subclass of `_LEAVES` is one node: timm has a Linear of its own, whose code torch.fx
+    would look into, so that no node would call the layer. Shapes are read as numbers, but for the
+    number of images, so that models may compute and decide with them. Without ``image`` shapes are
+    not known.
+    """
+
+    def __init__(self, model: nn.Module, image: tuple[int, int, int] | None) -> None:
+        super().__init__()
+        like = next(model.parameters(), torch.zeros(()))
+        batches = [] if image is None else [like.new_zeros(count, *image) for count in (2, 3)]
+        self.runs = [_Run(model, batch) for batch in batches]
+
+    def is_leaf_module(self, m: nn.Module, module_qualname: str) -> bool:
+        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualname)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Sized(node, self) if self.runs else super().proxy(node)
+
+
+class _Sized(fx.Proxy):
+    """A recorded value, which knows its shape if it is a tensor."""
+
+    @property
+    def shape(self) -> Any:
+        recorded: Any = self.__getattr__("shape")
+        values = [run.value(self.node) for run in self.tracer.runs]  # type: ignore[attr-defined]
+        if not all(isinstance(value, torch.Tensor) for value in values):
+            return recorded
+        sizes = zip(*(value.shape for value in values), strict=True)
+        return tuple(
+            one if one == other else recorded[place] for place, (one, other) in enumerate(sizes)
+        )
+
+    @property
+    def ndim(self) -> Any:
+        return len(self.shape)
+
+    def dim(self) -> Any:
+        return len(self.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+
+class _Run:
+    """Values of the nodes of a graph for some images, computed when they are asked for."""
+
+    def __init__(self, model: nn.Module, images: torch.Tensor) -> None:
+        self.interpreter = fx.Interpreter(model, graph=fx.Graph())
+        self.interpreter.args_iter = iter([images])
+        self.values = self.interpreter.env
+
+    @torch.no_grad()
+    def value(self, node: fx.Node) -> Any:
+        needed = _ancestors(node, self.values)
+        with _unrecorded():
+            for earlier in node.graph.nodes if needed else ():
+                if earlier in needed:
+                    self.values[earlier] = self.interpreter.run_node(earlier)
+        return self.values[node]
+
+
+#: How modules are called and give their attributes, before torch.fx replaces it while it records.
+_OWN = {name: getattr(nn.Module, name) for name in ("__call__", "__getattr__")}
+
+
+@contextmanager
+def _unrecorded() -> Iterator[None]:
+    """Within it, calls of modules are run and not recorded."""
+    recording = {name: getattr(nn.Module, name) for name in _OWN}
+    try:
+        for name, function in _OWN.items():
+            setattr(nn.Module, name, function)
+        yield
+    finally:
+        for name, function in recording.items():
+            setattr(nn.Module, name, function)
+
+
+def _ancestors(node: fx.Node, known: Container[fx.Node]) -> set[fx.Node]:
+    """A node and all nodes that its value depends on, without those that are known."""
+    found: set[fx.Node] = set()
+    waiting = [node]
+    while waiting:
+        last = waiting.pop()
+        if last not in found and last not in known:
+            found.add(last)
+            waiting += last.all_input_nodes
+    return found
+
+
+def trace(model: nn.Module, image: tuple[int, int, int]) -> fx.Graph:
     """The graph of a model in evaluation mode; ``node.meta["name"]`` is a node's name.
 
+    ``image``: the shape of the images; the graph is right for this shape alone.
     Modules are added to the model and replaced in it, so only the graph may be run afterwards. Its
     parameters and buffers keep their names. Raises Untraceable, with the node that came last.
     """
-    graph, names = record(model)
+    graph, names = record(model, image)
     for node in graph.nodes:
         node.meta["name"] = names.get(node, node.name)
     _check_interface(graph)
@@ -75,13 +171,16 @@ def trace(model: nn.Module) -> fx.Graph:
     return graph
 
 
-def record(model: nn.Module) -> tuple[fx.Graph, dict[fx.Node, str]]:
+def record(
+    model: nn.Module, image: tuple[int, int, int] | None
+) -> tuple[fx.Graph, dict[fx.Node, str]]:
     """The graph of a model in evaluation mode as torch.fx records it, and the names of its nodes.
 
-    Raises Untraceable, with the node that came last.
+    ``image``: the shape of the images; None: the model must not read it. Raises Untraceable, with
+    the node that came last.
     """
     model.eval()
-    tracer = NodePathTracer(leaf_modules=_LEAVES)
+    tracer = _Tracer(model, image)
     try:
         return tracer.trace(model), tracer.node_to_qualname
     except Exception as error:

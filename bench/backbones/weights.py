@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +64,16 @@ def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
 
 
 def load_weights(
-    network: nn.Module, state: Mapping[str, Tensor], label: str, except_below: str = ""
+    network: nn.Module, state: Mapping[str, Tensor], label: str, except_below: Sequence[str] = ()
 ) -> None:
     """Loads weights into a network, in place. ``label`` names the file in messages.
 
-    Tensors of the module ``except_below`` (the head) are left out where their shapes differ. Raises
-    ValueError with the first weight that is missing, unknown (with the nearest name), or of another
-    shape, and for weights of which most are unknown.
+    Tensors of the modules ``except_below`` (the head) are left out where their shapes differ.
+    Raises ValueError with the first weight that is missing, unknown (with the nearest name), or of
+    another shape, and for weights of which most are unknown.
     """
     own = network.state_dict()
-    head = f"{except_below}." if except_below else "\n"
+    head = tuple(f"{module}." for module in except_below)
     fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     if 2 * (count := sum(name in own for name in state)) < len(state):
         raise ValueError(

@@ -1,18 +1,21 @@
 """Which methods work on which networks, and which attribution algorithms pass their audit there.
 
-`python -m legible.bench.cards.backbone_methods [--page PAGE]` trains every method for two steps on
-toy images on networks of torchvision (and of timm, where it is installed), and writes the table
-between its marks in docs/backbones.md. Networks have random weights.
+`python -m legible.bench.cards.backbone_methods [NETWORK ...]` trains every method for two steps on
+toy images on networks of torchvision (and of timm, where it is installed), keeps the outcomes in
+results/cards/backbone_methods.csv, and writes the tables between their marks in docs/backbones.md.
+Networks have random weights. Without a name, it tries all networks that the file does not hold yet.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import functools
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import interpolate
@@ -21,18 +24,21 @@ from legible.bench.backbones.model_names import model_builder
 from legible.bench.backbones.taps import Network
 from legible.bench.check.toy import toy_data
 from legible.bench.data.base import Dataset, Split
-from legible.bench.errors import UserError, one_line
+from legible.bench.errors import UserError, nearest, one_line
 from legible.bench.leaderboard.render.markdown import grid
 from legible.bench.plugins import registry
 from legible.bench.scoring.probe import probe_network
 from legible.bench.training.checkpoint import snapshot
 from legible.bench.training.fit import build_network, fit_network, initialise
+from legible.bench.training.loop import Diverged
 from legible.bench.training.recipe import Recipe
 from legible.methods.base import METHODS, Method, unmet
 from legible.metrics.explainers import explanations
 from legible.metrics.network import Concepts
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "backbones.md"
+OUTCOMES = ROOT / "results" / "cards" / "backbone_methods.csv"
 MARKS = "<!-- methods -->", "<!-- /methods -->"
 #: Networks of the table, with the side of their images in pixels.
 MODELS = {
@@ -43,6 +49,8 @@ MODELS = {
     "timm:resnet10t": 64, "timm:regnety_002": 64, "timm:vit_tiny_patch16_224": 224,
 }  # fmt: skip
 RECIPE = Recipe(epochs=1, batch=8, lr=1e-3, augment=False)
+#: Parameters of methods that would take long.
+SHORT: Mapping[str, Mapping[str, int]] = {"posthoc_sae": {"steps": 10}}
 IMAGES = (16, 8, 12)  # for training, validation and test
 WORKS = "✓"
 
@@ -88,17 +96,17 @@ def outcomes(backbone: str, side: int, methods: Iterable[str] = ()) -> dict[str,
 
     def parent(name: str) -> Mapping[str, torch.Tensor]:
         if name not in parents:
-            method = registry.make_method(name, {})
+            method = registry.make_method(name, SHORT.get(name, {}))
             parents[name] = snapshot(train(method), method)
         return parents[name]
 
     def outcome(name: str) -> str:
-        method = registry.make_method(name, {})
+        method = registry.make_method(name, SHORT.get(name, {}))
         if reason := unmet(method, initialise(make, 0, "cpu"), data.train):
             return reason
         try:
             network = train(method)
-        except (ValueError, RuntimeError, UserError) as error:
+        except (Diverged, ValueError, RuntimeError, UserError) as error:
             return f"fails: {one_line(error)}"
         logits = probe_network(network, method, data.test, ["last"]).logits
         return WORKS if bool(logits.isfinite().all()) else "gives logits that are not finite"
@@ -140,26 +148,81 @@ def table(columns: Mapping[str, Mapping[str, str]]) -> str:
     )
 
 
+class Line(NamedTuple):
+    """A line of the file of outcomes; ``kind`` is "method" or "algorithm"."""
+
+    network: str
+    kind: str
+    name: str
+    outcome: str
+
+
+def read_outcomes(path: Path) -> list[Line]:
+    """The outcomes in a file; none if there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Line(**line) for line in csv.DictReader(file)]
+
+
+def write_outcomes(path: Path, lines: Sequence[Line]) -> None:
+    """Writes outcomes, in the order of `MODELS`."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Line._fields)
+        for network in MODELS:
+            writer.writerows(line for line in lines if line.network == network)
+
+
+def page_text(lines: Iterable[Line]) -> str:
+    """The two tables, of methods and of attribution algorithms."""
+    tables: dict[str, dict[str, dict[str, str]]] = {"method": {}, "algorithm": {}}
+    for line in lines:
+        tables[line.kind].setdefault(line.network, {})[line.name] = line.outcome
+    return (
+        f"Methods:\n\n{table(tables['method'])}\n\n"
+        f"Attribution algorithms:\n\n{table(tables['algorithm'])}"
+    )
+
+
+def tried(network: str) -> list[Line]:
+    """The outcome of every method and every attribution algorithm on a network."""
+    side = MODELS[network]
+    return [
+        *(Line(network, "method", *pair) for pair in outcomes(network, side).items()),
+        *(Line(network, "algorithm", *pair) for pair in audits(network, side).items()),
+    ]
+
+
 def main(words: list[str] | None = None) -> None:
-    """Writes the table."""
+    """Tries networks, and writes the tables after each of them."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=", ".join(MODELS))
     parser.add_argument("--page", type=Path, default=PAGE)
-    page = parser.parse_args(words).page
-    before, rest = page.read_text(encoding="utf-8").split(MARKS[0])
+    parser.add_argument("--outcomes", type=Path, default=OUTCOMES)
+    options = parser.parse_args(words)
+    for name in options.networks:
+        if name not in MODELS:
+            parser.error(f"no network {name}{nearest(name, MODELS)}")
+    before, rest = options.page.read_text(encoding="utf-8").split(MARKS[0])
     after = rest.split(MARKS[1])[1]
     registry.load()
-    methods: dict[str, dict[str, str]] = {}
-    algorithms: dict[str, dict[str, str]] = {}
-    for name, side in MODELS.items():
+    lines = read_outcomes(options.outcomes)
+    done = {line.network for line in lines}
+    for network in options.networks or [name for name in MODELS if name not in done]:
         try:
-            model_builder(name)
+            model_builder(network)
         except UserError as error:  # timm is an extra
-            print(f"{name}: {error}", file=sys.stderr)
+            print(f"{network}: {error}", file=sys.stderr)
             continue
-        methods[name], algorithms[name] = outcomes(name, side), audits(name, side)
-        print(f"{name}: {sum(value == WORKS for value in methods[name].values())} methods work")
-    text = f"Methods:\n\n{table(methods)}\n\nAttribution algorithms:\n\n{table(algorithms)}"
-    page.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}", encoding="utf-8")
+        lines = [*(line for line in lines if line.network != network), *tried(network)]
+        write_outcomes(options.outcomes, lines)
+        text = page_text(read_outcomes(options.outcomes))
+        options.page.write_text(
+            f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}", encoding="utf-8"
+        )
+        works = sum(line[:2] == (network, "method") and line.outcome == WORKS for line in lines)
+        print(f"{network}: {works} methods work", flush=True)
 
 
 if __name__ == "__main__":

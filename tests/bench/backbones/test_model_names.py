@@ -34,6 +34,33 @@ def test_weights_are_loaded_with_their_own_head_or_with_a_new_one(tmp_path):
         build(IMAGE, 3, weights=str(tmp_path / "w.safetensors"), head="keep")
 
 
+def test_a_new_head_replaces_a_library_s_own_kind_of_layer():
+    network = model_builder("timm:mobilenetv3_small_050")(IMAGE, 5)  # has a Linear of timm's own
+    assert network(torch.zeros(2, *IMAGE)).logits.shape == (2, 5)
+
+
+class TwoHeads(torch.nn.Module):
+    """As models made for distillation: the logits are the mean of two layers."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+        self.head, self.head_dist = torch.nn.Linear(4, classes), torch.nn.Linear(4, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.body(x).mean((2, 3))
+        return (self.head(x) + self.head_dist(x)) / 2
+
+
+def test_a_new_head_replaces_all_layers_that_give_the_logits(tmp_path):
+    model = TwoHeads(7)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    build = model_builder("my.py:TwoHeads", TwoHeads)
+    network = build(IMAGE, 3, weights=str(tmp_path / "w.safetensors"))
+    assert network(torch.zeros(2, *IMAGE)).logits.shape == (2, 3)
+    assert torch.equal(network.backbone.body[0].weight, model.body[0].weight)
+
+
 @pytest.mark.parametrize(
     "name, message",
     [

@@ -32,6 +32,8 @@ MODELS = {
     "timm:regnety_002": (64, "stem.bn.act s1.b1.act3 s2.b1.act3 s3.b4.act3 s4.b7.act3"),
     "timm:vit_tiny_patch16_224": (224, "blocks.2.add_1 blocks.5.add_1 blocks.8.add_1 "
                                        "blocks.11.add_1"),
+    "timm:mobilenetv3_small_050": (64, "bn1.act blocks.1.0.bn1.act blocks.2.0.bn1.act "
+                                       "blocks.4.0.bn1.act blocks.5.0.bn1.act"),
     "swin_t": (64, "features.1.1.add_1 features.3.1.add_1 features.5.5.add_1 permute.permute"),
 }  # fmt: skip
 
@@ -94,7 +96,25 @@ class Tiny(nn.Module):
         return self.head(self.body(x).mean((2, 3)))
 
 
+class Mixed(nn.Module):
+    """A rectified stem, then residual blocks at another size whose sums are not rectified."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+        self.pool = nn.MaxPool2d(2)
+        self.block = nn.Sequential(nn.Conv2d(4, 4, 1), nn.GELU(), nn.Conv2d(4, 4, 1))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.stem(x))
+        return self.head((x + self.block(x)).mean((2, 3)))
+
+
 class TestTaps:
+    def test_by_default_are_at_the_end_of_residual_blocks_where_nothing_is_rectified(self):
+        assert list(traced_network(Mixed(), (3, 12, 12)).taps) == ["stem.1", "add"]
+
     def test_can_be_named_by_node_or_module(self):
         assert list(traced_network(Tiny(), (3, 12, 12), ["body.1"]).taps) == ["body.1"]
         assert list(traced_network(Tiny(), (3, 12, 12), ["body"]).taps) == ["body.4"]

@@ -1,11 +1,15 @@
 """Tracing: graphs of any model whose activations are modules of their own."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from legible.bench.backbones.tracing import Untraceable, free_name, trace, trunk_nodes
+
+IMAGE = (3, 8, 8)
 
 
 class Functional(nn.Module):
@@ -37,7 +41,7 @@ def test_every_activation_becomes_a_module_of_its_own_and_the_logits_stay_the_sa
     keys = list(model.state_dict())
     x = torch.randn(2, 3, 8, 8)
     expected = model(x)
-    graph = trace(model)
+    graph = trace(model, IMAGE)
     run = torch.fx.Interpreter(model, graph=graph)
     assert torch.equal(run.run(x), expected) and list(model.state_dict()) == keys
     calls = [n.target for n in graph.nodes if n.op == "call_module"]
@@ -52,7 +56,7 @@ def test_every_activation_becomes_a_module_of_its_own_and_the_logits_stay_the_sa
 
 def test_functional_dropout_acts_in_training_mode_alone():
     model = Functional()
-    graph = trace(model)
+    graph = trace(model, IMAGE)
     model.train()
     x = torch.randn(2, 3, 8, 8)
     first, second = (torch.fx.Interpreter(model, graph=graph).run(x) for _ in range(2))
@@ -60,7 +64,7 @@ def test_functional_dropout_acts_in_training_mode_alone():
 
 
 def test_the_trunk_is_what_every_path_passes():
-    graph = trace(Functional())
+    graph = trace(Functional(), IMAGE)
     assert [node.meta["name"] for node in trunk_nodes(graph)][:4] == [
         "first",
         "shared",
@@ -72,6 +76,37 @@ def test_the_trunk_is_what_every_path_passes():
 class Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
+
+
+class ForOneImage(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.shape[0] == 1 else -x
+
+
+class Sizes(nn.Module):
+    """Computes and decides with sizes, as patches, windows and padding do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        count, channels, height, width = x.shape
+        if height % 3 or x.ndim != 4:
+            x = F.pad(x, (0, 0, 0, math.ceil(height / 3) * 3 - height))
+        x = x.view(count, channels, x.size(2) * width)[..., : int(x.size(-2) ** 0.5)]
+        return self.layer(x.mean(2)) + self.layer(x.amax(2)) * len(x.shape)
+
+
+def test_sizes_are_numbers_and_the_number_of_images_is_free():
+    torch.manual_seed(0)
+    model = Sizes()
+    graph = trace(model, IMAGE)
+    for count in (1, 2, 5):
+        x = torch.randn(count, *IMAGE)
+        assert torch.equal(torch.fx.Interpreter(model, graph=graph).run(x), model(x))
+    calls = [node.target for node in graph.nodes if node.op == "call_module"]
+    assert calls == ["layer", "layer"], "reading sizes records nothing"
 
 
 class TwoInputs(nn.Module):
@@ -88,13 +123,14 @@ class TwoOutputs(nn.Module):
     "model, message",
     [
         (Branches(), "cannot be traced after 'gt': TraceError: symbolically traced variables"),
+        (ForOneImage(), "cannot be traced after 'eq': TraceError: symbolically traced variables"),
         (TwoInputs(), "takes a second input 'y'"),
         (TwoOutputs(), "returns several values"),
     ],
 )
 def test_what_cannot_be_traced_is_refused_with_the_node(model, message):
     with pytest.raises(Untraceable, match=message):
-        trace(model)
+        trace(model, IMAGE)
 
 
 def test_new_names_hide_no_attribute():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from legible.bench.cards import backbone_methods
@@ -40,17 +42,45 @@ def test_the_audit_names_what_fails():
     assert all(reason for reason in found.values())
 
 
-def test_the_table_numbers_its_reasons_and_is_written_between_its_marks(monkeypatch, tmp_path):
+def test_the_table_numbers_its_reasons():
     text = table({"a:one": {"plain": WORKS, "bean": "no"}, "a:two": {"plain": "no", "bean": "ill"}})
     lines = [line.replace(" ", "") for line in text.splitlines()]
     assert lines[0] == "||one|two|" and lines[2:4] == ["|plain|✓|1|", "|bean|1|2|"]
     assert lines[-2:] == ["1:no<br>", "2:ill"]
+
+
+@pytest.fixture
+def files(monkeypatch, tmp_path):
+    """Arguments for a page and a file of outcomes; two networks that answer at once."""
     monkeypatch.setattr(backbone_methods, "MODELS", {"torchvision:squeezenet1_0": 64, "timm:x": 8})
     monkeypatch.setattr(backbone_methods, "outcomes", lambda name, side: {"plain": WORKS})
     monkeypatch.setattr(backbone_methods, "audits", lambda name, side: {"saliency": "no"})
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- methods -->old<!-- /methods -->\nafter\n", encoding="utf-8")
-    backbone_methods.main(["--page", str(page)])
-    written = page.read_text(encoding="utf-8")
+    return ["--page", str(page), "--outcomes", str(tmp_path / "outcomes.csv")]
+
+
+def test_the_table_is_written_between_its_marks(files):
+    backbone_methods.main(files)
+    written = Path(files[1]).read_text(encoding="utf-8")
     assert written.startswith("before\n") and written.endswith("\nafter\n")
     assert "squeezenet1_0" in written and "old" not in written and "1: no" in written
+
+
+def test_networks_of_the_file_of_outcomes_are_tried_again_only_by_name(files, monkeypatch, capsys):
+    backbone_methods.main(files)
+    before = Path(files[3]).read_text(encoding="utf-8")
+    monkeypatch.setattr(backbone_methods, "outcomes", lambda name, side: {"plain": "fails"})
+    backbone_methods.main(files)
+    assert Path(files[3]).read_text(encoding="utf-8") == before
+    backbone_methods.main([*files, "torchvision:squeezenet1_0"])
+    assert "squeezenet1_0,method,plain,fails" in Path(files[3]).read_text(encoding="utf-8")
+    with pytest.raises(SystemExit):
+        backbone_methods.main([*files, "torchvision:squeezenet1_1"])
+    assert "squeezenet1_0" in capsys.readouterr().err
+
+
+def test_the_page_shows_the_file_of_outcomes():
+    lines = backbone_methods.read_outcomes(backbone_methods.OUTCOMES)
+    page = backbone_methods.PAGE.read_text(encoding="utf-8")
+    assert backbone_methods.page_text(lines) in page
