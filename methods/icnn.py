@@ -235,8 +235,9 @@ class ICNN(Method):
             self.install(network, tap, partial(self.forward_tap, i=i, relu=relu))
 
     def template(self, activation: Tensor, layer: str, i: int) -> Template:
-        """The template of a layer's maps with its current beta."""
-        return template(activation.float(), getattr(self, f"{layer}_beta{i}").float(), self.centre)
+        """The template of a layer's maps with its current beta; negative activations count as 0."""
+        rectified = activation.float().clamp(min=0)  # for Taps that are not behind a ReLU
+        return template(rectified, getattr(self, f"{layer}_beta{i}").float(), self.centre)
 
     def upper(self, x: Tensor, mask: Tensor, i: int) -> Tensor:
         """The added layer, before its ReLU, on the masked maps below it."""

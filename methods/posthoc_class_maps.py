@@ -38,7 +38,10 @@ class PosthocClassMaps(Method):
     def attach(self, network: NetworkLike, data: Data) -> None:
         super().attach(network, data)
         tap = network.taps[self.taps[0]]
-        self.register_buffer("weight", _head(network).weight.detach().clone())
+        head = _head(network)
+        if any(edge.weight is not head for edge in tap.outgoing):
+            raise ValueError(f"class maps need a head that reads Tap '{tap.name}' itself")
+        self.register_buffer("weight", head.weight.detach().clone())
         tap.install(self.maps, before=True)
         tap.install(self.pass_on)
         self.eval()

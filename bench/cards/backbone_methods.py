@@ -107,7 +107,7 @@ def outcomes(backbone: str, side: int, methods: Iterable[str] = ()) -> dict[str,
         try:
             network = train(method)
         except (Diverged, ValueError, RuntimeError, UserError) as error:
-            return f"fails: {one_line(error)}"
+            return one_line(error)
         logits = probe_network(network, method, data.test, ["last"]).logits
         return WORKS if bool(logits.isfinite().all()) else "gives logits that are not finite"
 

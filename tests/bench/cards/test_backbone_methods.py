@@ -36,6 +36,15 @@ def test_methods_work_or_say_what_they_need():
     }
 
 
+def test_methods_take_maps_that_can_be_negative_and_heads_of_two_layers():
+    found = outcomes("torchvision:mobilenet_v3_small", 64, ["icnn", "posthoc_class_maps"])
+    assert found["icnn"] == WORKS
+    assert (
+        "class maps need a head that reads Tap 'features.12.2' itself"
+        in found["posthoc_class_maps"]
+    )
+
+
 def test_the_audit_names_what_fails():
     found = audits("torchvision:squeezenet1_0", 64)
     assert found["saliency"] == found["integrated_gradients"] == WORKS
