@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from legible.bench.backbones.base import BACKBONES
 from legible.bench.backbones.model_names import model_builder
@@ -406,19 +406,19 @@ def parameters(
     every process.
     """
     label = getattr(target, "name", "") or target.__name__
-    fields = _fields(target, skip, label)
-    base_parameters = _base_parameters(target) if _takes_any(target) else {}
+    own, further = _own_and_further(target, skip, label)
     for name in given:
-        if name not in fields and name not in base_parameters:
-            names = [*fields, *base_parameters]
+        if name not in own and name not in further:
+            known = [*own, *further]
             raise UserError(
                 f"'{label}' has no parameter '{name}'"
-                f"{nearest(name, names) or ' (it has: ' + (', '.join(names) or 'none') + ')'}"
+                f"{nearest(name, known) or ' (it has: ' + (', '.join(known) or 'none') + ')'}"
             )
-    fields |= {name: field for name, field in base_parameters.items() if name in given}
-    model = create_model(label, __config__=ConfigDict(extra="forbid"), **fields)
+    names = (*own, *(name for name in further if name in given))
+    model = _checking_model(target, skip, label, names)
     try:
-        values = {name: getattr(model(**given), name) for name in fields}
+        checked = model(**given)
+        values = {name: getattr(checked, name) for name in names}
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][:1])
@@ -431,6 +431,40 @@ def parameters(
                 "true or false, lists and tables, so that it can be written to a file"
             )
     return values
+
+
+def _remembered(function: Callable[..., T]) -> Callable[..., T]:
+    """A function whose results are kept, where all its arguments can be hashed."""
+    cached = functools.cache(function)
+
+    @functools.wraps(function)
+    def remembered(*args: Any) -> T:
+        try:
+            hash(args)
+        except TypeError:
+            return function(*args)
+        return cached(*args)
+
+    return remembered
+
+
+@_remembered
+def _own_and_further(
+    target: Callable[..., Any], skip: int, label: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of a target's own parameters, and of those that reach a base class."""
+    further = _base_parameters(target) if _takes_any(target) else {}
+    return _fields(target, skip, label), further
+
+
+@_remembered
+def _checking_model(
+    target: Callable[..., Any], skip: int, label: str, names: tuple[str, ...]
+) -> type[BaseModel]:
+    """The pydantic model that checks some parameters of a target."""
+    own, further = _own_and_further(target, skip, label)
+    fields = {name: (own | further)[name] for name in names}
+    return create_model(label, __config__=ConfigDict(extra="forbid"), **fields)
 
 
 def _fields(target: Callable[..., Any], skip: int, label: str) -> dict[str, Any]:
@@ -497,6 +531,11 @@ def source_of(target: Callable[..., Any]) -> str:
 
 def defaults(target: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
     """The default of every parameter that has one."""
+    return dict(_defaults(target, skip))
+
+
+@_remembered
+def _defaults(target: Callable[..., Any], skip: int) -> dict[str, Any]:
     signature = list(inspect.signature(target).parameters.values())[skip:]
     return {p.name: p.default for p in signature if p.default is not p.empty}
 
