@@ -111,7 +111,9 @@ class Probe:
             labels=self.labels[rows],
             logits=self.logits[rows],
             layers={name: layer.images(rows) for name, layer in self.layers.items()},
-            concepts=concepts and replace(concepts, packed=some_rows(concepts.packed, rows)),
+            concepts=replace(concepts, packed=some_rows(concepts.packed, rows))
+            if concepts
+            else None,
             memo={},
         )
 

@@ -110,6 +110,10 @@ class Loop:
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Trains for one epoch; returns the mean of each loss term and the training accuracy."""
+        with global_noise(self.device, stream(self.seed, "network", epoch)):
+            return self._epoch(epoch)
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
         self.method.generator.manual_seed(stream(self.seed, "method", epoch))
         (self.frozen or self.network).train()
         self.method.train()
@@ -276,6 +280,18 @@ def _parts(network: Network, recipe: Recipe) -> list[tuple[list[nn.Parameter], f
         ([p for p in own if id(p) not in head], recipe.lr * recipe.backbone_lr),
         ([p for p in own if id(p) in head], recipe.lr),
     ]
+
+
+@contextlib.contextmanager
+def global_noise(device: torch.device, seed: int) -> Iterator[None]:
+    """Within it, torch's global generators start from a seed: those of dropout inside a network.
+
+    Afterwards they are as they were.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager

@@ -4,8 +4,10 @@ import pytest
 import torch
 from fits import RECIPE, fit_toy, same_weights, small_vgg
 from gpu_check.waiting import refuse_waiting
+from torch import nn
 
 from legible.bench.backbones.mlp import mlp
+from legible.bench.backbones.taps import Network
 from legible.bench.backbones.vgg import vgg
 from legible.bench.execution.store import Run
 from legible.bench.plugins import registry
@@ -52,6 +54,35 @@ def test_resume_is_bit_identical(toy, tmp_path, optimizer):
     resumed = fit_toy(toy, method, recipe, resume=run.state("cpu"))
     assert same_weights(whole, resumed.network)
     assert [line["epoch"] for line in resumed.state.history] == [1, 2, 3]
+
+
+def test_dropout_inside_a_network_repeats_and_resumes(toy):
+    """Dropout draws from torch's global generator, which is left as it was."""
+    recipe = Recipe(epochs=3, batch=16, lr=5e-3)
+    make = with_dropout(toy)
+    states: list[State] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        expected = torch.rand(1)
+        torch.manual_seed(1)
+        whole = fit_toy(toy, recipe=recipe, make_network=make, after_epoch=states.append).network
+        assert torch.rand(1) == expected
+    torch.rand(7)
+    assert same_weights(whole, fit_toy(toy, recipe=recipe, make_network=make).network)
+    resumed = fit_toy(toy, recipe=recipe, make_network=make, resume=states[0]).network
+    assert same_weights(whole, resumed)
+
+
+def with_dropout(data):
+    """Builds the small network with dropout behind its first Tap."""
+
+    def make() -> Network:
+        network = small_vgg(data)()
+        place = network.trunk.index(network.taps["conv1"]) + 1
+        trunk = [*network.trunk[:place], nn.Dropout(0.5), *network.trunk[place:]]
+        return Network(nn.Sequential(*trunk), trunk, network.image)
+
+    return make
 
 
 @pytest.mark.parametrize("name", ["sync", "bean", "dropout", "activation_l1"])
