@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import gc
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -24,10 +25,11 @@ from legible.bench.backbones.model_names import model_builder
 from legible.bench.backbones.taps import Network
 from legible.bench.check.toy import toy_data
 from legible.bench.data.base import Dataset, Split
-from legible.bench.errors import UserError, nearest, one_line
+from legible.bench.errors import UserError, nearest
 from legible.bench.leaderboard.render.markdown import grid
 from legible.bench.plugins import registry
 from legible.bench.scoring.probe import probe_network
+from legible.bench.text import one_line
 from legible.bench.training.checkpoint import snapshot
 from legible.bench.training.fit import build_network, fit_network, initialise
 from legible.bench.training.loop import Diverged
@@ -106,8 +108,12 @@ def outcomes(backbone: str, side: int, methods: Iterable[str] = ()) -> dict[str,
             return reason
         try:
             network = train(method)
-        except (Diverged, ValueError, RuntimeError, UserError) as error:
-            return one_line(error)
+        except (Diverged, ValueError, UserError) as error:
+            return one_line(str(error))
+        except RuntimeError as error:
+            return f"fails: {one_line(str(error))}"
+        finally:
+            gc.collect()  # network and method refer to each other
         logits = probe_network(network, method, data.test, ["last"]).logits
         return WORKS if bool(logits.isfinite().all()) else "gives logits that are not finite"
 
@@ -143,9 +149,7 @@ def table(columns: Mapping[str, Mapping[str, str]]) -> str:
     ]
     header = ["", *(name.partition(":")[2] for name in columns)]
     notes = [f"{number[reason]}: {reason}" for reason in reasons]
-    return "\n\n".join(
-        [grid(header, body, [":---", *[":---:"] * len(columns)]), "<br>\n".join(notes)]
-    )
+    return "\n\n".join([grid(header, body, [":---:"] * len(columns)), "<br>\n".join(notes)])
 
 
 class Line(NamedTuple):

@@ -54,7 +54,10 @@ def test_the_audit_names_what_fails():
 def test_the_table_numbers_its_reasons():
     text = table({"a:one": {"plain": WORKS, "bean": "no"}, "a:two": {"plain": "no", "bean": "ill"}})
     lines = [line.replace(" ", "") for line in text.splitlines()]
-    assert lines[0] == "||one|two|" and lines[2:4] == ["|plain|✓|1|", "|bean|1|2|"]
+    assert lines[:2] == ["||one|two|", "|:---|:---:|:---:|"] and lines[2:4] == [
+        "|plain|✓|1|",
+        "|bean|1|2|",
+    ]
     assert lines[-2:] == ["1:no<br>", "2:ill"]
 
 
