@@ -44,6 +44,8 @@ class PlainPruned(Method):
     @torch.no_grad()
     def after_training(self, network: NetworkLike, data: Data) -> None:
         weights = [link.weight for link in links(network)]
+        if not weights:
+            raise ValueError("has no weights between two Taps to prune")
         values = torch.cat([weight.flatten() for weight in weights])
         count = round(self.strength * self.sparsity * len(values))
         if count == 0:
@@ -65,7 +67,9 @@ def recalibrate(network: NetworkLike, data: Data) -> None:
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average
-    network.train()
+    network.eval()  # dropout, for one, does not act
+    for norm in norms:
+        norm.train()
     for _, images in data.batches(256):
         network(images)
     network.eval()

@@ -14,6 +14,7 @@ from torch import nn
 
 from legible.bench.backbones.taps import Network
 from legible.bench.backbones.traced import head_names, traced_network
+from legible.bench.backbones.tracing import answers
 from legible.bench.backbones.weights import load_weights, read_weights
 from legible.bench.errors import UserError, nearest
 
@@ -45,25 +46,31 @@ def model_builder(name: str, make: Callable[..., Any] | None = None) -> Callable
     ) -> Network:
         """A model as a backbone, by tracing (see backbones/traced.py).
 
-        ``taps``: names of nodes or modules after which Taps are put; by default the last rectified
-        map of each size. ``weights``: a .safetensors or .pth file with the model's own names, or
-        ``pretrained`` for torchvision's own, which needs LEGIBLE_DOWNLOAD=1. ``head="new"``: the
-        layer that gives the logits is a new one with an output for each class (models made for
-        distillation have two such layers); ``"keep"``: it is the model's own.
+        ``taps``: names of nodes or modules after which Taps are put; by default, for each size, the
+        last map that is rectified or the end of a residual block. ``weights``: a .safetensors or
+        .pth file with the model's own names, or ``pretrained`` for torchvision's own, which needs
+        LEGIBLE_DOWNLOAD=1. ``head="new"``: the layer that gives the logits is a new one with an
+        output for each class (models made for distillation have two such layers); ``"keep"``: it is
+        the model's own.
         """
         outputs = classes if make else IMAGENET_CLASSES
         state = _weights(library, model, weights) if weights else None
         network = make_model(outputs)
-        places = head_names(network, image)
+        places = head_names(network, image, answers(network, image)[0].shape[-1])
         if state is not None:
-            outputs = _outputs(state, places[-1], outputs)
+            outputs = _outputs(state, places[-1], outputs) if places else outputs
             if head == "keep" and not make:
                 network = make_model(outputs)
             load_weights(network, state, weights, except_below=places if head == "new" else ())
         if head == "new":
+            if not places:
+                raise ValueError(
+                    f"the logits of '{name}' come from no linear or convolution layer that can be "
+                    'replaced: use head = "keep"'
+                )
             for place in places:
                 _new_head(network, place, classes)
-        elif (count := _units(network.get_submodule(places[-1]))) != classes:
+        if (count := answers(network, image)[0].shape[-1]) != classes:
             raise ValueError(f"'{name}' has {count} outputs, but the data has {classes} classes: "
                              'use head = "new"')  # fmt: skip
         return traced_network(network, image, taps)
@@ -94,7 +101,7 @@ def _whole_model(
         count = _outputs(state, _last_layer(network), outputs)
         network = network if count == outputs else make_model(count)
         load_weights(network, state, weights)
-    return network
+    return network.train()
 
 
 def _last_layer(network: nn.Module) -> str:
@@ -156,10 +163,6 @@ def _outputs(state: dict[str, Any], place: str, default: int) -> int:
     return default if weight is None else len(weight)
 
 
-def _units(layer: nn.Module) -> int:
-    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
-
-
 def _new_head(network: nn.Module, place: str, classes: int) -> None:
     """Replaces the last layer by a new one of the same kind with an output for each class."""
     old = network.get_submodule(place)
@@ -169,8 +172,10 @@ def _new_head(network: nn.Module, place: str, classes: int) -> None:
     else:
         assert isinstance(old, nn.Conv2d)
         new = nn.Conv2d(
-            old.in_channels, classes, old.kernel_size, old.stride, old.padding,  # type: ignore[arg-type]
-            bias=old.bias is not None,
+            old.in_channels, classes, old.kernel_size, old.stride, old.padding, old.dilation,  # type: ignore[arg-type]
+            old.groups, old.bias is not None, old.padding_mode,
         )  # fmt: skip
-    parent, _, name = place.rpartition(".")
-    network.get_submodule(parent)._modules[name] = new
+    for module in list(network.modules()):  # a layer may have several names
+        for name, child in module._modules.items():
+            if child is old:
+                module._modules[name] = new

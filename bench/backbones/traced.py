@@ -11,15 +11,17 @@ from torch import Tensor, fx, nn
 
 from legible.bench.backbones.taps import Network, Tap, Wired, is_norm
 from legible.bench.backbones.tracing import (
+    TOLERANCE,
     Untraceable,
     add_module,
+    answers,
     free_name,
     module_of,
     record,
     trace,
     trunk_nodes,
 )
-from legible.bench.errors import nearest, one_line
+from legible.bench.errors import nearest
 from legible.metrics.network import Edge
 
 #: Taps of a network whose maps all have one size, when none are named.
@@ -37,13 +39,16 @@ def traced_network(
 
     ``taps``: names of nodes (``layer4.1.relu_1``), or of modules (``layer4``: its last node).
     Without names: of the maps of each size through which all of the computation passes, the last
-    rectified one, or else the end of the last residual block; in a network whose maps all have one
-    size, four such maps at equal distances. The model is changed, and must not be used by itself
-    afterwards. Raises ValueError if the model cannot be traced, or a name is unknown.
+    one that is rectified or the end of a residual block; in a network whose maps all have one size,
+    four such maps at equal distances. The model is changed, and must not be used by itself
+    afterwards. Raises ValueError if the model cannot be traced, if its graph gives other logits, or
+    if a name is unknown.
     """
+    expected = answers(model, image)
     graph = trace(model, image)
     shapes = _shapes(model, graph, image)
-    trunk = _before_head(model, graph, [n for n in trunk_nodes(graph) if n in shapes])
+    nodes = [node for node in trunk_nodes(graph) if node in shapes]
+    trunk = _before_head(model, graph, nodes, expected[0].shape[-1])
     tap_nodes = _named(graph, taps) if taps else _defaults(model, trunk, shapes, image)
     if not tap_nodes:
         raise ValueError("has no map between images and logits: name Taps with taps=[...]")
@@ -56,7 +61,25 @@ def traced_network(
             cuts.append(node)
         else:
             _insert(model, graph, node, tap)
-    return Network(model, _trunk(model, graph, cuts, tap_of), image)
+    network = Network(model, _trunk(model, graph, cuts, tap_of), image)
+    for mine, theirs in zip(answers(Answers(network), image), expected, strict=True):
+        if not torch.allclose(mine, theirs, rtol=TOLERANCE, atol=TOLERANCE):
+            raise Untraceable(
+                "gives other logits when it is traced: an operation in place, or a decision that "
+                "depends on the images or on their number, is not recorded"
+            )
+    return network
+
+
+class Answers(nn.Module):
+    """A network as a module from images to logits."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images).logits
 
 
 # ----------------------------------------------------------------- choosing Taps
@@ -75,14 +98,9 @@ def _shapes(
                 shapes[n] = tuple(value.shape[1:])
             return value
 
-    parameter = next(model.parameters())
-    zeros = torch.zeros(2, *image, dtype=parameter.dtype, device=parameter.device)
-    try:
-        with torch.no_grad():
-            Recorder(model, graph=graph).run(zeros)
-    except Exception as error:
-        size = "x".join(map(str, image))
-        raise Untraceable(f"does not take images of shape {size}: {one_line(error)}") from error
+    parameter = next(model.parameters(), torch.zeros(()))
+    with torch.no_grad():
+        Recorder(model, graph=graph).run(parameter.new_zeros(2, *image))
     return shapes
 
 
@@ -103,20 +121,33 @@ def _named(graph: fx.Graph, names: Sequence[str]) -> list[fx.Node]:
     return [node for node in nodes if node in tap_nodes]
 
 
-def _before_head(model: nn.Module, graph: fx.Graph, trunk: Sequence[fx.Node]) -> list[fx.Node]:
+def _before_head(
+    model: nn.Module, graph: fx.Graph, trunk: Sequence[fx.Node], outputs: int
+) -> list[fx.Node]:
     """The nodes of the trunk before the layers that give the logits."""
     nodes = list(graph.nodes)
-    head = nodes.index(_head_nodes(model, graph)[0])
-    return [node for node in trunk if nodes.index(node) < head]
+    heads = [node for node in _last_layers(model, graph) if _units(model, node) == outputs]
+    end = nodes.index(heads[0]) if heads else len(nodes)
+    return [node for node in trunk if nodes.index(node) < end]
 
 
-def head_names(model: nn.Module, image: tuple[int, int, int] | None) -> list[str]:
+def head_names(model: nn.Module, image: tuple[int, int, int] | None, outputs: int = 0) -> list[str]:
     """The paths of the layers that give a model's logits, in running order; the model is traced for
-    it, not changed. Models made for distillation have two, whose outputs are averaged."""
-    return [str(node.target) for node in _head_nodes(model, record(model, image)[0])]
+    it, not changed. Models made for distillation have two, whose outputs are averaged.
+
+    ``outputs``: the number of logits; layers with another number of units (of a gate, say) are left
+    out. 0: not known.
+    """
+    nodes = _last_layers(model, record(model, image)[0])
+    return [str(node.target) for node in nodes if outputs in (0, _units(model, node))]
 
 
-def _head_nodes(model: nn.Module, graph: fx.Graph) -> list[fx.Node]:
+def _units(model: nn.Module, node: fx.Node) -> int:
+    layer = module_of(model, node)
+    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore
+
+
+def _last_layers(model: nn.Module, graph: fx.Graph) -> list[fx.Node]:
     """The linear and convolution layers from which the output is reached without another one."""
     heads: set[fx.Node] = set()
     seen: set[fx.Node] = set()
@@ -141,22 +172,18 @@ def _defaults(
     shapes: dict[fx.Node, tuple[int, ...]],
     image: tuple[int, int, int],
 ) -> list[fx.Node]:
-    """For each map size the last rectified node of the trunk, or else the end of its last residual
-    block; in a network that rectifies nothing there, the last node of each size."""
+    """For each map size the last node of the trunk that is rectified or the end of a residual
+    block; in a network without rectified maps, the last node of each size."""
     maps = [node for node in trunk if _has_proportions(map_size(shapes[node]), image)]
-    sizes: dict[tuple[int, ...], list[fx.Node]] = {}
-    for node in maps:
-        sizes.setdefault(map_size(shapes[node]), []).append(node)
-    if len(sizes) == 1:
-        sums = [node for node in maps if node.target in _SUMS] or maps
-        steps = {len(sums) - 1 - i * len(sums) // DEFAULT_TAPS for i in range(DEFAULT_TAPS)}
-        return [sums[i] for i in sorted(steps)]
-    rectified = [[n for n in nodes if _is_rectified(model, n)] for nodes in sizes.values()]
-    if not any(rectified):
-        return [nodes[-1] for nodes in sizes.values()]
-    blocks = [[n for n in nodes if n.target in _SUMS] for nodes in sizes.values()]
-    ends = [first or second for first, second in zip(rectified, blocks, strict=True)]
-    return [nodes[-1] for nodes in ends if nodes]
+    rectified = [node for node in maps if _is_rectified(model, node)]
+    sums = [node for node in maps if node.target in _SUMS]
+    if len({map_size(shapes[node]) for node in maps}) == 1:
+        ends = rectified or sums or maps
+        steps = {len(ends) - 1 - i * len(ends) // DEFAULT_TAPS for i in range(DEFAULT_TAPS)}
+        return [ends[i] for i in sorted(steps)]
+    chosen = {*rectified, *sums} if rectified else {*maps}
+    last = {map_size(shapes[node]): node for node in maps if node in chosen}
+    return [node for node in maps if node in last.values()]
 
 
 _SUMS = (operator.add, torch.add, "add")
@@ -233,8 +260,8 @@ def map_size(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _has_proportions(size: tuple[int, ...], image: tuple[int, int, int]) -> bool:
-    """Whether a map has the image's proportions, up to one position. Windows of attention, for
-    example, have not."""
+    """Whether a map has the image's proportions, up to one position. A tensor of windows and tokens
+    has not."""
     _, height, width = image
     return bool(size) and abs(size[0] * width - size[1] * height) <= max(height, width)
 

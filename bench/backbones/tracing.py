@@ -9,10 +9,12 @@ attributed to. In evaluation mode the logits stay the same bit for bit.
 from __future__ import annotations
 
 import copy
+import math
 import operator
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,8 +52,8 @@ _OUT_OF_PLACE: dict[Any, Any] = {
     operator.itruediv: operator.truediv, "add_": "add", "sub_": "sub", "mul_": "mul",
     "div_": "div", "clamp_": "clamp",
 }  # fmt: skip
-#: Modules whose own code is not traced, beside those of torch.
-_LEAVES = (StochasticDepth, nn.Linear, nn.Conv2d)
+#: Images on which a graph is compared with its model, and the largest difference of their answers.
+CHECKED, TOLERANCE = 3, 1e-4
 
 
 class Untraceable(ValueError):
@@ -61,10 +63,9 @@ class Untraceable(ValueError):
 class _Tracer(NodePathTracer):
     """Records the operations of a model for images of one shape.
 
-    A call of a subclass of `_LEAVES` is one node: timm has a Linear of its own, whose code torch.fx
-    would look into, so that no node would call the layer. Shapes are read as numbers, but for the
-    number of images, so that models may compute and decide with them. Without ``image`` shapes are
-    not known.
+    A call of a library's own linear or convolution layer (timm has some) is one node, as a call of
+    torch's is. Shapes are read as numbers, except the number of images, so that models may compute
+    and decide with them. Without ``image`` shapes are not known.
     """
 
     def __init__(self, model: nn.Module, image: tuple[int, int, int] | None) -> None:
@@ -74,10 +75,77 @@ class _Tracer(NodePathTracer):
         self.runs = [_Run(model, batch) for batch in batches]
 
     def is_leaf_module(self, m: nn.Module, module_qualname: str) -> bool:
-        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualname)
+        if isinstance(m, StochasticDepth) or is_plain_layer(m):
+            return True
+        return super().is_leaf_module(m, module_qualname)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Sized(node, self) if self.runs else super().proxy(node)
+
+
+@torch.no_grad()
+def is_plain_layer(module: nn.Module) -> bool:
+    """Whether a module is a linear or convolution layer that does no more than apply its weights.
+
+    Of a class derived from torch's, this is tried: the layer, without its bias, must be linear in
+    its input and in its weight. Layers that standardise their weights, or end in a ReLU, are not.
+    """
+    if not isinstance(module, nn.Linear | nn.Conv2d):
+        return False
+    if type(module) in (nn.Linear, nn.Conv2d):
+        return True
+    try:
+        with _unrecorded():
+            layer, generator = copy.deepcopy(module), torch.Generator().manual_seed(0)
+            if layer.bias is not None:
+                layer.bias.zero_()
+            side = [2 * size for size in layer.weight.shape[2:]]
+            width = layer.weight.shape[1] * getattr(layer, "groups", 1)
+            x, y = torch.randn(2, 1, width, *side, generator=generator).to(layer.weight)
+            out, sum_of_outs, out_of_sum = layer(x), layer(x) + layer(y), layer(x + y)
+            layer.weight.mul_(2)
+            doubled = layer(x)
+    except Exception:  # whatever it is, it is not plain
+        return False
+    close = partial(torch.allclose, rtol=1e-3, atol=1e-5)
+    return close(out_of_sum, sum_of_outs) and close(doubled, 2 * out)
+
+
+class _Shape(tuple[Any, ...]):
+    """A shape while tracing: numbers, and recorded values for what depends on the number of images.
+
+    ``known``: the shape for each run.
+    """
+
+    known: tuple[torch.Size, ...]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two shapes are the same, for every number of images."""
+        theirs = other.known if isinstance(other, _Shape) else [other] * len(self.known)
+        found = {mine == their for mine, their in zip(self.known, theirs, strict=True)}
+        if len(found) > 1:
+            raise ValueError("compares a shape that depends on the number of images")
+        return found.pop()
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        if isinstance(place, slice):
+            return _shape(found, tuple(torch.Size(size[place]) for size in self.known))
+        return found
+
+    def numel(self) -> Any:
+        return math.prod(self)
+
+
+def _shape(values: Iterable[Any], known: tuple[torch.Size, ...]) -> _Shape:
+    shape = _Shape(values)
+    shape.known = known
+    return shape
 
 
 class _Sized(fx.Proxy):
@@ -85,14 +153,22 @@ class _Sized(fx.Proxy):
 
     @property
     def shape(self) -> Any:
+        try:
+            return self._shape()
+        except AttributeError as error:  # Python would then ask for a recorded attribute
+            raise RuntimeError(str(error)) from error
+
+    def _shape(self) -> Any:
         recorded: Any = self.__getattr__("shape")
         values = [run.value(self.node) for run in self.tracer.runs]  # type: ignore[attr-defined]
         if not all(isinstance(value, torch.Tensor) for value in values):
             return recorded
-        sizes = zip(*(value.shape for value in values), strict=True)
-        return tuple(
-            one if one == other else recorded[place] for place, (one, other) in enumerate(sizes)
-        )
+        known = tuple(value.shape for value in values)
+        sizes = [
+            one if one == other else recorded[place]
+            for place, (one, other) in enumerate(zip(*known, strict=True))
+        ]
+        return _shape(sizes, known)
 
     @property
     def ndim(self) -> Any:
@@ -160,6 +236,7 @@ def trace(model: nn.Module, image: tuple[int, int, int]) -> fx.Graph:
     parameters and buffers keep their names. Raises Untraceable, with the node that came last.
     """
     graph, names = record(model, image)
+    _keep_constants(model, graph)
     for node in graph.nodes:
         node.meta["name"] = names.get(node, node.name)
     _check_interface(graph)
@@ -187,6 +264,34 @@ def record(
         nodes = list(tracer.graph.nodes) if hasattr(tracer, "graph") else []
         last = tracer.node_to_qualname.get(nodes[-1], nodes[-1].name) if nodes else "the start"
         raise Untraceable(f"cannot be traced after '{last}': {one_line(error)}") from error
+
+
+def answers(model: nn.Module, image: tuple[int, int, int]) -> list[torch.Tensor]:
+    """What a model in evaluation mode returns for one image, and for some images.
+
+    Raises Untraceable if it does not take images of this shape, or returns no single tensor.
+    """
+    like, generator = next(model.parameters(), torch.zeros(())), torch.Generator().manual_seed(0)
+    images = torch.randn(CHECKED, *image, generator=generator).to(like)
+    model.eval()
+    try:
+        with torch.no_grad():
+            found = [model(images[:1]), model(images)]
+    except Exception as error:
+        size = "x".join(map(str, image))
+        raise Untraceable(f"does not take images of shape {size}: {one_line(error)}") from error
+    if not all(isinstance(logits, torch.Tensor) for logits in found):
+        raise Untraceable("returns several values: it must return the logits alone")
+    return found
+
+
+def _keep_constants(model: nn.Module, graph: fx.Graph) -> None:
+    """Makes tensors that were computed while tracing buffers, so that they move with the model."""
+    for name in {node.target for node in graph.nodes if node.op == "get_attr"}:
+        if name.startswith("_tensor_constant"):
+            value = getattr(model, name)
+            delattr(model, name)
+            model.register_buffer(name, value, persistent=False)
 
 
 def _check_interface(graph: fx.Graph) -> None:

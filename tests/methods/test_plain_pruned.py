@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from legible.bench.backbones.resnet18 import resnet18
-from legible.methods.plain_pruned import PlainPruned
+from legible.methods.plain_pruned import PlainPruned, recalibrate
 from legible.metrics.weight_layers import links
 
 
@@ -35,6 +35,17 @@ def test_recalibration_takes_the_statistics_of_the_pruned_network(fit, toy):
     assert norm.momentum == 0.1
     assert not torch.allclose(raw.backbone.norm1.running_var, norm.running_var)
     assert not network.training
+
+
+def test_recalibration_puts_the_norms_alone_into_training_mode(fit, toy):
+    network = fit("plain").network
+    modes: dict[type[nn.Module], bool] = {}
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda m, x, y: modes.update({type(m): m.training}))
+    recalibrate(network, toy.train)
+    assert modes.pop(nn.BatchNorm2d)
+    assert len(modes) > 3 and not any(modes.values()), "dropout would act"
 
 
 def test_strength_zero_is_the_plain_network(fit):

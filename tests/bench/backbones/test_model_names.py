@@ -61,6 +61,56 @@ def test_a_new_head_replaces_all_layers_that_give_the_logits(tmp_path):
     assert torch.equal(network.backbone.body[0].weight, model.body[0].weight)
 
 
+class AttentionPooling(torch.nn.Module):
+    """Its logits depend on a second layer, with another number of units."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+        self.head, self.attention = torch.nn.Linear(4, classes), torch.nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.body(x).flatten(2).transpose(1, 2)
+        return (self.head(x) * self.attention(x).softmax(1)).sum(1)
+
+
+class TwoNames(torch.nn.Module):
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+        self.fc = torch.nn.Linear(4, 10)
+        self.head = self.fc
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+class Prototypes(torch.nn.Module):
+    """Its logits are similarities to prototypes: no layer gives them."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+        self.prototypes = torch.nn.Parameter(torch.randn(classes, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x).mean((2, 3)) @ self.prototypes.T
+
+
+def test_a_new_head_leaves_other_last_layers_and_finds_a_layer_of_two_names():
+    network = model_builder("my.py:AttentionPooling", AttentionPooling)(IMAGE, 3)
+    assert network.backbone.attention.out_features == 1
+    network = model_builder("my.py:TwoNames", TwoNames)(IMAGE, 3)
+    assert network(torch.zeros(2, *IMAGE)).logits.shape == (2, 3)
+
+
+def test_a_model_without_a_last_layer_keeps_its_head():
+    build = model_builder("my.py:Prototypes", Prototypes)
+    with pytest.raises(ValueError, match='can be replaced: use head = "keep"'):
+        build(IMAGE, 3)
+    assert build(IMAGE, 3, head="keep")(torch.zeros(2, *IMAGE)).logits.shape == (2, 3)
+
+
 @pytest.mark.parametrize(
     "name, message",
     [

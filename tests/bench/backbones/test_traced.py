@@ -11,6 +11,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from legible.bench.backbones.resnet18 import resnet18
 from legible.bench.backbones.traced import MapTap, traced_network
+from legible.bench.backbones.tracing import Untraceable
 
 #: Side of the images, the Taps by default, and whether they are on the trunk.
 MODELS = {
@@ -111,7 +112,83 @@ class Mixed(nn.Module):
         return self.head((x + self.block(x)).mean((2, 3)))
 
 
+class Stages(nn.Module):
+    """Three residual blocks at one size, each rectified or not."""
+
+    def __init__(self, rectified: tuple[bool, ...]) -> None:
+        super().__init__()
+        self.rectified = rectified
+        self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleList(nn.Conv2d(4, 4, 1) for _ in rectified)
+        self.relus = nn.ModuleList(nn.ReLU() for _ in rectified)
+        self.down, self.head = nn.Conv2d(4, 4, 2, 2), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block, relu, rectified in zip(self.blocks, self.relus, self.rectified, strict=True):
+            x = x + block(x)
+            x = relu(x) if rectified else x
+        return self.head(self.down(x).mean((2, 3)))
+
+
+class Windows(nn.Module):
+    """Between two maps a tensor of windows and tokens, which all of the computation passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
+        self.mix, self.act = nn.Linear(4, 4), nn.ReLU()
+        self.last, self.head = nn.Sequential(nn.Conv2d(4, 4, 2, 2), nn.ReLU()), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        count, units, height, width = x.shape
+        x = x.reshape(count, units, height // 2, 2, width // 2, 2).permute(0, 2, 4, 3, 5, 1)
+        x = self.act(self.mix(x.reshape(count, height * width // 4, 4, units)))
+        x = x.reshape(count, height // 2, width // 2, 2, 2, units).permute(0, 5, 1, 3, 2, 4)
+        return self.head(self.last(x.reshape(count, units, height, width)).mean((2, 3)))
+
+
+class InPlace(nn.Module):
+    """An operation in place whose result is not read: torch.fx does not see that it matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        x.mul_(2)
+        return self.head(x.relu().mean((2, 3)))
+
+
+class HalfTheImages(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x).relu()
+        return self.head(x.mean((2, 3))) / x[:2].shape[0]
+
+
+@pytest.mark.parametrize("model", [InPlace(), HalfTheImages()], ids=["in place", "two images"])
+def test_a_graph_that_gives_other_logits_is_refused(model):
+    with pytest.raises(Untraceable, match="gives other logits when it is traced"):
+        traced_network(model, (3, 12, 12))
+
+
 class TestTaps:
+    def test_by_default_are_at_the_last_rectified_map_or_sum_of_each_size(self):
+        def last(*rectified: bool) -> list[str]:
+            return list(traced_network(Stages(rectified), (3, 12, 12)).taps)
+
+        assert last(True, True) == ["relus.1"]
+        assert last(True, False) == ["add_1"]
+
+    def test_by_default_are_not_at_windows_of_tokens(self):
+        assert list(traced_network(Windows(), (3, 12, 12)).taps) == ["stem.1", "last.1"]
+
     def test_by_default_are_at_the_end_of_residual_blocks_where_nothing_is_rectified(self):
         assert list(traced_network(Mixed(), (3, 12, 12)).taps) == ["stem.1", "add"]
 

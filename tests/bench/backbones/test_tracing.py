@@ -1,5 +1,6 @@
 """Tracing: graphs of any model whose activations are modules of their own."""
 
+import copy
 import math
 
 import pytest
@@ -7,7 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from legible.bench.backbones.tracing import Untraceable, free_name, trace, trunk_nodes
+from legible.bench.backbones.tracing import (
+    Untraceable,
+    free_name,
+    is_plain_layer,
+    trace,
+    trunk_nodes,
+)
 
 IMAGE = (3, 8, 8)
 
@@ -88,10 +95,13 @@ class Sizes(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(3, 4)
+        self.layer, self.first = nn.Linear(3, 4), nn.Conv2d(3, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        before, x = x, self.first(x)
         count, channels, height, width = x.shape
+        if before.shape == x.shape and x.shape[1:].numel() == channels * height * width:
+            x = x + before
         if height % 3 or x.ndim != 4:
             x = F.pad(x, (0, 0, 0, math.ceil(height / 3) * 3 - height))
         x = x.view(count, channels, x.size(2) * width)[..., : int(x.size(-2) ** 0.5)]
@@ -106,7 +116,71 @@ def test_sizes_are_numbers_and_the_number_of_images_is_free():
         x = torch.randn(count, *IMAGE)
         assert torch.equal(torch.fx.Interpreter(model, graph=graph).run(x), model(x))
     calls = [node.target for node in graph.nodes if node.op == "call_module"]
-    assert calls == ["layer", "layer"], "reading sizes records nothing"
+    assert calls == ["first", "layer", "layer"], (
+        "values that are computed for sizes are not recorded"
+    )
+
+
+class Constant(nn.Module):
+    """Adds a tensor that it makes from sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        device = next(self.parameters()).device
+        return self.layer(x) + torch.linspace(-1, 1, x.shape[3], device=device)
+
+
+def test_constants_made_from_sizes_move_with_the_model():
+    model = Constant()
+    keys = list(model.state_dict())
+    graph = trace(model, IMAGE)
+    assert list(model.state_dict()) == keys and len(list(model.buffers())) == 1
+    out = torch.fx.Interpreter(model.to("meta"), graph=graph).run(
+        torch.zeros(2, *IMAGE, device="meta")
+    )
+    assert out.shape == (2, 4, 8, 8)
+
+
+class OfALibrary(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
+
+
+class Padded(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (1, 1, 1, 1)))
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight / self.weight.std(), self.bias)
+
+
+class Rectified(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
+class Cosine(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.normalize(x, dim=-1))
+
+
+@pytest.mark.parametrize(
+    "layer, plain",
+    [
+        (nn.Linear(4, 2), True), (nn.Conv2d(4, 2, 3, groups=2), True), (nn.ReLU(), False),
+        (OfALibrary(4, 2), True), (Padded(4, 2, 3), True), (Padded(4, 2, 3, groups=2), True),
+        (Standardised(4, 2, 3), False), (Rectified(4, 2, 3), False), (Cosine(4, 2), False),
+    ],
+)  # fmt: skip
+def test_a_plain_layer_applies_its_weights_and_no_more(layer, plain):
+    before = copy.deepcopy(layer.state_dict())
+    assert is_plain_layer(layer) == plain
+    assert all(torch.equal(layer.state_dict()[name], value) for name, value in before.items())
 
 
 class TwoInputs(nn.Module):
