@@ -89,6 +89,8 @@ class Srip(Method):
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         weights = [link.weight.float() for link in links_to(step.network, self.taps)]
+        if not weights:
+            raise ValueError("no Tap has units that one layer makes")
         terms = torch.stack([self.measure(deviation(weight)) for weight in weights])
         return {"orthogonality": self.strength * self.decay(step.progress) * terms.sum()}
 

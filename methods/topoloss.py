@@ -87,5 +87,7 @@ class Topoloss(Method):
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         layers = [link for link in links_to(step.network, self.taps) if link.target]
+        if not layers:
+            raise ValueError("no Tap has units that one layer makes")
         losses = [topo_loss(link.weight.float(), self.factor) for link in layers]
         return {"topography": self.strength * torch.stack(losses).mean()}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torchvision.models.vision_transformer import VisionTransformer
 
+from legible.bench.backbones.model_names import model_builder
 from legible.bench.cards import backbone_methods
 from legible.bench.cards.backbone_methods import WORKS, audits, outcomes, table, toy_photographs
 from legible.bench.plugins import registry
@@ -43,6 +45,20 @@ def test_methods_take_maps_that_can_be_negative_and_heads_of_two_layers():
         "class maps need a head that reads Tap 'features.12.2' itself"
         in found["posthoc_class_maps"]
     )
+
+
+def test_methods_on_weights_say_that_a_network_has_none_at_its_taps(monkeypatch):
+    def make(classes: int) -> VisionTransformer:
+        return VisionTransformer(32, 8, 2, 2, 12, 24, num_classes=classes)
+
+    monkeypatch.setattr(backbone_methods, "model_builder", lambda name: model_builder(name, make))
+    found = outcomes("small.py:transformer", 32, ["plain", "plain_pruned", "srip", "topoloss"])
+    assert found == {
+        "plain": WORKS,
+        "plain_pruned": "has no weights between two Taps to prune",
+        "srip": "no Tap has units that one layer makes",
+        "topoloss": "no Tap has units that one layer makes",
+    }
 
 
 def test_the_audit_names_what_fails():
