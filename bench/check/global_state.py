@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from legible.bench.training import loop
+
 
 class GeneratorStates(NamedTuple):
     """The states of the global random generators of torch, NumPy and Python."""
@@ -55,6 +57,25 @@ def restored_generators() -> Iterator[None]:
         torch.set_rng_state(states.torch)
         np.random.set_state(states.numpy)  # noqa: NPY002
         random.setstate(states.python)
+
+
+@contextlib.contextmanager
+def unseeded_training() -> Iterator[None]:
+    """A context in which training does not seed the global generator of torch in each epoch.
+
+    What a method draws from it then shows.
+    """
+    seeded = loop.global_noise
+    loop.global_noise = _no_seed
+    try:
+        yield
+    finally:
+        loop.global_noise = seeded
+
+
+@contextlib.contextmanager
+def _no_seed(device: torch.device, seed: int) -> Iterator[None]:
+    yield
 
 
 @contextlib.contextmanager

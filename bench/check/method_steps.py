@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from legible.bench.backbones.taps import Network
-from legible.bench.check.global_state import generator_states, seed_generators, used_generator
+from legible.bench.check.global_state import (
+    generator_states,
+    seed_generators,
+    unseeded_training,
+    used_generator,
+)
 from legible.bench.check.laws import NotApplicable, Violation, law
 from legible.bench.check.method_subject import MethodSubject, plain_result, train_and_watch
 from legible.bench.check.observations import largest_difference, tap_outputs
@@ -110,7 +115,8 @@ def uses_no_global_random_numbers(subject: MethodSubject) -> None:
         network, method, data = subject.build()
         ends.append({f"self.{k}": v.clone() for k, v in method.state_dict().items()})
         before = generator_states()
-        fit_network(network, method, data, RECIPE, 0, parent=lambda: parent)
+        with unseeded_training():
+            fit_network(network, method, data, RECIPE, 0, parent=lambda: parent)
         ends[-1] |= dict(network.state_dict())
         if generator := used_generator(before, generator_states()):
             raise Violation(
