@@ -62,7 +62,7 @@ def traced_network(
         else:
             _insert(model, graph, node, tap)
     network = Network(model, _trunk(model, graph, cuts, tap_of), image)
-    for mine, theirs in zip(answers(Answers(network), image), expected, strict=True):
+    for mine, theirs in zip(answers(LogitsAlone(network), image), expected, strict=True):
         if not torch.allclose(mine, theirs, rtol=TOLERANCE, atol=TOLERANCE):
             raise Untraceable(
                 "gives other logits when it is traced: an operation in place, or a decision that "
@@ -71,7 +71,7 @@ def traced_network(
     return network
 
 
-class Answers(nn.Module):
+class LogitsAlone(nn.Module):
     """A network as a module from images to logits."""
 
     def __init__(self, network: Network) -> None:
@@ -181,8 +181,8 @@ def _defaults(
         ends = rectified or sums or maps
         steps = {len(ends) - 1 - i * len(ends) // DEFAULT_TAPS for i in range(DEFAULT_TAPS)}
         return [ends[i] for i in sorted(steps)]
-    chosen = {*rectified, *sums} if rectified else {*maps}
-    last = {map_size(shapes[node]): node for node in maps if node in chosen}
+    ends = [*rectified, *sums] if rectified else maps
+    last = {map_size(shapes[node]): node for node in maps if node in ends}
     return [node for node in maps if node in last.values()]
 
 

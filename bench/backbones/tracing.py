@@ -114,18 +114,18 @@ def is_plain_layer(module: nn.Module) -> bool:
 class _Shape(tuple[Any, ...]):
     """A shape while tracing: numbers, and recorded values for what depends on the number of images.
 
-    ``known``: the shape for each run.
+    ``by_run``: the shape for each run.
     """
 
-    known: tuple[torch.Size, ...]
+    by_run: tuple[torch.Size, ...]
 
     def __eq__(self, other: object) -> bool:
         """Whether two shapes are the same, for every number of images."""
-        theirs = other.known if isinstance(other, _Shape) else [other] * len(self.known)
-        found = {mine == their for mine, their in zip(self.known, theirs, strict=True)}
-        if len(found) > 1:
+        theirs = other.by_run if isinstance(other, _Shape) else [other] * len(self.by_run)
+        same = {mine == their for mine, their in zip(self.by_run, theirs, strict=True)}
+        if len(same) > 1:
             raise ValueError("compares a shape that depends on the number of images")
-        return found.pop()
+        return same.pop()
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -133,18 +133,18 @@ class _Shape(tuple[Any, ...]):
     __hash__ = tuple.__hash__
 
     def __getitem__(self, place: Any) -> Any:
-        found = super().__getitem__(place)
+        part = super().__getitem__(place)
         if isinstance(place, slice):
-            return _shape(found, tuple(torch.Size(size[place]) for size in self.known))
-        return found
+            return _shape(part, tuple(torch.Size(size[place]) for size in self.by_run))
+        return part
 
     def numel(self) -> Any:
         return math.prod(self)
 
 
-def _shape(values: Iterable[Any], known: tuple[torch.Size, ...]) -> _Shape:
+def _shape(values: Iterable[Any], by_run: tuple[torch.Size, ...]) -> _Shape:
     shape = _Shape(values)
-    shape.known = known
+    shape.by_run = by_run
     return shape
 
 
@@ -163,12 +163,12 @@ class _Sized(fx.Proxy):
         values = [run.value(self.node) for run in self.tracer.runs]  # type: ignore[attr-defined]
         if not all(isinstance(value, torch.Tensor) for value in values):
             return recorded
-        known = tuple(value.shape for value in values)
+        by_run = tuple(value.shape for value in values)
         sizes = [
             one if one == other else recorded[place]
-            for place, (one, other) in enumerate(zip(*known, strict=True))
+            for place, (one, other) in enumerate(zip(*by_run, strict=True))
         ]
-        return _shape(sizes, known)
+        return _shape(sizes, by_run)
 
     @property
     def ndim(self) -> Any:
@@ -216,16 +216,16 @@ def _unrecorded() -> Iterator[None]:
             setattr(nn.Module, name, function)
 
 
-def _ancestors(node: fx.Node, known: Container[fx.Node]) -> set[fx.Node]:
-    """A node and all nodes that its value depends on, without those that are known."""
-    found: set[fx.Node] = set()
+def _ancestors(node: fx.Node, values: Container[fx.Node]) -> set[fx.Node]:
+    """A node and all nodes that its value depends on, without those that have a value."""
+    nodes: set[fx.Node] = set()
     waiting = [node]
     while waiting:
         last = waiting.pop()
-        if last not in found and last not in known:
-            found.add(last)
+        if last not in nodes and last not in values:
+            nodes.add(last)
             waiting += last.all_input_nodes
-    return found
+    return nodes
 
 
 def trace(model: nn.Module, image: tuple[int, int, int]) -> fx.Graph:
@@ -276,13 +276,13 @@ def answers(model: nn.Module, image: tuple[int, int, int]) -> list[torch.Tensor]
     model.eval()
     try:
         with torch.no_grad():
-            found = [model(images[:1]), model(images)]
+            both = [model(images[:1]), model(images)]
     except Exception as error:
         size = "x".join(map(str, image))
         raise Untraceable(f"does not take images of shape {size}: {one_line(error)}") from error
-    if not all(isinstance(logits, torch.Tensor) for logits in found):
+    if not all(isinstance(logits, torch.Tensor) for logits in both):
         raise Untraceable("returns several values: it must return the logits alone")
-    return found
+    return both
 
 
 def _keep_constants(model: nn.Module, graph: fx.Graph) -> None:

@@ -409,16 +409,16 @@ def parameters(
     own, further = _own_and_further(target, skip, label)
     for name in given:
         if name not in own and name not in further:
-            known = [*own, *further]
+            names = [*own, *further]
             raise UserError(
                 f"'{label}' has no parameter '{name}'"
-                f"{nearest(name, known) or ' (it has: ' + (', '.join(known) or 'none') + ')'}"
+                f"{nearest(name, names) or ' (it has: ' + (', '.join(names) or 'none') + ')'}"
             )
-    names = (*own, *(name for name in further if name in given))
-    model = _checking_model(target, skip, label, names)
+    fields = (*own, *(name for name in further if name in given))
+    model = _checking_model(target, skip, label, fields)
     try:
         checked = model(**given)
-        values = {name: getattr(checked, name) for name in names}
+        values = {name: getattr(checked, name) for name in fields}
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][:1])
