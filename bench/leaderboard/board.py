@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from legible.bench.leaderboard.block_titles import short_titles
 from legible.bench.leaderboard.missing_values import SeedReason, merge
 from legible.bench.scores.score_table import tidy
 from legible.bench.statistics.intervals import Interval, t_interval
@@ -171,9 +172,29 @@ class Board:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """All blocks by name. Numbers in names are ordered by value: 5 shots come before 10."""
+        """All blocks by name, but for the `absent_blocks`. Numbers in names are ordered by value:
+        5 shots come before 10."""
+        return [block for block in self._titles if block not in self.absent_blocks]
+
+    @cached_property
+    def absent_blocks(self) -> dict[Block, str]:
+        """The blocks whose runs are all missing, each with the reasons."""
+        keys = ["dataset", "backbone"]
+        reasons = {}
+        for (dataset, backbone), group in self.table.groupby(keys):
+            if (group["status"] == "missing").all():
+                texts = group["reason"].drop_duplicates()
+                reasons[Block(str(dataset), str(backbone))] = "; ".join(map(str, texts))
+        return reasons
+
+    def block_title(self, block: Block) -> str:
+        """Dataset and backbone of a block in short, for titles and sentences."""
+        return self._titles.get(block, " · ".join(block))
+
+    @cached_property
+    def _titles(self) -> dict[Block, str]:
         blocks = [Block(*pair) for pair in _distinct(self.table, ["dataset", "backbone"])]
-        return sorted(blocks, key=lambda block: [_natural(name) for name in block])
+        return short_titles(sorted(blocks, key=lambda block: [_natural(name) for name in block]))
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -353,12 +374,15 @@ class Board:
 
     @cached_property
     def failures(self) -> dict[tuple[Block, RowKey], tuple[str, ...]]:
-        """Why runs gave no scores at all: the reasons of each block and row, with the seeds."""
+        """Why runs gave no scores at all: the reasons of each block and row, with the seeds.
+        Without the `absent_blocks`."""
         keys = ["dataset", "backbone", "method", "params"]
         failures = {}
         for key, group in self.table[self.table["metric"] == ""].groupby(keys):
             dataset, backbone, method, params = map(str, key)
             columns = (group["seed"], group["status"], group["reason"])
+            if Block(dataset, backbone) in self.absent_blocks:
+                continue
             failures[Block(dataset, backbone), RowKey(method, params)] = tuple(merge(
                 SeedReason(int(seed), f"{status}: {reason or 'no reason recorded'}")
                 for seed, status, reason in zip(*columns, strict=True)

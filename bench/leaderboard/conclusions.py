@@ -126,16 +126,24 @@ def _too_few_seeds(
 
 
 def unfinished(board: Board) -> list[str]:
-    """Rows whose runs have not been made, each with its missing seeds and blocks."""
+    """Rows whose runs have not been made, each with its missing seeds and blocks; and the blocks
+    of which no run has been made."""
     rows = board.table[(board.table["metric"] == "") & (board.table["status"] == "missing")]
     labels = {row.key: row.name for row in board.rows}
     seeds: dict[tuple[str, Block], list[int]] = {}
     for _, line in rows.iterrows():
         row = RowKey(line["method"], line["params"])
-        key = (labels[row], Block(line["dataset"], line["backbone"]))
-        seeds.setdefault(key, []).append(int(line["seed"]))
-    where = {b: f" on {' · '.join(b)}" if len(board.blocks) > 1 else "" for b in board.blocks}
-    return [f"{name}{where[block]}: {seed_list(of)}" for (name, block), of in seeds.items()]
+        block = Block(line["dataset"], line["backbone"])
+        if block not in board.absent_blocks:
+            seeds.setdefault((labels[row], block), []).append(int(line["seed"]))
+    where = {
+        b: f" on {board.block_title(b)}" if len(board.blocks) > 1 else "" for b in board.blocks
+    }
+    return [
+        *(f"{name}{where[block]}: {seed_list(of)}" for (name, block), of in seeds.items()),
+        *(f"{board.block_title(block)}: all rows ({reason})"
+          for block, reason in board.absent_blocks.items()),
+    ]  # fmt: skip
 
 
 # ----------------------------------------------------------------- remarks
@@ -170,7 +178,7 @@ def _without_headline(standings: Standings) -> list[Sentence]:
 def _blocks_left_out(standings: Standings) -> list[Sentence]:
     """Blocks that take no part in an aspect that other blocks decide."""
     parts = [
-        f"{' · '.join(block)} in {aspect} ({reason})"
+        f"{standings.board.block_title(block)} in {aspect} ({reason})"
         for aspect, column in standings.columns.items()
         for block, reason in column.left_out.items() if reason != "not scored"
     ]  # fmt: skip

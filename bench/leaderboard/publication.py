@@ -148,7 +148,7 @@ def block_pages(board: Board) -> tuple[BlockPage, ...]:
     pages: list[BlockPage] = []
     names: list[str] = []
     for block in board.blocks:
-        names.append(plain_letters("-".join(block))[:80])
+        names.append(plain_letters(board.block_title(block))[:80])
         count = names.count(names[-1])
         path = f"details/{names[-1]}{f'-{count}' if count > 1 else ''}.md"
         tables = aspect_details(board, block)
@@ -169,7 +169,9 @@ def picture_paths(board: Board, pictures: Sequence[Picture]) -> list[str]:
         if picture.row not in rows:
             raise ValueError(f"a picture of {picture.row}, which has no row in the table")
         row = rows[picture.row]
-        name = plain_letters("-".join([*picture.block, row.method, settings(row.params)]))[:90]
+        name = plain_letters(
+            "-".join([board.block_title(picture.block), row.method, settings(row.params)])
+        )[:90]
         ending = {"image/png": "png", "image/svg+xml": "svg"}[picture.mime]
         candidates = (f"figures/{name}{count}-{picture.kind}.{ending}"
                       for count in ["", *range(2, 1000)])  # fmt: skip

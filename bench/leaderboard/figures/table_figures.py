@@ -56,7 +56,7 @@ def available_figures(standings: Standings) -> list[TableFigure]:
         if block in board.dynamics:
             stem = "dynamics" if len(board.dynamics) == 1 else f"dynamics-{number}"
             draw = partial(draw_training_curves, board, block)
-            figures.append(TableFigure(stem, f"{' · '.join(block)}: {TRAINING}", draw))
+            figures.append(TableFigure(stem, f"{board.block_title(block)}: {TRAINING}", draw))
     return figures + _tuning_figures(board)
 
 
@@ -67,7 +67,7 @@ def _tuning_figures(board: Board) -> list[TableFigure]:
     for number, block in enumerate(board.blocks):
         if ledger is None or not searched_trials(ledger, block):
             continue
-        title = " · ".join(block)
+        title = board.block_title(block)
         doses = f"{title}: {ledger.metric} and accuracy by strength (validation). {DOSES}"
         fronts = f"{title}: accuracy against {ledger.metric} (validation). {FRONTS}"
         figures += [

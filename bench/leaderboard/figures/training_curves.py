@@ -75,7 +75,7 @@ def draw_training_curves(board: Board, block: Block) -> Figure:
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
     legend(figure, axes)
-    figure.suptitle(drawable(" · ".join(block)), fontsize=10)
+    figure.suptitle(drawable(board.block_title(block)), fontsize=10)
     return figure
 
 

@@ -44,7 +44,8 @@ def render_html(publication: Publication) -> str:
         publication=publication, board=board,
         style=Markup(style), script=Markup(script),  # our own files, not data
         policy=policy(style, script),
-        blocks=[(i, page.block, side_by_side("All metrics", list(page.aspects.values())))
+        blocks=[(i, board.block_title(page.block),
+                 side_by_side("All metrics", list(page.aspects.values())))
                 for i, page in enumerate(publication.pages) if page.aspects],
         details_reading=READING,
         rows=[(ids[row.key], row, settings(row.params)) for row in board.rows],

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from tabulate import DataRow, TableFormat, tabulate
 
+from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.figures.table_figures import TableFigure
 from legible.bench.leaderboard.publication import BlockPage, Publication, Section
 from legible.bench.leaderboard.tables.differences import READING
@@ -63,7 +64,7 @@ def render_readme(publication: Publication) -> str:
     for section in (publication.conclusions, publication.aspects, publication.tuned,
                     publication.deliveries):  # fmt: skip
         parts += _section(section)
-    parts += _links(publication.pages) + _pictures(publication)
+    parts += _links(publication.board, publication.pages) + _pictures(publication)
     for section in (publication.cost, publication.correlations, publication.missing):
         parts += _section(section)
     parts += [*_provenance(publication), _references(publication, publication.sections)]
@@ -77,8 +78,11 @@ def _overview(table: Table) -> list[str]:
 
 def render_page(publication: Publication, page: BlockPage) -> str:
     """The page of a block."""
-    title = f"# {escape(publication.board.title)}: {escape(' · '.join(page.block))}"
-    parts = [title, "Every metric at every layer. [The leaderboard](../README.md).",
+    board, whole = publication.board, " · ".join(page.block)
+    short = board.block_title(page.block)
+    title = f"# {escape(board.title)}: {escape(short)}"
+    parts = [title, "" if whole == short else escape(whole),
+             "Every metric at every layer. [The leaderboard](../README.md).",
              escape(READING)]  # fmt: skip
     parts += [part for table in page.tables for part in _titled_table(table, "##")]
     section = Section("", tuple(page.tables))
@@ -118,8 +122,8 @@ def _folded(summary: str, parts: list[str]) -> list[str]:
     return [f"<details><summary>{summary}</summary>", *parts, "</details>"] if parts else []
 
 
-def _links(pages: Sequence[BlockPage]) -> list[str]:
-    lines = [f"- [{escape(' · '.join(page.block))}]({quote(page.path)})" for page in pages]
+def _links(board: Board, pages: Sequence[BlockPage]) -> list[str]:
+    lines = [f"- [{escape(board.block_title(page.block))}]({quote(page.path)})" for page in pages]
     return ["## Every metric at every layer", "\n".join(lines)] if lines else []
 
 
@@ -156,7 +160,7 @@ def _gallery(publication: Publication, block: Block) -> list[str]:
         if row.key in drawn
     ]
     table = grid(["method", *kinds], body, [":---:"] * len(kinds))
-    return _folded(f"Pictures by method: {escape(' · '.join(block))}", [table])
+    return _folded(f"Pictures by method: {escape(publication.board.block_title(block))}", [table])
 
 
 def _link(text: str, path: str) -> str:

@@ -59,7 +59,7 @@ def _head(
     """The block, with its metric if blocks differ, and a footnote if it takes no part."""
     reason = standings.left_out[aspect].get(block)
     remarks = [f"takes no part in the table of verdicts: {reason}"] if reason else []
-    title = " · ".join(block)
+    title = standings.board.block_title(block)
     if alike:
         return TableColumn(title, layer=column.layer, notes=notes.numbers(remarks))
     arrow = ARROWS[column.metric.better]

@@ -14,7 +14,7 @@ from legible.bench.leaderboard.tables.table import (
     table_row,
 )
 from legible.bench.statistics.intervals import t_interval
-from legible.bench.suites.run_spec import RowKey
+from legible.bench.suites.run_spec import Block, RowKey
 
 #: Columns of the cost table, with their titles.
 RATIOS = {
@@ -34,7 +34,12 @@ def cost_tables(board: Board) -> list[Table]:
     if board.cost.empty:
         return []
     groups = board.cost.groupby(["dataset", "backbone", "device"])
-    return [_cost_table(board, " · ".join(map(str, names)), group) for names, group in groups]
+    return [
+        _cost_table(
+            board, f"{board.block_title(Block(str(dataset), str(backbone)))} · {device}", of
+        )
+        for (dataset, backbone, device), of in groups
+    ]
 
 
 def _cost_table(board: Board, title: str, costs: pd.DataFrame) -> Table:

@@ -181,7 +181,7 @@ def row_remarks(standings: Standings, i: int) -> list[str]:
     board, row = standings.board, standings.board.rows[i]
     remarks = []
     for block in board.blocks:
-        where = f" on {' · '.join(block)}" if len(board.blocks) > 1 else ""
+        where = f" on {board.block_title(block)}" if len(board.blocks) > 1 else ""
         remarks += [f"{reason}{where}" for reason in board.failures.get((block, row.key), ())]
         failed, seeds = board.failed_seeds.get((block, row.key), (0, 0))
         remarks += [f"{failed} of {seeds} seeds failed{where}"] if failed else []

@@ -150,7 +150,7 @@ def _tuned_table(board: Board, block: Block) -> Table | None:
     digits = decimals([t.choice.outcome.value for t in tuned])
     lines = [_line(board, t, digits, notes)
              for t in sorted(tuned, key=lambda t: GROUPS.index(t.row.group))]  # fmt: skip
-    table = Table(" · ".join(block), heads, tuple(lines), tuple(notes.texts), block=block)
+    table = Table(board.block_title(block), heads, tuple(lines), tuple(notes.texts), block=block)
     return in_reading_order(table)
 
 

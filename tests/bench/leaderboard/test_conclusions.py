@@ -96,6 +96,18 @@ def test_runs_that_have_not_been_made_are_named(board):
     assert unfinished(board) == []
 
 
+def test_a_block_without_any_run_is_named_once_and_has_no_place_in_the_tables(board):
+    one = board.scores[(board.scores["dataset"] == "shapes") & (board.scores["metric"] == "iou")]
+    runs = one.drop_duplicates(["method", "params", "seed"])
+    reason = "its block is run on a GPU alone"
+    absent = runs.assign(dataset="stl", metric="", aspect="", status="missing", reason=reason,
+                         value=np.nan)  # fmt: skip
+    with_block = replace(board, scores=pd.concat([board.scores, absent]))
+    assert unfinished(with_block) == [f"stl · vgg: all rows ({reason})"]
+    assert with_block.blocks == board.blocks and with_block.failures == board.failures
+    assert summary(Standings(with_block)) == summary(Standings(board))
+
+
 def test_remarks_name_aspects_without_a_column_and_blocks_that_take_no_part(board):
     by_subject = remarks(board)
     assert by_subject["No column for structure"] == (
