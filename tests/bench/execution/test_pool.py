@@ -212,6 +212,7 @@ class TestSignals:
         process = command(tmp_path, jobs)
         workers = children(process)
         before = {f: f.stat().st_mtime_ns for f in tmp_path.glob("runs/*/training.safetensors")}
+        time.sleep(0.5)  # some epochs after that checkpoint, and long before the next one
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 143
