@@ -28,6 +28,9 @@ CONTRAST = re.compile(
 #: | suite | metric | metric | rank correlation | ends of its interval |
 CORRELATION = re.compile(r"^\| (\w+) \| `(\w+)` \| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|$", re.M)
 
+#: | suite | row | metric | layer ("-": none) | mean over seeds of a row's values |
+VALUE = re.compile(r"^\| (\w+) \| ([^|−]+) \| `(\w+)` \| (\S+) \| (\S+) \|$", re.M)
+
 
 @pytest.mark.parametrize("row", ROW.findall(TEXT), ids=lambda row: "-".join(row[:4:3]))
 def test_each_comparison_is_a_row_of_headlines_csv(row):
@@ -96,9 +99,22 @@ def test_each_correlation_is_one_of_leaderboard_json(row):
         assert abs(value - float(text)) <= rounding(text)
 
 
+@pytest.mark.parametrize("row", VALUE.findall(TEXT), ids=lambda row: "-".join(row[:4]))
+def test_each_value_is_a_mean_of_scores_csv(row):
+    suite, name, metric, layer, value = row
+    table = pd.read_csv(RESULTS / suite / "scores.csv", keep_default_na=False)
+    given = table["params"].map(lambda text: row_label_of(json.loads(text)))
+    found = table[
+        (table["method"] + given == name) & (table["metric"] == metric)
+        & (table["layer"] == ("" if layer == "-" else layer))
+    ]  # fmt: skip
+    assert found["status"].eq("ok").all()
+    assert abs(pd.to_numeric(found["value"]).mean() - float(value)) <= rounding(value)
+
+
 def test_every_line_of_a_table_is_compared():
     lines = [line for line in TEXT.splitlines() if line.startswith("|") and "`" in line]
-    kinds = [len(pattern.findall(TEXT)) for pattern in (ROW, VERDICT, CONTRAST, CORRELATION)]
+    kinds = [len(pattern.findall(TEXT)) for pattern in (ROW, VERDICT, CONTRAST, CORRELATION, VALUE)]
     assert all(kinds) and sum(kinds) == len(lines)
 
 
