@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from legible.bench.data.base import DataMissing, Dataset
-from legible.bench.data.photographs import data_notes, pictures_allowed
+from legible.bench.data.photographs import data_notes
 from legible.bench.errors import UserError, reason_of
-from legible.bench.execution.listing import (
-    Listing,
-    read_listing,
-    refuse_edited,
-    write_publication_files,
-)
+from legible.bench.execution.listing import Listing, write_publication_files
 from legible.bench.execution.published import SCORES, RunPlace, sealed_files
 from legible.bench.execution.reuse import reused
-from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard.board import Board
-from legible.bench.leaderboard.figures.network_pictures import (
-    OF_IMAGES,
-    Picture,
-    PictureData,
-    draw_pictures,
-)
-from legible.bench.leaderboard.figures.picture_data import gather_picture_data
 from legible.bench.leaderboard.figures.training_curves import gather_histories
 from legible.bench.leaderboard.formats import DEFAULT_FORMATS, publication_files
 from legible.bench.leaderboard.publication import picture_paths
@@ -38,13 +23,16 @@ from legible.bench.leaderboard.render.as_csv import (
     cost_csv,
     curves_csv,
 )
+from legible.bench.leaderboard.run_pictures import (
+    about_pictures,
+    allowed_pictures,
+    pictures_of_rows,
+)
 from legible.bench.leaderboard.suite_board import board_of_suite
-from legible.bench.plugins import registry
-from legible.bench.plugins.faults import PluginFault
 from legible.bench.scores.exchange import expected, with_submissions
 from legible.bench.scores.score_table import scores_text
 from legible.bench.scores.suite_numbers import SuiteNumbers, curve_table, gather_numbers
-from legible.bench.suites.run_spec import BASELINE, Block, RowKey, RunSpec
+from legible.bench.suites.run_spec import RunSpec
 from legible.bench.suites.schema import Suite
 from legible.bench.tuning import tune
 
@@ -77,8 +65,7 @@ def write_publication(
     board = make_board(workspace, suite, specs, numbers, command, folder)
     if not partial:
         refuse_unfinished(board.scores, suite)
-    pictures = pictures_of_runs(workspace, specs, say) if with_pictures else []
-    pictures += earlier_pictures(folder, board, pictures) if with_pictures else []
+    pictures = pictures_of_rows(workspace, specs, board, folder, say) if with_pictures else []
     if pictures:
         pictures = allowed_pictures(pictures, _datasets(workspace, specs), say)
     files = publication_files(board, pictures, formats)
@@ -122,49 +109,6 @@ def store_files(
     return files | sealed_files(files, numbers.records, numbers.data, suite_version)
 
 
-def about_pictures(pictures: Mapping[str, Picture]) -> dict[str, dict[str, Any]]:
-    """What each picture shows, by path, as the listing of a publication holds it."""
-    return {
-        path: {"block": picture.block, "row": picture.row, "kind": picture.kind,
-               "alt": picture.alt, "mime": picture.mime}
-        for path, picture in pictures.items()
-    }  # fmt: skip
-
-
-def earlier_pictures(folder: Path, board: Board, new: Sequence[Picture]) -> list[Picture]:
-    """The pictures of the publication in a folder whose rows have no new ones, because their
-    networks are not here. None of them if one is damaged or gone."""
-    drawn = {(picture.block, picture.row) for picture in new}
-    present = {(block, row.key) for block in board.blocks for row in board.rows_of(block)}
-    try:
-        pictures = [
-            _picture(folder / path, item) for path, item in read_listing(folder).pictures.items()
-        ]
-    except (OSError, UserError, KeyError, TypeError):
-        return []
-    return [p for p in pictures if (p.block, p.row) in present - drawn]
-
-
-def allowed_pictures(
-    pictures: Sequence[Picture],
-    datasets: Mapping[str, Dataset],
-    say: Callable[[str], None] = print,
-) -> list[Picture]:
-    """The pictures without those of images that may not be published. What is left out is said."""
-    private = {name for name, data in datasets.items() if not pictures_allowed(data)}
-    allowed = [p for p in pictures if p.kind not in OF_IMAGES or p.block.dataset not in private]
-    for name in sorted({p.block.dataset for p in pictures if p not in allowed}):
-        say(f"no pictures with images of {name}: the dataset does not say that they may be "
-            "published")  # fmt: skip
-    return allowed
-
-
-def _picture(path: Path, about: Mapping[str, Any]) -> Picture:
-    refuse_edited(path, path.parents[1])
-    return Picture(Block(*about["block"]), RowKey(*about["row"]), about["kind"], about["alt"],
-                   path.read_bytes(), about["mime"])  # fmt: skip
-
-
 def make_board(
     workspace: Workspace,
     suite: Suite,
@@ -192,56 +136,6 @@ def make_board(
         dynamics=gather_histories((p.block, p.row, h) for p, h in numbers.histories),
         unmasked=sorted(name for name, d in datasets.items() if not d.test.concepts),
     )
-
-
-def pictures_of_runs(
-    workspace: Workspace, specs: Sequence[RunSpec], say: Callable[[str], None] = print
-) -> list[Picture]:
-    """The pictures of the first finished seed of each row and block, with plain as the baseline.
-
-    Where a plugin fails, this is said, and there are no pictures of its row.
-    """
-    first: dict[tuple[Block, RowKey], RunSpec] = {}
-    for spec in specs:
-        if (spec.block, spec.row) not in first and finished(workspace, spec):
-            first[spec.block, spec.row] = spec
-    pictures: list[Picture] = []
-    baselines: dict[Block, PictureData] = {}
-    for (block, row), spec in first.items():
-        draw = functools.partial(_draw_run, workspace, spec, baselines.get(block))
-        try:
-            drawn, picture_data = workspace.apart(spec, draw)
-        except (PluginFault, ValueError) as fault:
-            say(f"no pictures of {spec.name}: {fault}")
-            continue
-        if row == BASELINE:
-            baselines[block] = picture_data
-        pictures += drawn
-    return pictures
-
-
-def _draw_run(
-    workspace: Workspace, spec: RunSpec, baseline: PictureData | None
-) -> tuple[list[Picture], PictureData]:
-    """The pictures of one run, and what they show."""
-    data = workspace.dataset(spec)
-    probe = workspace.probe(spec)
-    images = data.test.images[: len(probe.images)].float() / 255
-    images_allowed = pictures_allowed(data)
-    picture_data = gather_picture_data(probe, images, data.class_names, attributions=images_allowed)
-    pictures = draw_pictures(
-        picture_data, spec.block, spec.row, registry.get("methods", spec.method).label,
-        workspace.run_of(spec).require_manifest().history, baseline, data.attribution,
-    )  # fmt: skip
-    return pictures, picture_data
-
-
-def finished(workspace: Workspace, spec: RunSpec) -> bool:
-    """Whether a run is finished and can be read."""
-    try:
-        return not workspace.obstacle(spec) and workspace.run_of(spec).done()
-    except Corrupt:
-        return False
 
 
 def ended(workspace: Workspace, spec: RunSpec) -> bool:

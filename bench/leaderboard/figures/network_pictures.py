@@ -313,7 +313,8 @@ def _titled(figure: Figure, title: str) -> Figure:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture of one row on one block. Pictures of the same ``kind`` can be compared."""
+    """A picture of one row on one block. Pictures of the same ``kind`` can be compared. ``origin``
+    names the runs and the code that it was made from."""
 
     block: Block
     row: RowKey
@@ -321,6 +322,7 @@ class Picture:
     alt: str
     data: bytes
     mime: Literal["image/png", "image/svg+xml"] = "image/png"
+    origin: str = ""
 
 
 @dataclass(frozen=True, eq=False)

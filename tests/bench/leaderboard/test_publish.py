@@ -10,17 +10,14 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from photograph_files import write_coco
 
-from legible.bench.data.coco import coco
 from legible.bench.errors import UserError
 from legible.bench.execution.listing import LISTING, Listing
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard import publish
-from legible.bench.leaderboard.figures.network_pictures import Picture
 from legible.bench.plugins import registry
 from legible.bench.scores.suite_numbers import SuiteNumbers
-from legible.bench.suites.run_spec import Block, RowKey, expand
+from legible.bench.suites.run_spec import expand
 from legible.bench.suites.schema import find_suite, read_suite
 
 
@@ -127,21 +124,3 @@ def test_a_folder_in_a_file_s_place_is_named_and_nothing_changes(
         publish.write_publication(workspace, suite, specs, tmp_path, False, "", ["csv"], False)
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "cost.csv"]
     assert (folder / "README.md").read_text() == "old"
-
-
-def test_photographs_are_shown_only_where_they_may_be(tmp_path, capsys):
-    write_coco(tmp_path / "photos")
-    private, public = (
-        coco(tmp_path, path="photos", size=8, validation=1, publish=flag) for flag in (False, True)
-    )
-    pictures = [
-        Picture(Block(name, "vgg"), RowKey("plain", "{}"), kind, "", b"")
-        for name in ("private", "public", "gone") for kind in ("units", "members", "lesions")
-    ]  # fmt: skip
-    allowed = publish.allowed_pictures(pictures, {"private": private, "public": public})
-    assert [(p.block.dataset, p.kind) for p in allowed if p.block.dataset != "gone"] == [
-        ("private", "lesions"), ("public", "units"), ("public", "members"), ("public", "lesions"),
-    ]  # fmt: skip
-    assert capsys.readouterr().out == (
-        "no pictures with images of private: the dataset does not say that they may be published\n"
-    )
