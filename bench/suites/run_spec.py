@@ -133,15 +133,12 @@ class RunSpec:
     @property
     def dataset_label(self) -> str:
         """The dataset with its parameters and shots, as `label` writes it."""
-        shots = {"shots": self.shots} if self.shots else {}
-        return label("datasets", self.dataset, self.data | shots)
+        return _dataset_label(self.dataset, self.data, self.shots)
 
     @property
     def backbone_label(self) -> str:
         """The backbone with its parameters, as `label` writes it; of weights, the file's name."""
-        weights = self.net.get("weights")
-        file_name = {"weights": PurePath(weights).name} if weights else {}
-        return label("backbones", self.backbone, self.net | file_name)
+        return _backbone_label(self.backbone, self.net)
 
     @functools.cached_property
     def key(self) -> str:
@@ -181,6 +178,17 @@ def label(kind: str, name: str, params: Mapping[str, Any]) -> str:
     target = registry.get(kind, name) if ":" in name else registry.KINDS[kind].get(name)
     skip = {"datasets": 1, "backbones": 2}[kind]
     return _name_with(name, non_default(target, params, skip) if target else params)
+
+
+def _dataset_label(name: str, data: Mapping[str, Any], shots: int) -> str:
+    few = {"shots": shots} if shots else {}
+    return label("datasets", name, {**data, **few})
+
+
+def _backbone_label(name: str, net: Mapping[str, Any]) -> str:
+    weights = net.get("weights")
+    file_name = {"weights": PurePath(weights).name} if weights else {}
+    return label("backbones", name, {**net, **file_name})
 
 
 def _name_with(name: str, params: Mapping[str, Any]) -> str:
@@ -538,15 +546,20 @@ def contrast_rows(suite: Suite) -> list[tuple[RowKey, RowKey]]:
 
 
 def suite_margins(suite: Suite) -> dict[Block, dict[str, float]]:
-    """The margin of each metric on each block of a suite."""
+    """The margin of each metric on each block of a suite. Raises UserError for a parameter that a
+    dataset or backbone does not have."""
     return {
-        Block(
-            label("datasets", block.dataset,
-                  block.data | ({"shots": block.shots} if block.shots else {})),
-            label("backbones", block.backbone, block.net),
-        ): {name: entry.value for name, entry in block_margins(suite, block).items()}
+        block_of(block): {name: entry.value for name, entry in block_margins(suite, block).items()}
         for block in suite.blocks
-    }  # fmt: skip
+    }
+
+
+def block_of(block: SuiteBlock) -> Block:
+    """The block as the run specs of a suite name it. Raises UserError."""
+    data = _parameters(registry.get("datasets", block.dataset), block.data, skip=1)
+    net = _parameters(registry.get("backbones", block.backbone), block.net, skip=2)
+    return Block(_dataset_label(block.dataset, data, block.shots),
+                 _backbone_label(block.backbone, net))  # fmt: skip
 
 
 def _select(

@@ -22,7 +22,7 @@ from legible.bench.suites.run_spec import (
     row_label,
     suite_margins,
 )
-from legible.bench.suites.schema import Suite, read_suite
+from legible.bench.suites.schema import SUITES, Suite, find_suite, read_suite
 from legible.metrics.base import METRICS, scope
 
 GOOD = toy_suite('"plain", {name = "sync", focus = 0.5}', [0, 1])
@@ -320,3 +320,9 @@ def test_margins_are_those_of_each_block():
         Block("kanji(size=28,shots=5)", "lenet5"): {"accuracy": 0.02},
         Block("shapes", "vgg"): {"accuracy": 0.01},
     }
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SUITES.glob("*.toml")))
+def test_margins_name_the_blocks_as_the_runs_do(name):
+    suite = read_suite(find_suite(name))
+    assert set(suite_margins(suite)) == {spec.block for spec in expand(suite)}
