@@ -19,6 +19,7 @@ from legible.bench.execution.store import Corrupt
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.figures.network_pictures import (
+    CAPTIONS,
     OF_IMAGES,
     Picture,
     PictureData,
@@ -59,13 +60,14 @@ def pictures_of_rows(
     same = {(p.block, p.row) for p in earlier if origins.get((p.block, p.row)) == p.origin}
     todo = {place: spec for place, spec in first.items() if place not in same}
     pictures = [
-        *(p for p in earlier if (p.block, p.row) in same),
+        *(p for p in earlier if (p.block, p.row) in same or (p.block, p.row) not in first),
         *(replace(p, origin=origins[p.block, p.row])
           for p in _draw(workspace, todo, first, say)),
     ]  # fmt: skip
-    order = {place: number for number, place in enumerate(first)}
-    pictures.sort(key=lambda p: order[p.block, p.row])
-    return pictures + [p for p in earlier if (p.block, p.row) not in first]
+    order, kinds = {place: number for number, place in enumerate(first)}, list(CAPTIONS)
+    return sorted(pictures, key=lambda p: (
+        order.get((p.block, p.row), len(order)), p.block, p.row, kinds.index(p.kind),
+    ))  # fmt: skip
 
 
 def first_runs(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[Place, RunSpec]:
@@ -150,6 +152,8 @@ def published_pictures(folder: Path) -> list[Picture]:
 
 def _picture(path: Path, about: Mapping[str, Any]) -> Picture:
     refuse_edited(path, path.parents[1])
+    if about["kind"] not in CAPTIONS:
+        raise KeyError(about["kind"])
     return Picture(Block(*about["block"]), RowKey(*about["row"]), about["kind"], about["alt"],
                    path.read_bytes(), about["mime"], about.get("origin", ""))  # fmt: skip
 
