@@ -32,6 +32,8 @@ from legible.bench.data.regions import EXTENTS, Region, drawn_region, turned
 from legible.bench.text import one_line
 
 SPLITS = ("train", "validation", "test")
+#: The smallest share of its images in which a landmark occurs once.
+SINGLE = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +111,8 @@ class PhotographPlan:
     """What a loader reads from its annotations: classes, concepts, and the images of each split.
 
     ``concepts`` holds name and category of each. ``of_class[c]`` is the concept that defines class
-    c, or -1. ``instances``: each region is one thing, so that a concept with at most one region in
-    every image is a landmark.
+    c, or -1. ``instances``: each region is one thing, so that a concept with one region in nearly
+    every image in which it occurs is a landmark (see `SINGLE`).
     """
 
     class_names: tuple[str, ...]
@@ -228,7 +230,8 @@ def random_parts(
 class _Tally:
     """What regions there were, over all splits, by concept."""
 
-    most: np.ndarray  # largest number of regions in one image
+    present: np.ndarray  # images with a region
+    single: np.ndarray  # images with one region
     extents: np.ndarray  # number of drawn regions of each extent
     outside: int = 0
     bare: int = 0  # images without regions
@@ -255,7 +258,9 @@ def decode(plan: PhotographPlan, sizing: Sizing, allocate: Allocate | None = Non
     if allocate is None:
         allocate = in_memory
         fits_in_memory(sum(map(len, plan.splits.values())), size, 3 + concepts / 8)
-    tally = _Tally(np.zeros(concepts, int), np.zeros((concepts, len(EXTENTS)), int))
+    tally = _Tally(
+        np.zeros(concepts, int), np.zeros(concepts, int), np.zeros((concepts, len(EXTENTS)), int)
+    )
     tensors: dict[str, Tensor] = {}
     with reading_threads() as pool:
         for split in SPLITS:
@@ -276,7 +281,8 @@ def decode(plan: PhotographPlan, sizing: Sizing, allocate: Allocate | None = Non
 
 
 def _count(tally: _Tally, decoded: _Decoded) -> None:
-    tally.most = np.maximum(tally.most, decoded.counts)
+    tally.present += decoded.counts > 0
+    tally.single += decoded.counts == 1
     tally.extents += decoded.extents
     tally.outside += decoded.outside
     tally.bare += not decoded.regions
@@ -357,11 +363,18 @@ def _without_empty(
         "class_names": list(plan.class_names),
         "names": names,
         "categories": [plan.concepts[k][1] for k in present],
-        "landmark": [plan.instances and bool(tally.most[k] == 1) for k in present],
+        "landmark": [plan.instances and _is_landmark(tally, k) for k in present],
         "of_class": [place.get(k, -1) for k in plan.of_class],
         "extents": ["+".join(np.array(EXTENTS)[tally.extents[k] > 0]) for k in present],
         "notes": notes,
     })  # fmt: skip
+
+
+def _is_landmark(tally: _Tally, concept: int) -> bool:
+    """Whether a concept has a place of its own: one region in nearly all images in which it occurs.
+    In the other images its centre is that of all its regions together."""
+    placed = tally.extents[concept].sum() > tally.extents[concept, EXTENTS.index("image")]
+    return bool(placed and tally.single[concept] >= SINGLE * tally.present[concept])
 
 
 def _notes(plan: PhotographPlan, absent: Sequence[str], tally: _Tally) -> list[str]:

@@ -53,13 +53,29 @@ def test_concepts_without_pixels_are_left_out_and_said(files):
     assert entry.tensors["train.packed"].shape == (1, 1, 20, 3)
 
 
-def test_landmarks_occur_once_at_most(files):
+@pytest.mark.parametrize(
+    ("twice", "absent", "expected"), [(0, 0, True), (1, 0, True), (2, 0, False), (1, 1, False)]
+)
+def test_a_landmark_occurs_once_in_nearly_all_images_that_show_it(
+    tmp_path, twice, absent, expected
+):
+    eye = Region(0, "point", np.array([20.0, 15]))
+    regions = [[eye, eye]] * twice + [[]] * absent + [[eye]] * (20 - twice - absent)
+    files = [tmp_path / f"{k}.png" for k in range(20)]
+    for k, file in enumerate(files):
+        write_image(file, (RED, BLUE)[k % 2], shade=k)
+    photographs = [Photograph(file, k % 2, lambda k=k: regions[k]) for k, file in enumerate(files)]
+    splits = {"train": photographs[:6], "validation": photographs[6:8], "test": photographs[8:]}
+    several = PhotographPlan(("a", "b"), splits, (("eye", "x"),))
+    assert decode(several, SIZING).notes["landmark"] == [expected]
+
+
+def test_what_has_no_place_of_its_own_is_no_landmark(files):
     once = [Region(0, "point", np.array([20.0, 15]))]
-    entry = decode(plan(files, once, (("eye", "x"),)), SIZING)
-    assert entry.notes["landmark"] == [True]
-    entry = decode(plan(files, once * 2, (("eye", "x"),)), SIZING)
-    assert entry.notes["landmark"] == [False]
+    assert decode(plan(files, once, (("eye", "x"),)), SIZING).notes["landmark"] == [True]
     entry = decode(plan(files, once, (("eye", "x"),), instances=False), SIZING)
+    assert entry.notes["landmark"] == [False]
+    entry = decode(plan(files, [Region(0, "image", NOTHING)], (("smiling", "x"),)), SIZING)
     assert entry.notes["landmark"] == [False]
 
 
