@@ -62,7 +62,7 @@ def pictures_of_rows(
     pictures = [
         *(p for p in earlier if (p.block, p.row) in same or (p.block, p.row) not in first),
         *(replace(p, origin=origins[p.block, p.row])
-          for p in _draw(workspace, todo, first, say)),
+          for p in _draw(workspace, todo, first, board.block_title, say)),
     ]  # fmt: skip
     order, kinds = {place: number for number, place in enumerate(first)}, list(CAPTIONS)
     return sorted(pictures, key=lambda p: (
@@ -96,6 +96,7 @@ def _draw(
     workspace: Workspace,
     todo: Mapping[Place, RunSpec],
     first: Mapping[Place, RunSpec],
+    title: Callable[[Block], str],
     say: Callable[[str], None],
 ) -> list[Picture]:
     pictures: list[Picture] = []
@@ -110,7 +111,7 @@ def _draw(
         try:
             if plain and row != BASELINE and block not in baselines:
                 baselines[block] = workspace.apart(plain, partial(_gather, workspace, plain))
-            draw = partial(_draw_run, workspace, spec, baselines.get(block))
+            draw = partial(_draw_run, workspace, spec, baselines.get(block), title(block))
             new, data = workspace.apart(spec, draw)
         except (PluginFault, ValueError) as fault:
             say(f"no pictures of {spec.name}: {fault}")
@@ -128,14 +129,14 @@ def _gather(workspace: Workspace, spec: RunSpec) -> PictureData:
 
 
 def _draw_run(
-    workspace: Workspace, spec: RunSpec, baseline: PictureData | None
+    workspace: Workspace, spec: RunSpec, baseline: PictureData | None, title: str
 ) -> tuple[list[Picture], PictureData]:
     """The pictures of one run, and what they show."""
     data = _gather(workspace, spec)
     pictures = draw_pictures(
         data, spec.block, spec.row, registry.get("methods", spec.method).label,
         workspace.run_of(spec).require_manifest().history, baseline,
-        workspace.dataset(spec).attribution,
+        workspace.dataset(spec).attribution, title,
     )  # fmt: skip
     return pictures, data
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from legible.bench.errors import UserError
+from legible.bench.leaderboard.block_titles import short_titles
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.null_networks import metric_remarks, published_cards
 from legible.bench.plugins import registry
@@ -66,12 +67,12 @@ def left_out(suite: Suite, scores: pd.DataFrame) -> list[str]:
     """The suite's rows and blocks of which a score table has nothing at all. Methods that are not
     registered here are not looked for."""
     present = set(zip(scores["method"], scores["params"], strict=True))
-    blocks = set(zip(scores["dataset"], scores["backbone"], strict=True))
+    blocks = {Block(*pair) for pair in zip(scores["dataset"], scores["backbone"], strict=True)}
+    titles = short_titles([*suite_margins(suite), *blocks])
     rows = [row_key(entry) for entry in suite.methods if entry.name in registry.METHODS]
     return [
         *(f"{row_label(row)}: all seeds" for row in rows if row not in present),
-        *(" on ".join(block) + ": all rows" for block in suite_margins(suite)
-          if block not in blocks),
+        *(f"{titles[block]}: all rows" for block in suite_margins(suite) if block not in blocks),
     ]  # fmt: skip
 
 

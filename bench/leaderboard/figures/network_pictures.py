@@ -367,13 +367,15 @@ def draw_pictures(
     history: Sequence[Mapping[str, Any]] = (),
     baseline: PictureData | None = None,
     credit: str = "",
+    place: str = "",
 ) -> list[Picture]:
     """Draws all pictures of one run.
 
-    ``history`` has an entry for each epoch, of which the loss terms are drawn. ``baseline`` is the
-    data of plain on the same block.
+    ``place`` is the block in titles; without it, the whole names. ``history`` has an entry for each
+    epoch, of which the loss terms are drawn. ``baseline`` is the data of plain on the same block.
     """
-    title = f"{label} · {' · '.join(block)} · {data.layer}"
+    where = f"{label} · {place or ' · '.join(block)}"
+    title = f"{where} · {data.layer}"
     drawings: dict[str, Callable[[], Figure]] = {}
     if data.strongest is not None:
         drawings["views"] = partial(draw_strongest_units, data.strongest, title, credit)
@@ -391,7 +393,7 @@ def draw_pictures(
     if data.attribution is not None:
         drawings["attribution"] = partial(draw_attribution, data.attribution, title, credit)
     if terms := loss_terms(history):
-        drawings["curves"] = partial(draw_curves, terms, f"{label} · {' · '.join(block)}")
+        drawings["curves"] = partial(draw_curves, terms, where)
     return [
         Picture(block, row, kind, caption(kind, data, title), save(draw, "png"))
         for kind, draw in drawings.items()

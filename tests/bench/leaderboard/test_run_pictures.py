@@ -24,10 +24,10 @@ def drawn(monkeypatch, tmp_path):
     log, draw = tmp_path / "drawn.txt", run_pictures._draw_run
     log.touch()
 
-    def logged(workspace, spec, baseline):
+    def logged(workspace, spec, *more):
         with log.open("a") as file:
             file.write(f"{spec.method}\n")
-        return draw(workspace, spec, baseline)
+        return draw(workspace, spec, *more)
 
     monkeypatch.setattr(run_pictures, "_draw_run", logged)
     return lambda: log.read_text().split()

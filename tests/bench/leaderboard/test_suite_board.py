@@ -49,7 +49,7 @@ def test_what_a_selection_leaves_out_is_named(suite):
     names = ["method", "params", "dataset", "backbone"]
     some = [("plain", "{}", "shapes", "vgg"), ("bean", "{}", "shapes", "vgg")]
     assert left_out(suite, pd.DataFrame(some, columns=names)) == [
-        "bean(strength=2.0): all seeds", "kanji(size=28,shots=5) on lenet5: all rows",
+        "bean(strength=2.0): all seeds", "kanji(size=28,shots=5) · lenet5: all rows",
     ]  # fmt: skip
     strong = ("bean", '{"strength": 2.0}', "kanji(size=28,shots=5)", "lenet5")
     assert left_out(suite, pd.DataFrame([*some, strong], columns=names)) == []

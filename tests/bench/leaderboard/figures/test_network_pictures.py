@@ -83,6 +83,13 @@ def test_empty_data_has_only_the_curves(data):
     assert "focus" not in kinds  # plain's spot is not there to compare with
 
 
+def test_titles_name_the_place_that_is_given(data):
+    given = pictures.draw_pictures(data, *PLACE, data, place="birds · vgg")
+    assert all(picture.alt.startswith("plain · birds · vgg · ") for picture in given)
+    whole = pictures.draw_pictures(data, *PLACE, data)
+    assert all(picture.alt.startswith("plain · kanji · vgg · ") for picture in whole)
+
+
 def test_only_loss_terms_are_drawn():
     terms = pictures.loss_terms(HISTORY)
     assert list(terms) == ["cross_entropy", "focus"]
