@@ -48,14 +48,18 @@ def pictures_of_rows(
     say: Callable[[str], None] = print,
 ) -> list[Picture]:
     """The pictures of each row and block: of its first seed that is finished here, else those of
-    the publication in ``folder``.
+    the publication in ``folder``. Blocks without ``pictures`` in the suite have none.
 
     A run whose pictures are published already is not drawn again, unless the code that draws has
     changed. Where a plugin fails, this is said, and there are no pictures of its row.
     """
-    present = {(block, row.key) for block in board.blocks for row in board.rows_of(block)}
+    without = {spec.block for spec in specs if not spec.pictures}
+    present = {
+        (block, row.key) for block in board.blocks if block not in without
+        for row in board.rows_of(block)
+    }  # fmt: skip
     earlier = [p for p in published_pictures(folder) if (p.block, p.row) in present]
-    first = first_runs(workspace, specs)
+    first = first_runs(workspace, [spec for spec in specs if spec.pictures])
     origins = {place: _origin(workspace, spec, first) for place, spec in first.items()}
     same = {(p.block, p.row) for p in earlier if origins.get((p.block, p.row)) == p.origin}
     todo = {place: spec for place, spec in first.items() if place not in same}

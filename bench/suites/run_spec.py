@@ -68,7 +68,7 @@ class RunSpec:
     ``concept_users`` holds the block's methods that are trained on concepts, with their parameters
     as JSON: no row of the block is scored on these concepts.
     ``images`` holds, for some aspects, a smaller number of images than ``probe``.
-    ``gpu``: it is run on a GPU alone.
+    ``gpu``: it is run on a GPU alone. ``pictures``: its network is drawn when it is published.
     """
 
     dataset: str
@@ -92,6 +92,7 @@ class RunSpec:
     concept_users: tuple[tuple[str, str], ...] = ()
     images: dict[str, int] = field(default_factory=dict)
     gpu: bool = False
+    pictures: bool = True
 
     @property
     def metrics(self) -> list[str]:
@@ -303,6 +304,7 @@ def _expand_block(
         "aspects": tuple(block.aspects or suite.aspects), "shots": block.shots,
         "images": dict(suite.images), "targets": suite_targets(suite),
         "concept_users": concept_users(suite, block), "gpu": block.gpu,
+        "pictures": block.pictures,
     }  # fmt: skip
     if non_default(build, shared["net"], 2):
         _refuse_giant(block.backbone, build, shared["net"])

@@ -101,7 +101,8 @@ class SuiteBlock(BaseModel):
     ``shots`` above 0 leaves only that many training images of each class, drawn anew for each seed.
     ``methods`` names the methods of the suite that run on this block, ``aspects`` the aspects that
     are scored on it, ``layers`` the Taps (empty: all of the suite). ``margins`` replace those of
-    the suite. A block with ``gpu`` is run on a GPU alone; elsewhere it is missing.
+    the suite. A block with ``gpu`` is run on a GPU alone; elsewhere it is missing. A block without
+    ``pictures`` is published without pictures of its networks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -117,6 +118,7 @@ class SuiteBlock(BaseModel):
     layers: list[str] = []
     margins: dict[str, MarginEntry] = {}
     gpu: bool = False
+    pictures: bool = True
 
 
 class MethodEntry(BaseModel):

@@ -132,11 +132,11 @@ def test_a_block_may_name_its_aspects(specs):
     assert specs(toy_suite(aspects='"task", "focus"'))[0].aspects == ("task", "focus")
 
 
-def test_a_block_may_name_its_layers_and_need_a_gpu(specs):
-    (made,) = specs(toy_suite(block='layers = ["spatial"]\ngpu = true'))
-    assert (made.layers, made.gpu) == (("spatial",), True)
+def test_a_block_may_name_its_layers_need_a_gpu_and_have_no_pictures(specs):
+    (made,) = specs(toy_suite(block='layers = ["spatial"]\ngpu = true\npictures = false'))
+    assert (made.layers, made.gpu, made.pictures) == (("spatial",), True, False)
     (plain,) = specs(toy_suite())
-    assert (plain.layers, plain.gpu) == (("last_spatial",), False)
+    assert (plain.layers, plain.gpu, plain.pictures) == (("last_spatial",), False, True)
 
 
 def test_contrasts_are_pairs_of_rows(write):
