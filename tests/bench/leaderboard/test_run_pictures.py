@@ -38,8 +38,8 @@ def publish(tmp_path, kept_registry):
     """Publishes the first of the methods of a tiny suite that are done by then."""
     registry.load(plugins=[TOY_PLUGIN])
 
-    def run_and_publish(count, text=toy_suite('"plain", "dropout"')):
-        specs = specs_of(tmp_path, text)
+    def run_and_publish(count, block=""):
+        specs = specs_of(tmp_path, toy_suite('"plain", "dropout"', block=block))
         suite = read_suite(tmp_path / "tiny.toml")
         workspace = Workspace(Store(tmp_path / "runs"))
         work(workspace, specs[:count])
@@ -59,10 +59,9 @@ def test_a_run_is_drawn_once(publish, drawn):
     assert publish(2) == second and drawn() == ["plain", "dropout"]
 
 
-def test_a_block_without_pictures_has_none_not_even_earlier_ones(publish, drawn, tmp_path):
+def test_a_block_without_pictures_has_none_not_even_earlier_ones(publish, drawn):
     assert publish(1)
-    text = (tmp_path / "tiny.toml").read_text()
-    assert publish(1, text + "pictures = false\n") == {} and drawn() == ["plain"]
+    assert publish(1, "pictures = false") == {} and drawn() == ["plain"]
 
 
 def test_a_run_is_drawn_again_after_a_change_of_the_code_that_draws(publish, drawn, monkeypatch):
