@@ -18,9 +18,11 @@ RESULTS = Path(__file__).parents[1] / "results"
 TEXT = (RESULTS / "FINDINGS.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M)
 
-#: | suite | row | metric | sign | difference | half of its interval |, and the same of a contrast
-#: with its p.
-VERDICT = re.compile(r"^\| (\w+) \| ([^|−]+) \| `(\w+)` \| (\S?) ?\| ([+−]\S+) \| (\S+) \|$", re.M)
+#: | suite | row | metric | block (if not all) | sign | difference | half of its interval |, and a
+#: contrast with its p.
+VERDICT = re.compile(
+    r"^\| (\w+) \| ([^|−]+) \| `(\w+)` \|(?: ([^|]+) \|)? (\S?) ?\| ([+−]\S+) \| (\S+) \|$", re.M
+)
 CONTRAST = re.compile(
     r"^\| (\w+) \| ([^|−]+) − ([^|−]+) \| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|$", re.M
 )
@@ -44,13 +46,15 @@ def test_each_comparison_is_a_row_of_headlines_csv(row):
     assert (ours, theirs) == (f"{found.ours:.3g}", f"{found.theirs:.3g}")
 
 
-@pytest.mark.parametrize("row", VERDICT.findall(TEXT), ids=lambda row: "-".join(row[:3]))
+@pytest.mark.parametrize("row", VERDICT.findall(TEXT), ids=lambda row: "-".join(row[:4]))
 def test_each_verdict_is_a_row_of_verdicts_csv(row):
-    suite, name, metric, sign, difference, half = row
+    suite, name, metric, block, sign, difference, half = row
     table = pd.read_csv(RESULTS / suite / "verdicts.csv", keep_default_na=False)
     given = table["params"].map(lambda text: row_label_of(json.loads(text)))
     (found,) = table[
-        (table["method"] + given == name) & (table["metric"] == metric) & (table["dataset"] == "")
+        (table["method"] + given == name)
+        & (table["metric"] == metric)
+        & (table["dataset"] == block)
     ].itertuples()
     assert SYMBOLS[found.sign] == sign
     low, high = float(found.low), float(found.high)
