@@ -85,8 +85,8 @@ class Concepts:
 
     ``packed`` has shape (images, concepts, height, ceil(width / 8)), most significant bit first.
     ``landmark[k]``: whether concept k occurs at most once in (nearly) every image, so that its
-    centre is meaningful. ``of_class[c]``: index of the concept that defines class c, or -1. Masks may
-    overlap.
+    centre is meaningful. ``of_class[c]``: index of the concept that defines class c, or -1. Masks
+    may overlap.
     """
 
     names: tuple[str, ...]
