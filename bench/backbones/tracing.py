@@ -3,12 +3,14 @@
 torch.fx records the operations of a model; nodes are named as in torchvision's feature extraction
 (``layer4.1.add``). Functional activations, pooling and dropout become modules, and activations that
 are reused or work in place get modules of their own, so that each can be hooked, silenced or
-attributed to. In evaluation mode the logits stay the same bit for bit.
+attributed to. A batch normalisation that a library's own class computes becomes torch's, so that
+training changes its statistics. In evaluation mode the logits stay the same bit for bit.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import operator
 from collections import Counter
@@ -20,6 +22,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.feature_extraction import NodePathTracer
 from torchvision.ops import StochasticDepth
 
@@ -46,6 +49,8 @@ _MODULES: dict[Any, Callable[..., nn.Module]] = {
     F.max_pool2d: lambda x, *args, **kwargs: nn.MaxPool2d(*args, **kwargs),
     F.avg_pool2d: lambda x, *args, **kwargs: nn.AvgPool2d(*args, **kwargs),
 }
+#: The classes of torch that compute a batch normalisation.
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 #: Operations in place, and the same operations on a copy.
 _OUT_OF_PLACE: dict[Any, Any] = {
     operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul,
@@ -244,6 +249,7 @@ def trace(model: nn.Module, image: tuple[int, int, int]) -> fx.Graph:
     for node in list(graph.nodes):
         _replace_in_place(node)
         _make_module(model, graph, node)
+        _make_batch_norm(model, graph, node)
     _separate_activations(model, graph)
     return graph
 
@@ -336,6 +342,41 @@ def _make_module(model: nn.Module, graph: fx.Graph, node: fx.Node) -> None:
     call.meta["name"] = node.meta["name"]
     node.replace_all_uses_with(call)
     graph.erase_node(node)
+
+
+def _make_batch_norm(model: nn.Module, graph: fx.Graph, node: fx.Node) -> None:
+    """Replaces a call of ``F.batch_norm`` by a call of torch's module, which takes the place of the
+    module that holds the statistics and has its tensors and children.
+
+    The graph is recorded in evaluation mode: without this, training would not change the
+    statistics. Raises Untraceable if they belong to no batch normalisation.
+    """
+    if node.target is not F.batch_norm:
+        return
+    given = inspect.signature(F.batch_norm).bind(*node.args, **node.kwargs).arguments
+    statistics = given["running_mean"]
+    if statistics is None:
+        return  # the images' own statistics, in both modes
+    path = str(statistics.target).rpartition(".")[0]
+    owner = model.get_submodule(path) if statistics.op == "get_attr" else model
+    kind = next((cls for cls in type(owner).__mro__ if cls in _BATCH_NORMS), None)
+    if kind is None or not isinstance(owner, _BatchNorm):
+        name = node.meta["name"]
+        raise Untraceable(f"'{name}' keeps statistics without a torch.nn.BatchNorm: use that class")
+    if type(owner) is not kind:
+        norm = kind(owner.num_features, owner.eps, owner.momentum, owner.affine)
+        norm._parameters, norm._buffers = owner._parameters, owner._buffers
+        norm._modules = owner._modules
+        add_module(model, path, norm)
+    with graph.inserting_after(node):
+        call = graph.call_module(path, (given["input"],))
+    call.meta["name"] = node.meta["name"]
+    node.replace_all_uses_with(call)
+    sources = node.all_input_nodes
+    graph.erase_node(node)
+    for source in sources:
+        if source.op == "get_attr" and not source.users:
+            graph.erase_node(source)
 
 
 def _separate_activations(model: nn.Module, graph: fx.Graph) -> None:

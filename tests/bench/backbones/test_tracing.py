@@ -70,6 +70,54 @@ def test_functional_dropout_acts_in_training_mode_alone():
     assert not torch.equal(first, second)
 
 
+class NormThenAct(nn.BatchNorm2d):
+    """A batch normalisation with its activation, as some libraries have it."""
+
+    def __init__(self, units):
+        super().__init__(units, momentum=0.2)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
+            self.momentum, self.eps,
+        )  # fmt: skip
+        return self.act(x)
+
+
+def test_a_batch_norm_of_another_class_learns_its_statistics_in_training():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), NormThenAct(4), nn.Flatten(), nn.Linear(144, 2))
+    original, keys = copy.deepcopy(model), list(model.state_dict())
+    graph = trace(model, IMAGE)
+    assert list(model.state_dict()) == keys
+    run = torch.fx.Interpreter(model, graph=graph)
+    x = torch.randn(5, 3, 8, 8)
+    for mode in (True, False):
+        model.train(mode)
+        original.train(mode)
+        assert torch.equal(run.run(x), original(x))
+    for key, value in original.state_dict().items():
+        assert key.endswith("num_batches_tracked") or torch.equal(model.state_dict()[key], value)
+    assert not torch.equal(model[1].running_mean, torch.zeros(4))
+    kinds = [type(model.get_submodule(n.target)) for n in graph.nodes if n.op == "call_module"]
+    assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Flatten, nn.Linear]
+
+
+def test_statistics_that_no_batch_norm_holds_are_refused():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(3))
+            self.register_buffer("variance", torch.ones(3))
+
+        def forward(self, x):
+            return F.batch_norm(x, self.mean, self.variance, training=self.training)
+
+    with pytest.raises(Untraceable, match="keeps statistics without"):
+        trace(nn.Sequential(Own(), nn.Flatten(), nn.Linear(192, 2)), IMAGE)
+
+
 def test_the_trunk_is_what_every_path_passes():
     graph = trace(Functional(), IMAGE)
     assert [node.meta["name"] for node in trunk_nodes(graph)][:4] == [
