@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from legible.bench.data.image_files import (
 )
 from legible.bench.data.image_sets import check_counts, hold_out
 from legible.bench.data.mapped_arrays import Allocate, cached_in_files, in_memory
-from legible.bench.data.parameter_checks import fits_in_memory, too_large
+from legible.bench.data.parameter_checks import IMAGES, fits_in_memory, too_large
 from legible.bench.data.regions import EXTENTS, Region, drawn_region, turned
 from legible.bench.text import one_line
 
@@ -123,6 +124,10 @@ class PhotographPlan:
     notes: tuple[str, ...] = ()
 
 
+class TooLarge(ValueError):
+    """Images and masks that do not fit in memory; the message has the estimate and the limit."""
+
+
 @dataclass(frozen=True)
 class Sources:
     """The files of a dataset: its folder, image files, and annotation files."""
@@ -147,17 +152,22 @@ def load_photographs(
     ``code`` is the loader's file; its code, the files (see `FileFingerprint`), ``sizing`` and
     ``parameters`` are the cache's key. ``about`` are further fields of `Photographs`. Raises
     ValueError with one line for files that cannot be read, annotations that do not fit their
-    images, and images that do not fit in memory.
+    images, and images that do not fit in memory where they must.
     """
     fingerprint = FileFingerprint(sources.place, sources.images, sources.annotations)
     key = {"files": fingerprint.here, "sizing": sizing.key(), "parameters": dict(parameters)}
     streamed = too_large(len(sources.images), sizing.size)
+    if not streamed:
+        try:
+            entry = cached(root, name, key, code, lambda: decode(plan(), sizing))
+        except TooLarge:  # with the masks, which the plan alone counts
+            streamed = os.environ.get(IMAGES) != "memory"
+            if not streamed:
+                raise
     if streamed:
         entry = cached_in_files(
             root, name, key, code, lambda allocate: decode(plan(), sizing, allocate)
         )
-    else:
-        entry = cached(root, name, key, code, lambda: decode(plan(), sizing))
     notes = entry.notes
     classes = tuple(notes["class_names"])
     if notes["names"]:
@@ -249,7 +259,8 @@ class _Decoded(NamedTuple):
 def decode(plan: PhotographPlan, sizing: Sizing, allocate: Allocate | None = None) -> CacheEntry:
     """Images, labels and packed masks of all splits, without concepts that have no pixels.
 
-    ``allocate`` makes the arrays of images and masks; without it they lie in memory.
+    ``allocate`` makes the arrays of images and masks; without it they lie in memory. Raises
+    TooLarge if they do not fit there.
     """
     size, concepts = sizing.size, len(plan.concepts)
     for split in SPLITS:
@@ -257,7 +268,10 @@ def decode(plan: PhotographPlan, sizing: Sizing, allocate: Allocate | None = Non
             raise ValueError(f"there are no {split} images")
     if allocate is None:
         allocate = in_memory
-        fits_in_memory(sum(map(len, plan.splits.values())), size, 3 + concepts / 8)
+        try:
+            fits_in_memory(sum(map(len, plan.splits.values())), size, 3 + concepts / 8)
+        except ValueError as error:
+            raise TooLarge(str(error)) from None
     tally = _Tally(
         np.zeros(concepts, int), np.zeros(concepts, int), np.zeros((concepts, len(EXTENTS)), int)
     )

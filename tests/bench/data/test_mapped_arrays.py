@@ -9,6 +9,7 @@ import pytest
 import torch
 from photograph_files import write_coco
 
+from legible.bench.data import parameter_checks
 from legible.bench.data.cache import CacheEntry
 from legible.bench.data.coco import coco
 from legible.bench.data.mapped_arrays import NOTES, cached_in_files
@@ -111,4 +112,15 @@ def test_photographs_in_files_are_those_in_memory(tmp_path, monkeypatch):
         assert data.extents == memory.extents and data.notes == memory.notes
     monkeypatch.setenv("LEGIBLE_IMAGES", "disk")
     with pytest.raises(ValueError, match=r"\$LEGIBLE_IMAGES must be one of auto, file, memory"):
+        coco(tmp_path, path="set", size=16, validation=2)
+
+
+def test_photographs_fit_in_memory_only_with_their_masks(tmp_path, monkeypatch):
+    images = len(write_coco(tmp_path / "set"))
+    limit = images * 16**2 * 3.2  # images take 3 bytes a pixel, and masks of four concepts a half
+    monkeypatch.setattr(parameter_checks, "memory_limit", lambda: limit)
+    assert not parameter_checks.too_large(images, 16)
+    assert coco(tmp_path, path="set", size=16, validation=2).train.streamed
+    monkeypatch.setenv("LEGIBLE_IMAGES", "memory")
+    with pytest.raises(ValueError, match="images of 16 x 16 pixels need about"):
         coco(tmp_path, path="set", size=16, validation=2)
