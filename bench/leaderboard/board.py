@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from legible.bench.leaderboard.block_titles import short_titles
+from legible.bench.leaderboard.common_algorithms import over_common_algorithms
 from legible.bench.leaderboard.missing_values import SeedReason, merge
 from legible.bench.scores.score_table import tidy
 from legible.bench.statistics.intervals import Interval, t_interval
@@ -167,8 +168,8 @@ class Board:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The score table in its standard order."""
-        return tidy(self.scores)
+        """The score table in its standard order, attributions by the same algorithms for all."""
+        return over_common_algorithms(tidy(self.scores), self.algorithms)
 
     @cached_property
     def blocks(self) -> list[Block]:

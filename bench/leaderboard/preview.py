@@ -1,7 +1,8 @@
 """The pages that a score table gives, without its runs.
 
 `python -m legible.bench.leaderboard.preview SUITE FOLDER` reads results/SUITE/scores.csv (and
-cost.csv, if it is there) and writes the publication without pictures of networks into a folder.
+cost.csv and attributions.csv, if they are there) and writes the publication without pictures of
+networks into a folder.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ def preview_board(suite: str, results: Path = Path("results")) -> Board:
     registry.load()
     schema = read_suite(find_suite(suite))
     folder = results / schema.name
-    cost = folder / "cost.csv"
-    costs = pd.read_csv(cost) if cost.is_file() else pd.DataFrame()
-    return board_of_suite(schema, read_scores(folder / "scores.csv"), cost=costs)
+    cost, algorithms = (_table(folder / name) for name in ("cost.csv", "attributions.csv"))
+    scores = read_scores(folder / "scores.csv")
+    return board_of_suite(schema, scores, cost=cost, algorithms=algorithms)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
 def write_preview(suite: str, folder: Path, results: Path = Path("results")) -> Path:

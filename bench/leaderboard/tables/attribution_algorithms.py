@@ -7,6 +7,7 @@ import math
 import pandas as pd
 
 from legible.bench.leaderboard.board import Board
+from legible.bench.leaderboard.common_algorithms import AUDIT, by_run, common_algorithms
 from legible.bench.leaderboard.tables.table import (
     ARROWS,
     Estimate,
@@ -21,11 +22,11 @@ from legible.bench.statistics.intervals import t_interval
 from legible.bench.suites.run_spec import Block, RowKey
 from legible.bench.text import decimals
 
-AUDIT = "attribution_audit"
-
 READING = """\
-An algorithm that fails its audit on a network is left out of that network's means: ✗ 1/3 says that
-it failed with one of three seeds. Every metric by algorithm and seed is in attributions.csv."""
+✗ 1/3 says that an algorithm failed its audit with one of three seeds. The leaderboard compares
+means over the algorithms that pass on every network of every method (here: {}), so that all rows
+are judged by the same. Every metric by algorithm and seed is in attributions.csv; a run's own mean
+in scores.csv is over all that pass on its network."""
 
 
 def algorithms_table(board: Board, block: Block) -> Table | None:
@@ -56,7 +57,10 @@ def algorithms_table(board: Board, block: Block) -> Table | None:
     metric = board.metric(name)
     title = f"By algorithm: {metric.title} {ARROWS[metric.better]}".rstrip()
     columns = tuple(TableColumn(algorithm.replace("_", " ")) for algorithm in algorithms)
-    return Table(title, columns, tuple(rows), tuple(notes.texts), text=READING, block=block,
+    trained = {row.key for row in board.rows_of(block) if row.trained}
+    common = common_algorithms(by_run(scores[scores["metric"] == name]), trained)
+    text = READING.format(", ".join(common).replace("_", " ") or "none")
+    return Table(title, columns, tuple(rows), tuple(notes.texts), text=text, block=block,
                  metric=name)  # fmt: skip
 
 

@@ -25,7 +25,8 @@ READING = f"""\
 The first row minus the second, paired by seed, with half of the 95 % interval; above 0 the first is
 better, or larger where the aspect has no verdicts. p is corrected (Holm) over the contrasts of its
 column. Signs are those of the table of verdicts and need {FEWEST_SEEDS} seeds; with fewer seeds an
-interval and a p value are for orientation only."""
+interval and a p value are for orientation only. There is no sign against a row whose value is the
+same for all seeds."""
 
 
 class ContrastRecord(NamedTuple):
@@ -63,7 +64,10 @@ def _of_aspect(
     """The contrasts of one aspect. p values are there below eight seeds too, signs are not."""
     rows = standings.board.rows
     contrast = standings.compare(column, [a for a, _ in pairs], [b for _, b in pairs])
-    signs = verdicts(contrast, column.margin, np.full(len(pairs), not column.descriptive)).sign
+    signed = [
+        not column.descriptive and _varies(column, a) and _varies(column, b) for a, b in pairs
+    ]
+    signs = verdicts(contrast, column.margin, np.array(signed)).sign
     p = holm(np.where(contrast.spread, contrast.p(), np.nan))
     interval = contrast.interval()
     return [
@@ -74,6 +78,12 @@ def _of_aspect(
         )
         for i, (a, b) in enumerate(pairs)
     ]  # fmt: skip
+
+
+def _varies(column: AspectColumn, row: int) -> bool:
+    """Whether a row has different values for different seeds, on one block at least."""
+    values = [part.data.values[row] for part in column.parts]
+    return any(np.ptp(v[np.isfinite(v)]) > 0 for v in values if np.isfinite(v).any())
 
 
 def contrasts_table(standings: Standings) -> Table | None:

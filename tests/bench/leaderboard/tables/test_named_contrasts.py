@@ -66,3 +66,14 @@ def test_rows_that_are_not_on_the_board_have_no_contrast(board):
 )
 def test_p_values_as_text(p, text):
     assert p_text(p) == text
+
+
+def test_a_row_without_spread_gives_a_p_value_and_no_sign(board):
+    """Its value may follow from the definition of the metric, so nothing was found out."""
+    scores = board.scores.copy()
+    constant = (scores["method"] == "sync") & (scores["params"] == "{}")
+    scores.loc[constant & scores["value"].notna(), ["value", "live"]] = 0.25
+    before = {r.aspect: r for r in contrast_records(Standings(board))}
+    after = {r.aspect: r for r in contrast_records(Standings(replace(board, scores=scores)))}
+    assert before["focus"].sign == "▲" and after["focus"].sign == ""
+    assert np.isfinite(after["focus"].p)

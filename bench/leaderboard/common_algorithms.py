@@ -1,0 +1,70 @@
+"""Metrics of attributions, averaged over the same algorithms for every row of a block.
+
+A run's own score is the mean over the algorithms that pass their audit on its network. These differ
+between networks, and so do the levels of the algorithms: a row on which an algorithm with high
+values fails would look worse than it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from legible.bench.suites.run_spec import BASELINE
+
+#: The metric that says which algorithms pass; the only one that is no mean of values.
+AUDIT = "attribution_audit"
+#: A row on which fewer than this share of plain's algorithms pass does not narrow the choice.
+ENOUGH = 0.5
+FAILED = "an algorithm that all rows are compared on fails its audit on this network"
+
+
+def over_common_algorithms(table: pd.DataFrame, algorithms: pd.DataFrame) -> pd.DataFrame:
+    """A score table in which each metric of attributions is a mean over `common_algorithms`.
+
+    ``algorithms`` has the value of each algorithm (see `BY_ALGORITHM`). A run on which one of the
+    common algorithms fails has no value.
+    """
+    if algorithms.empty:
+        return table
+    table = table.copy()
+    rows = table.loc[table["kind"] == "method", ["method", "params"]]
+    trained = set(rows.itertuples(index=False, name=None))
+    values = algorithms[algorithms["metric"] != AUDIT]
+    for (dataset, backbone, metric), group in values.groupby(["dataset", "backbone", "metric"]):
+        wide = by_run(group)
+        names = common_algorithms(wide, trained)
+        means = wide[names].mean(axis=1, skipna=False) if names else wide.sum(axis=1) * np.nan
+        here = table.index[
+            (table["dataset"] == dataset) & (table["backbone"] == backbone)
+            & (table["metric"] == metric) & (table["status"] == "ok")
+        ]  # fmt: skip
+        keys = pd.MultiIndex.from_frame(table.loc[here, ["method", "params", "seed"]])
+        known = here[keys.isin(means.index)]
+        new = means.reindex(keys[keys.isin(means.index)]).to_numpy()
+        table.loc[known, "value"] = table.loc[known, "live"] = new
+        table.loc[known, "count"] = len(names)
+        table.loc[known, "undefined"] = np.where(np.isnan(new), len(names), 0)
+        table.loc[known[np.isnan(new)], "reason"] = FAILED
+    return table
+
+
+def common_algorithms(wide: pd.DataFrame, trained: set[tuple[str, str]]) -> list[str]:
+    """The algorithms with a value on every network that a method trained.
+
+    ``wide``: values, a line for each (method, params, seed) and a column for each algorithm.
+    ``trained``: the methods, with their parameters, whose networks decide. One on which fewer than
+    half of plain's algorithms have values is left out.
+    """
+    passes = wide.notna().groupby(level=["method", "params"]).all()
+    passes = passes[[key in trained for key in passes.index]]
+    plain = passes.loc[BASELINE].sum() if tuple(BASELINE) in passes.index else passes.shape[1]
+    deciding = passes[passes.sum(axis=1) >= ENOUGH * plain]
+    return [name for name in passes.columns if deciding[name].all()] if len(deciding) else []
+
+
+def by_run(group: pd.DataFrame) -> pd.DataFrame:
+    """Values by run and algorithm, with the digits of attributions.csv, so that published runs and
+    those made here count alike."""
+    digits = group.assign(value=[float(f"{value:.6g}") for value in group["value"]])
+    return digits.pivot(index=["method", "params", "seed"], columns="algorithm", values="value")
