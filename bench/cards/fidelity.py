@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from legible.bench.leaderboard.board import Board, Column, Row
+from legible.bench.leaderboard.common_algorithms import read_algorithms
 from legible.bench.leaderboard.render.markdown import grid
 from legible.bench.leaderboard.tables.table import ARROWS
 from legible.bench.leaderboard.verdicts import block_column
@@ -37,7 +38,8 @@ NOT_PUBLISHED = f"No results yet: results/{SUITE} is not published."
 def published_board() -> Board:
     """The board of the published table; an empty one if nothing is published yet."""
     scores = read_scores(TABLE) if TABLE.is_file() else pd.DataFrame(columns=COLUMNS)
-    return Board(scores, derived=[n for n, cls in registry.METHODS.items() if cls.parent])
+    derived = [name for name, cls in registry.METHODS.items() if cls.parent]
+    return Board(scores, derived=derived, algorithms=read_algorithms(TABLE.parent))
 
 
 def with_results(text: str, name: str, board: Board) -> str:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from legible.bench.cards.impostor_scores import impostor_rows
 from legible.bench.execution.workspace import open_workspace
+from legible.bench.leaderboard.common_algorithms import over_common_algorithms, read_algorithms
 from legible.bench.plugins import registry
 from legible.bench.scores.headline_conditions import (
     Condition,
@@ -51,15 +52,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = impostor_rows(workspace, specs)
         impostors.write_text(scores_text(to_table(rows)), encoding="utf-8")
     scores = with_impostors(read_scores(folder / "scores.csv"), read_scores(impostors))
-    standard = options.results / "standard" / "scores.csv"
-    outcomes = conditions(
-        scores,
-        [m for m in METRICS.values() if m.heads in heads()],
-        read_scores(standard) if standard.is_file() else None,
-    )
+    candidates_of_heads = [m for m in METRICS.values() if m.heads in heads()]
+    outcomes = conditions(scores, candidates_of_heads, _standard(options.results / "standard"))
     text = to_frame(outcomes).to_csv(index=False, float_format="%.4g", lineterminator="\n")
     (folder / "headlines.csv").write_text(text, encoding="utf-8")
     print(candidates(outcomes))
+
+
+def _standard(folder: Path) -> pd.DataFrame | None:
+    """The scores of suite `standard` as its leaderboard compares them; None if there are none."""
+    if not (folder / "scores.csv").is_file():
+        return None
+    return over_common_algorithms(read_scores(folder / "scores.csv"), read_algorithms(folder))
 
 
 def heads() -> list[str]:

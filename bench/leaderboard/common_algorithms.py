@@ -7,6 +7,8 @@ values fails would look worse than it is.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -17,6 +19,12 @@ AUDIT = "attribution_audit"
 #: A row on which fewer than this share of plain's algorithms pass does not narrow the choice.
 ENOUGH = 0.5
 FAILED = "an algorithm that all rows are compared on fails its audit on this network"
+
+
+def read_algorithms(folder: Path) -> pd.DataFrame:
+    """The attributions.csv of a publication; an empty table if there is none."""
+    path = folder / "attributions.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
 def over_common_algorithms(table: pd.DataFrame, algorithms: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from legible.bench.files import write_together
 from legible.bench.leaderboard.board import Board
+from legible.bench.leaderboard.common_algorithms import read_algorithms
 from legible.bench.leaderboard.formats import FORMATS, publication_files
 from legible.bench.leaderboard.suite_board import board_of_suite
 from legible.bench.plugins import registry
@@ -26,13 +27,13 @@ def preview_board(suite: str, results: Path = Path("results")) -> Board:
     registry.load()
     schema = read_suite(find_suite(suite))
     folder = results / schema.name
-    cost, algorithms = (_table(folder / name) for name in ("cost.csv", "attributions.csv"))
-    scores = read_scores(folder / "scores.csv")
-    return board_of_suite(schema, scores, cost=cost, algorithms=algorithms)
-
-
-def _table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    cost = folder / "cost.csv"
+    return board_of_suite(
+        schema,
+        read_scores(folder / "scores.csv"),
+        cost=pd.read_csv(cost) if cost.is_file() else pd.DataFrame(),
+        algorithms=read_algorithms(folder),
+    )
 
 
 def write_preview(suite: str, folder: Path, results: Path = Path("results")) -> Path:

@@ -210,6 +210,17 @@ class Ledger:
                     settings.setdefault((*key, trial.setting), []).append(trial)
         return list(settings.values())
 
+    def at_edge(self, key: tuple[str, str, str, str]) -> bool:
+        """Whether the chosen strength is the smallest or the largest of several that were tried, so
+        that a better one may lie beyond."""
+        tried = {
+            value
+            for trial in self.groups[key]
+            if isinstance(value := json.loads(trial.setting).get("strength"), int | float)
+        }
+        best = json.loads(self.choices[key].outcome.setting).get("strength")
+        return len(tried) > 1 and best in (min(tried), max(tried))
+
     @cached_property
     def choices(self) -> dict[tuple[str, str, str, str], Choice]:
         """The choice of each method on each block."""

@@ -30,6 +30,8 @@ from legible.bench.suites.run_spec import BASELINE, Block
 from legible.bench.text import decimals, digits_with_half, settings
 from legible.bench.tuning.ledger import Choice, Ledger
 
+#: Footnote of a method whose chosen strength is the smallest or largest that was tried.
+AT_EDGE = "the smallest or largest strength tried: a better one may lie beyond"
 #: Footnote of a method whose chosen setting costs more accuracy than the suite allows.
 TOO_COSTLY = "no setting within the tolerance on validation data; the most accurate is shown"
 
@@ -48,11 +50,13 @@ class TunedRow:
     accuracy: Estimate
     cost: float
     missing: tuple[str, ...]
+    at_edge: bool = False
 
     @property
     def remarks(self) -> list[str]:
         """Footnotes of the row."""
-        return [*([] if self.choice.within else [TOO_COSTLY]), *self.missing]
+        costly, edge = [TOO_COSTLY] * (not self.choice.within), [AT_EDGE] * self.at_edge
+        return [*costly, *edge, *self.missing]
 
 
 def tuned_tables(board: Board) -> list[Table]:
@@ -75,11 +79,13 @@ def points(ledger: Ledger) -> str:
 def tuned_reading(ledger: Ledger) -> str:
     """How the settings were chosen and what the numbers are."""
     seeds = sorted({trial.seed for trial in ledger.trials})
-    most = max(choice.trials for choice in ledger.choices.values())
+    counts = {c.trials for key, c in ledger.choices.items() if key not in ledger.fixed} or {0}
+    trials = " to ".join(map(str, sorted({min(counts), max(counts)})))
     shorter = f", each of {ledger.epochs} epochs" if ledger.epochs else ""
     return (
-        f"Every method with a search space had {most} trials (tuning seeds "
-        f"{', '.join(map(str, seeds))}{shorter}). Among its settings that are at most "
+        f"Every method with a search space had {trials} trials (tuning seeds "
+        f"{', '.join(map(str, seeds))}{shorter}); those whose best strength lay at an edge of the "
+        "strengths tried had more. Among its settings that are at most "
         f"{points(ledger)} below plain's validation accuracy, the one with the best "
         f"{ledger.metric} was chosen, on validation images and half of the concepts. The "
         "differences to plain are on test images and the other half of the concepts, on seeds that "
@@ -121,6 +127,7 @@ def tuned_rows(board: Board, block: Block) -> list[TunedRow]:
             row, choice, _estimate(metric, i), _estimate(accuracy, i),
             choice.outcome.accuracy - reference,
             board.seed_values(block, row, columns[0]).reasons,
+            ledger.at_edge((*block, *row.key)),
         ))  # fmt: skip
     sign = -1.0 if ledger.better == "lower" else 1.0
     return sorted(tuned, key=lambda t: (

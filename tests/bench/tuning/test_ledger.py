@@ -98,6 +98,15 @@ def test_the_standard_error_of_a_difference_to_plain_is_the_median_over_settings
     assert math.isnan(made().error(("other", "vgg")))
 
 
+def test_a_chosen_strength_at_the_edge_of_those_tried_is_known():
+    bean, plain = ("toy", "vgg", "bean", "{}"), ("toy", "vgg", "plain", "{}")
+    assert made().at_edge(bean)  # 0.1, the smallest
+    smaller = [trial("bean", 3, '{"strength": 0.03}', seed, 0.9, 0.1) for seed in (100, 101)]
+    assert not made([*PLAIN, *BEAN, *smaller]).at_edge(bean)
+    assert not made().at_edge(plain)  # nothing to search
+    assert not made([*PLAIN, *BEAN[:2]]).at_edge(bean)  # one strength
+
+
 def test_a_method_without_search_space_is_flagged_where_it_costs_too_much():
     poor = trial("untrained", 0, "{}", 100, 0.1, 0.5)
     ledger = made([*PLAIN, poor], fixed={*FIXED, ("toy", "vgg", "untrained", "{}")})
