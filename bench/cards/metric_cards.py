@@ -71,12 +71,12 @@ score an impostor.
 
 **Headline metrics.** A metric may head an aspect only if no cheat of the aspect is better on
 average than the best trained row; if the oracle is at least as good as plain, and plain beats
-untrained networks and shuffled labels, wherever these comparisons apply; if plain beats its rotation
-on one block at least and is worse on none; and if its reliability over seeds and the rows of methods
-is at least 0.7 (accuracy is exempt: tuning keeps all methods near plain). `python -m legible.bench.cards.headlines` evaluates these
-conditions on the seeds of the suite cards, which no other suite uses (reliability on the runs of
-standard), and writes results/cards/headlines.csv. An aspect for which no metric qualifies has no
-headline.
+untrained networks and shuffled labels, wherever these comparisons apply; if plain beats its
+rotation on one block at least and is worse on none; and if its reliability over seeds and the rows
+of methods is at least 0.7 (accuracy is exempt: tuning keeps all methods near plain).
+`python -m legible.bench.cards.headlines` evaluates these conditions on the seeds of the suite
+cards, which no other suite uses (reliability on the runs of standard), and writes
+results/cards/headlines.csv. An aspect for which no metric qualifies has no headline.
 
 """
 

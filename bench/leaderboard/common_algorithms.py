@@ -7,6 +7,7 @@ values fails would look worse than it is.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def over_common_algorithms(table: pd.DataFrame, algorithms: pd.DataFrame) -> pd.
     return table
 
 
-def common_algorithms(wide: pd.DataFrame, trained: set[tuple[str, str]]) -> list[str]:
+def common_algorithms(wide: pd.DataFrame, trained: Collection[tuple[str, str]]) -> list[str]:
     """The algorithms with a value on every network that a method trained.
 
     ``wide``: values, a line for each (method, params, seed) and a column for each algorithm.
@@ -66,8 +67,9 @@ def common_algorithms(wide: pd.DataFrame, trained: set[tuple[str, str]]) -> list
     """
     passes = wide.notna().groupby(level=["method", "params"]).all()
     passes = passes[[key in trained for key in passes.index]]
-    plain = passes.loc[BASELINE].sum() if tuple(BASELINE) in passes.index else passes.shape[1]
-    deciding = passes[passes.sum(axis=1) >= ENOUGH * plain]
+    counts = passes.sum(axis=1)
+    of_plain = counts.to_dict().get(tuple(BASELINE), passes.shape[1])
+    deciding = passes[counts >= ENOUGH * of_plain]
     return [name for name in passes.columns if deciding[name].all()] if len(deciding) else []
 
 

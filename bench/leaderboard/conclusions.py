@@ -13,6 +13,8 @@ from legible.bench.leaderboard.missing_values import seed_list
 from legible.bench.leaderboard.tables.differences import column_digits
 from legible.bench.leaderboard.verdicts import BETTER, TASK, WORSE, AspectColumn, Standings
 from legible.bench.statistics.contrasts import FEWEST_SEEDS
+from legible.bench.statistics.intervals import LEVEL
+from legible.bench.statistics.multiplicity import benjamini_hochberg
 from legible.bench.suites.run_spec import Block, RowKey
 from legible.bench.text import listed, number
 from legible.metrics.base import PARTS, TREATMENT
@@ -154,6 +156,7 @@ def conclude(standings: Standings) -> list[Sentence]:
     return [
         *_without_headline(standings), *_blocks_left_out(standings), *_seeds(standings),
         *_undecided_columns(standings), *_training_free(standings), *_shared(standings),
+        *_discoveries(standings),
     ]  # fmt: skip
 
 
@@ -239,3 +242,28 @@ def _shared(standings: Standings) -> list[Sentence]:
         "other data"
     )
     return [Sentence("The blocks are not independent", text)]
+
+
+def _discoveries(standings: Standings) -> list[Sentence]:
+    """The differences of Benjamini and Hochberg's list, over all tests, that have no sign."""
+    tests = [
+        (column, i)
+        for column in standings.signed.values()
+        for i in range(len(standings.board.rows))
+        if not column.reason(i) and column.symbol(i) and np.isfinite(column.contrast.p()[i])
+    ]
+    if not tests:
+        return []
+    p = benjamini_hochberg(np.array([column.contrast.p()[i] for column, i in tests]))
+    found = [test for test, value in zip(tests, p, strict=True) if value < 1 - LEVEL]
+    more = [
+        f"{standings.board.rows[i].name} "
+        f"{'better' if column.contrast.difference[i] > 0 else 'worse'} in {column.aspect}"
+        for column, i in found if column.symbol(i) not in {*BETTER, *WORSE}
+    ]  # fmt: skip
+    text = (
+        f"{len(found)} of {len(tests)} differences are on a list of which 5 % may be wrong "
+        "(Benjamini and Hochberg)"
+    )
+    text += f"; without a sign in the table: {', '.join(more)}" if more else ""
+    return [Sentence("Discoveries", text)]

@@ -153,8 +153,10 @@ def _refuse_stale(
 
 
 def _with_kept(table: pd.DataFrame, earlier_rows: pd.DataFrame) -> pd.DataFrame:
+    """Both tables, each line once: of a row some seeds may be reused and others kept."""
     parts = [part for part in (table, earlier_rows) if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else table
+    both = pd.concat(parts, ignore_index=True) if parts else table
+    return both.drop_duplicates(ignore_index=True)
 
 
 def _costs(table: PublishedTable | None, places: Iterable[RunPlace]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from legible.bench.leaderboard.conclusions import conclude, summary, unfinished
 from legible.bench.leaderboard.verdicts import Standings
@@ -137,3 +138,23 @@ def test_blocks_that_share_data_and_a_single_block_are_remarked(board):
     assert "kanji in 2 of 3" in remarks(board)["The blocks are not independent"]
     kanji = replace(board, scores=board.scores[board.scores["dataset"] == "kanji"])
     assert "One dataset on one backbone" in remarks(kanji)
+
+
+def test_discoveries_are_benjamini_and_hochbergs_over_all_tests(board):
+    standings = Standings(board)
+    text = remarks(board)["Discoveries"]
+    p = np.concatenate([
+        column.contrast.p()[[not column.reason(i) and column.symbol(i) != "" for i in
+                             range(len(board.rows))]]
+        for column in standings.signed.values()
+    ])  # fmt: skip
+    found = int((stats.false_discovery_control(p) < 0.05).sum())
+    assert text.startswith(f"{found} of {len(p)} differences are on a list of which 5 % may be")
+    signs = sum(column.symbol(i) in "▲▼△▽" for column in standings.signed.values()
+                for i in range(len(board.rows)) if column.symbol(i))  # fmt: skip
+    named = text.partition("without a sign in the table: ")[2]
+    assert found == signs + (named.count(" in ") if named else 0)
+
+
+def test_below_eight_seeds_nothing_is_discovered(three_seeds):
+    assert "Discoveries" not in remarks(three_seeds)
