@@ -150,5 +150,6 @@ def test_values_of_a_run_that_is_to_be_trained_again_stay_until_then(published):
     assert {"accuracy", "netdissect_iou"} <= by_seed[1] and "" not in by_seed[1]
     assert any(name.endswith("_seeds") for name in by_seed[0])
     assert not any(name.endswith("_seeds") for name in by_seed[1])
+    assert len(numbers.costs) and not numbers.costs.duplicated().any()
     (record,) = [r for r in numbers.records if "plain-s1" in r.run]
     assert not any(name.endswith("_seeds") for name in record.scoring.metrics)
