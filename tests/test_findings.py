@@ -30,8 +30,10 @@ CONTRAST = re.compile(
 #: | suite | metric | metric | rank correlation | ends of its interval |
 CORRELATION = re.compile(r"^\| (\w+) \| `(\w+)` \| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|$", re.M)
 
-#: | suite | row | metric | layer ("-": none) | mean over seeds of a row's values |
-VALUE = re.compile(r"^\| (\w+) \| ([^|−]+) \| `(\w+)` \| (\S+) \| (\S+) \|$", re.M)
+#: | suite | row | metric | layer ("-": none) | block (if there are several) | mean over seeds |
+VALUE = re.compile(
+    r"^\| (\w+) \| ([^|−]+) \| `(\w+)` \| (\S+) \|(?: ([a-z][^|]+) \|)? (\S+) \|$", re.M
+)
 
 
 @pytest.mark.parametrize("row", ROW.findall(TEXT), ids=lambda row: "-".join(row[:4:3]))
@@ -105,13 +107,15 @@ def test_each_correlation_is_one_of_leaderboard_json(row):
 
 @pytest.mark.parametrize("row", VALUE.findall(TEXT), ids=lambda row: "-".join(row[:4]))
 def test_each_value_is_a_mean_of_scores_csv(row):
-    suite, name, metric, layer, value = row
+    suite, name, metric, layer, block, value = row
     table = pd.read_csv(RESULTS / suite / "scores.csv", keep_default_na=False)
     given = table["params"].map(lambda text: row_label_of(json.loads(text)))
     found = table[
         (table["method"] + given == name) & (table["metric"] == metric)
         & (table["layer"] == ("" if layer == "-" else layer))
+        & ((table["dataset"] == block) | (block == ""))
     ]  # fmt: skip
+    assert found["dataset"].nunique() == 1
     assert found["status"].eq("ok").all()
     assert abs(pd.to_numeric(found["value"]).mean() - float(value)) <= rounding(value)
 
