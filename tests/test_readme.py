@@ -94,6 +94,38 @@ def test_the_findings_are_those_of_the_published_tables():
     )
 
 
+#: The aspects of README's table of signs.
+SIGNED = ["focus", "localisation", "coverage", "class specificity", "consistency",
+          "module semantics", "attribution", "efficiency"]  # fmt: skip
+
+
+def signs_of_standard() -> list[str]:
+    """The rows of README's table: the signs of standard's table of verdicts, for methods and
+    training-free rows (in italics) with a difference in some aspect."""
+    page = (ROOT / "results" / "standard" / "README.md").read_text(encoding="utf-8")
+    lines = page[page.index("| method |") :].partition("\n\n")[0].splitlines()
+    titles = [re.sub(r"\[([^]]*)\].*", r"\1", cell.strip()) for cell in lines[0].split(" | ")]
+    rows, mark = [], ""
+    for line in lines[2:]:
+        cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
+        if cells[0].startswith("*"):
+            mark = cells[0]
+        name = re.sub(r"<.*", "", cells[0])
+        found = [re.match(r"\**([▲▼△▽≈?])", cells[titles.index(aspect)]) if len(cells) > 2 else None
+                 for aspect in SIGNED]  # fmt: skip
+        signs = [match[1] if match else "" for match in found]
+        if set(signs) & set("▲▼△▽") and mark in ("", "*training-free rows*"):
+            rows.append("| " + " | ".join([f"*{name}*" if mark else name, *signs]) + " |")
+    return rows
+
+
+def test_the_table_of_signs_is_that_of_standard():
+    block = README.partition("<!-- signs -->\n")[2].partition("<!-- /signs -->")[0]
+    head, _, *rows = block.strip().splitlines()
+    assert head == "| | " + " | ".join(SIGNED) + " |"
+    assert rows == signs_of_standard()
+
+
 def test_the_figure_is_there():
     (figure,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
     assert (ROOT / figure).is_file()
