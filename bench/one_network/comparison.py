@@ -34,7 +34,7 @@ from legible.metrics.base import ASPECTS, METRICS, NEEDS, Metric, Probe, Score, 
 #: Names of the rows: the network itself and its twin.
 NETWORK, TWIN = "network", "untrained"
 #: Aspects whose metrics run the network again are scored on the first so many images.
-RERUN_IMAGES = {"attribution": 200, "efficiency": 200}
+RERUN_IMAGES = {"module semantics": 200, "attribution": 200, "efficiency": 200}
 #: Needs that no network without a record of its training meets.
 _OF_TRAINING = frozenset({"claimed", "validations"})
 SECOND = "needs a second network that was trained with another seed"
