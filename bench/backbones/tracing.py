@@ -346,7 +346,8 @@ def _make_module(model: nn.Module, graph: fx.Graph, node: fx.Node) -> None:
 
 def _make_batch_norm(model: nn.Module, graph: fx.Graph, node: fx.Node) -> None:
     """Replaces a call of ``F.batch_norm`` by a call of torch's module, which takes the place of the
-    module that holds the statistics and has its tensors and children.
+    module that holds the statistics and has its tensors. That module's activations become modules
+    beside it, so that a method may replace the normalisation alone.
 
     The graph is recorded in evaluation mode: without this, training would not change the
     statistics. Raises Untraceable if they belong to no batch normalisation.
@@ -368,6 +369,7 @@ def _make_batch_norm(model: nn.Module, graph: fx.Graph, node: fx.Node) -> None:
         norm._parameters, norm._buffers = owner._parameters, owner._buffers
         norm._modules = owner._modules
         add_module(model, path, norm)
+        _move_children(model, graph, path)
     with graph.inserting_after(node):
         call = graph.call_module(path, (given["input"],))
     call.meta["name"] = node.meta["name"]
@@ -377,6 +379,19 @@ def _make_batch_norm(model: nn.Module, graph: fx.Graph, node: fx.Node) -> None:
     for source in sources:
         if source.op == "get_attr" and not source.users:
             graph.erase_node(source)
+
+
+def _move_children(model: nn.Module, graph: fx.Graph, path: str) -> None:
+    """Puts the modules without weights that are called below a path beside it."""
+    for node in graph.nodes:
+        name = str(node.target)
+        if node.op == "call_module" and name.startswith(f"{path}."):
+            module = model.get_submodule(name)
+            if not list(module.parameters()) and not list(module.buffers()):
+                parent, _, own = name.rpartition(".")
+                node.target = free_name(model, f"{path}_{name[len(path) + 1 :].replace('.', '_')}")
+                add_module(model, node.target, module)
+                delattr(model.get_submodule(parent), own)
 
 
 def _separate_activations(model: nn.Module, graph: fx.Graph) -> None:
@@ -391,7 +406,8 @@ def _separate_activations(model: nn.Module, graph: fx.Graph) -> None:
             if hasattr(own, "inplace"):
                 setattr(own, "inplace", False)  # noqa: B010  no module declares it
             name = node.meta["name"]
-            node.target = name if name == node.target else free_name(model, name)
+            if calls[id(module)] > 1 and name != node.target:
+                node.target = free_name(model, name)
             add_module(model, node.target, own)
 
 

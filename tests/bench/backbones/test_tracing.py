@@ -102,6 +102,8 @@ def test_a_batch_norm_of_another_class_learns_its_statistics_in_training():
     assert not torch.equal(model[1].running_mean, torch.zeros(4))
     kinds = [type(model.get_submodule(n.target)) for n in graph.nodes if n.op == "call_module"]
     assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Flatten, nn.Linear]
+    assert not list(model[1].children())  # a method may put another module in its place
+    assert names(graph)[2:4] == ["1.batch_norm", "1.act"]
 
 
 def test_statistics_that_no_batch_norm_holds_are_refused():
