@@ -17,7 +17,7 @@ from legible.bench.statistics.intervals import LEVEL
 from legible.bench.statistics.multiplicity import benjamini_hochberg
 from legible.bench.suites.run_spec import Block, RowKey
 from legible.bench.text import listed, number
-from legible.metrics.base import PARTS, TREATMENT
+from legible.metrics.base import NEEDS, PARTS, TREATMENT
 
 FEW_NAMES = 3  # more methods are counted, not named
 
@@ -156,6 +156,7 @@ def conclude(standings: Standings) -> list[Sentence]:
     return [
         *_without_headline(standings), *_blocks_left_out(standings), *_seeds(standings),
         *_undecided_columns(standings), *_training_free(standings), *_shared(standings),
+        *_too_coarse(standings),
         *_discoveries(standings),
     ]  # fmt: skip
 
@@ -242,6 +243,22 @@ def _shared(standings: Standings) -> list[Sentence]:
         "other data"
     )
     return [Sentence("The blocks are not independent", text)]
+
+
+def _too_coarse(standings: Standings) -> list[Sentence]:
+    """The layers whose maps are too coarse for the concept masks, by block."""
+    board = standings.board
+    parts = []
+    for block in board.blocks:
+        table = board.of_block(board.table, block)
+        layers = table.loc[table["reason"] == NEEDS["measurable"], "layer"].unique()
+        if len(layers):
+            parts.append(f"{', '.join(map(str, layers))} of {board.block_title(block)}")
+    text = (
+        "there metrics that compare units with masks are left out, because the oracle (the masks "
+        "themselves, at the size of the map) fails the gate"
+    )
+    return [Sentence(f"Maps too coarse for the masks: {'; '.join(parts)}", text)] if parts else []
 
 
 def _discoveries(standings: Standings) -> list[Sentence]:

@@ -10,6 +10,7 @@ from scipy import stats
 
 from legible.bench.leaderboard.conclusions import conclude, summary, unfinished
 from legible.bench.leaderboard.verdicts import Standings
+from legible.metrics.base import NEEDS
 
 
 def remarks(board):
@@ -158,3 +159,16 @@ def test_discoveries_are_benjamini_and_hochbergs_over_all_tests(board):
 
 def test_below_eight_seeds_nothing_is_discovered(three_seeds):
     assert "Discoveries" not in remarks(three_seeds)
+
+
+def test_layers_whose_maps_are_too_coarse_are_named(board):
+    scores = board.scores.copy()
+    here = (scores["layer"] == "conv2") & (scores["metric"] == "iou")
+    assert here.any()
+    scores.loc[here, ["value", "live"]] = np.nan
+    scores.loc[here, "reason"] = NEEDS["measurable"]
+    blocks = scores.loc[here, "dataset"].unique()
+    texts = remarks(replace(board, scores=scores))
+    (about,) = [about for about in texts if about.startswith("Maps too coarse")]
+    assert about.count("conv2 of ") == len(blocks) and "fails the gate" in texts[about]
+    assert not any(about.startswith("Maps too coarse") for about in remarks(board))
