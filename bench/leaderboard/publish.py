@@ -13,6 +13,7 @@ from legible.bench.errors import UserError, reason_of
 from legible.bench.execution.listing import Listing, write_publication_files
 from legible.bench.execution.published import SCORES, RunPlace, sealed_files
 from legible.bench.execution.reuse import reused
+from legible.bench.execution.store import MANIFEST, Run
 from legible.bench.execution.workspace import Workspace
 from legible.bench.leaderboard.board import Board
 from legible.bench.leaderboard.figures.training_curves import gather_histories
@@ -29,6 +30,7 @@ from legible.bench.leaderboard.run_pictures import (
     pictures_of_rows,
 )
 from legible.bench.leaderboard.suite_board import board_of_suite
+from legible.bench.plugins import registry
 from legible.bench.scores.exchange import expected, with_submissions
 from legible.bench.scores.score_table import scores_text
 from legible.bench.scores.suite_numbers import SuiteNumbers, curve_table, gather_numbers
@@ -61,6 +63,8 @@ def write_publication(
         raise UserError(
             f"suite '{suite.name}' has no finished runs: run `legible run {suite.name}`"
         )
+    for name, file in unnamed_plugins(workspace, specs).items():
+        say(f"left out: the finished runs of {name}: add --plugin {file}")
     numbers = gather_numbers(workspace, suite, specs, results, cost, say)
     board = make_board(workspace, suite, specs, numbers, command, folder)
     if not partial:
@@ -79,6 +83,23 @@ def write_publication(
             f"cannot write to {folder}: {error.filename}: {reason_of(error)}"
         ) from error
     return folder / "README.md"
+
+
+def unnamed_plugins(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[str, str]:
+    """Methods with finished runs on the blocks of some run specs that no plugin of this call
+    defines, each with the file that defined it."""
+    blocks = {(spec.dataset, spec.backbone) for spec in specs}
+    methods = {spec.method for spec in specs} | set(registry.METHODS)
+    found: dict[str, str] = {}
+    for folder in sorted(workspace.store.root.glob(f"*/{MANIFEST}")):
+        manifest = Run(folder.parent).readable_manifest()
+        if manifest is None or manifest.status != "done":
+            continue
+        name = manifest.spec.get("method")
+        if name not in methods and tuple(map(manifest.spec.get, ("dataset", "backbone"))) in blocks:
+            files = [p.origin for p in manifest.plugins if (p.kind, p.name) == ("method", name)]
+            found[str(name)] = next(iter(files), "FILE")
+    return found
 
 
 def refuse_unfinished(scores: pd.DataFrame, suite: Suite) -> None:

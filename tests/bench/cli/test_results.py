@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from legible.bench.plugins import registry
 from legible.bench.scores import exchange, submission
 
 pytestmark = pytest.mark.slow
@@ -121,6 +122,16 @@ class TestExchange:
         Path("mine.py").write_text(MINE.replace("0.1", "99"))
         code, out, _ = legible("verify", "tiny.toml", "x.json", *plugin)
         assert code == 1 and "FLAGGED" in out
+
+    def test_runs_of_a_plugin_that_is_not_given_are_named(self, here, legible, kept_registry):
+        Path("mine.py").write_text(MINE)
+        plugin = ("--plugin", "mine.py")
+        assert legible("run", "tiny.toml", "--methods", "mine", *plugin)[0] == 0
+        registry.METHODS.pop("mine")  # as in a new process
+        code, out, err = legible("publish", "tiny.toml", *QUICK)
+        assert code == 0, err
+        assert "left out: the finished runs of mine: add --plugin " in out and "mine.py" in out
+        assert "mine" not in Path("results/tiny/README.md").read_text().partition("## ")[0]
 
     def test_a_hostile_method_harms_its_own_verdict_alone(self, here, legible, kept_registry):
         Path("mine.py").write_text(MINE)
