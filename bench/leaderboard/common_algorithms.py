@@ -29,7 +29,7 @@ def read_algorithms(folder: Path) -> pd.DataFrame:
 
 
 def over_common_algorithms(table: pd.DataFrame, algorithms: pd.DataFrame) -> pd.DataFrame:
-    """A score table in which each metric of attributions is a mean over `common_algorithms`.
+    """A score table in which each metric of attributions is a mean over `algorithms_for_all`.
 
     ``algorithms`` has the value of each algorithm (see `BY_ALGORITHM`). A run on which one of the
     common algorithms fails has no value.
@@ -42,23 +42,23 @@ def over_common_algorithms(table: pd.DataFrame, algorithms: pd.DataFrame) -> pd.
     values = algorithms[algorithms["metric"] != AUDIT]
     for (dataset, backbone, metric), group in values.groupby(["dataset", "backbone", "metric"]):
         wide = by_run(group)
-        names = common_algorithms(wide, trained)
+        names = algorithms_for_all(wide, trained)
         means = wide[names].mean(axis=1, skipna=False) if names else wide.sum(axis=1) * np.nan
         here = table.index[
             (table["dataset"] == dataset) & (table["backbone"] == backbone)
             & (table["metric"] == metric) & (table["status"] == "ok")
         ]  # fmt: skip
         keys = pd.MultiIndex.from_frame(table.loc[here, ["method", "params", "seed"]])
-        known = here[keys.isin(means.index)]
+        lines = here[keys.isin(means.index)]
         new = means.reindex(keys[keys.isin(means.index)]).to_numpy()
-        table.loc[known, "value"] = table.loc[known, "live"] = new
-        table.loc[known, "count"] = len(names)
-        table.loc[known, "undefined"] = np.where(np.isnan(new), len(names), 0)
-        table.loc[known[np.isnan(new)], "reason"] = FAILED
+        table.loc[lines, "value"] = table.loc[lines, "live"] = new
+        table.loc[lines, "count"] = len(names)
+        table.loc[lines, "undefined"] = np.where(np.isnan(new), len(names), 0)
+        table.loc[lines[np.isnan(new)], "reason"] = FAILED
     return table
 
 
-def common_algorithms(wide: pd.DataFrame, trained: Collection[tuple[str, str]]) -> list[str]:
+def algorithms_for_all(wide: pd.DataFrame, trained: Collection[tuple[str, str]]) -> list[str]:
     """The algorithms with a value on every network that a method trained.
 
     ``wide``: values, a line for each (method, params, seed) and a column for each algorithm.

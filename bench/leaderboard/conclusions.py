@@ -272,14 +272,14 @@ def _discoveries(standings: Standings) -> list[Sentence]:
     if not tests:
         return []
     p = benjamini_hochberg(np.array([column.contrast.p()[i] for column, i in tests]))
-    found = [test for test, value in zip(tests, p, strict=True) if value < 1 - LEVEL]
+    discoveries = [test for test, value in zip(tests, p, strict=True) if value < 1 - LEVEL]
     more = [
         f"{standings.board.rows[i].name} "
         f"{'better' if column.contrast.difference[i] > 0 else 'worse'} in {column.aspect}"
-        for column, i in found if column.symbol(i) not in {*BETTER, *WORSE}
+        for column, i in discoveries if column.symbol(i) not in {*BETTER, *WORSE}
     ]  # fmt: skip
     text = (
-        f"{len(found)} of {len(tests)} differences are on a list of which 5 % may be wrong "
+        f"{len(discoveries)} of {len(tests)} differences are on a list of which 5 % may be wrong "
         "(Benjamini and Hochberg)"
     )
     text += f"; without a sign in the table: {', '.join(more)}" if more else ""

@@ -90,7 +90,7 @@ def unnamed_plugins(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[str,
     defines, each with the file that defined it."""
     blocks = {(spec.dataset, spec.backbone) for spec in specs}
     methods = {spec.method for spec in specs} | set(registry.METHODS)
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for folder in sorted(workspace.store.root.glob(f"*/{MANIFEST}")):
         manifest = Run(folder.parent).readable_manifest()
         if manifest is None or manifest.status != "done":
@@ -98,8 +98,8 @@ def unnamed_plugins(workspace: Workspace, specs: Sequence[RunSpec]) -> dict[str,
         name = manifest.spec.get("method")
         if name not in methods and tuple(map(manifest.spec.get, ("dataset", "backbone"))) in blocks:
             files = [p.origin for p in manifest.plugins if (p.kind, p.name) == ("method", name)]
-            found[str(name)] = next(iter(files), "FILE")
-    return found
+            sources[str(name)] = next(iter(files), "FILE")
+    return sources
 
 
 def refuse_unfinished(scores: pd.DataFrame, suite: Suite) -> None:

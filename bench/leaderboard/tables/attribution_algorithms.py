@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from legible.bench.leaderboard.board import Board
-from legible.bench.leaderboard.common_algorithms import AUDIT, by_run, common_algorithms
+from legible.bench.leaderboard.common_algorithms import AUDIT, algorithms_for_all, by_run
 from legible.bench.leaderboard.tables.table import (
     ARROWS,
     Estimate,
@@ -58,7 +58,7 @@ def algorithms_table(board: Board, block: Block) -> Table | None:
     title = f"By algorithm: {metric.title} {ARROWS[metric.better]}".rstrip()
     columns = tuple(TableColumn(algorithm.replace("_", " ")) for algorithm in algorithms)
     trained = {row.key for row in board.rows_of(block) if row.trained}
-    common = common_algorithms(by_run(scores[scores["metric"] == name]), trained)
+    common = algorithms_for_all(by_run(scores[scores["metric"] == name]), trained)
     text = READING.format(", ".join(common).replace("_", " ") or "none")
     return Table(title, columns, tuple(rows), tuple(notes.texts), text=text, block=block,
                  metric=name)  # fmt: skip

@@ -7,8 +7,8 @@ from numpy.testing import assert_allclose
 
 from legible.bench.leaderboard.common_algorithms import (
     FAILED,
+    algorithms_for_all,
     by_run,
-    common_algorithms,
     over_common_algorithms,
 )
 from legible.bench.scores.collect import BY_ALGORITHM
@@ -73,7 +73,7 @@ def test_without_a_common_algorithm_nothing_is_compared():
     values = {"plain": [(0.3, NAN, NAN)], "icnn": [(NAN, 0.4, NAN)]}
     scores, algorithms = tables(values)
     wide = by_run(algorithms[algorithms["metric"] == "relevance_mass"])
-    assert common_algorithms(wide, {("plain", "{}"), ("icnn", "{}")}) == []
+    assert algorithms_for_all(wide, {("plain", "{}"), ("icnn", "{}")}) == []
     assert over_common_algorithms(scores, algorithms)["value"].isna().all()
 
 
