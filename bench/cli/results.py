@@ -51,7 +51,7 @@ def publish(
     Rows that are published already are kept.
     """
     from legible.bench.api import prepare
-    from legible.bench.leaderboard.publish import write_publication
+    from legible.bench.leaderboard.publish import unnamed_plugins, write_publication
     from legible.bench.leaderboard.reproduce import reproduce_command
 
     here = prepare(
@@ -71,6 +71,8 @@ def publish(
         },
         tuned=here.suite.tune is not None,
     )  # fmt: skip
+    for name, file in unnamed_plugins(here.workspace, here.specs).items():
+        print(f"left out: the finished runs of {name}: add --plugin {file}")
     readme = write_publication(
         here.workspace, here.suite, here.specs, results, cost, command, names(formats) or [],
         pictures, partial,

@@ -63,8 +63,6 @@ def write_publication(
         raise UserError(
             f"suite '{suite.name}' has no finished runs: run `legible run {suite.name}`"
         )
-    for name, file in unnamed_plugins(workspace, specs).items():
-        say(f"left out: the finished runs of {name}: add --plugin {file}")
     numbers = gather_numbers(workspace, suite, specs, results, cost, say)
     board = make_board(workspace, suite, specs, numbers, command, folder)
     if not partial:
