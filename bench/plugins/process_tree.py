@@ -25,7 +25,8 @@ _OUT_OF_MEMORY_SCORE = b"500"
 
 def become_root() -> None:
     """Makes this process the root of a tree of its own: all that it starts stays below it, and can
-    be ended with it. A copy that `os.fork` makes of it ends with it by itself."""
+    be ended with it. A copy that `os.fork` makes of it ends with it by itself. A copy of a copy
+    stays below this process while this one is there, and may go on when it has ended."""
     with suppress(OSError):  # it leads a group already
         os.setpgid(0, 0)
     if _LINUX:
