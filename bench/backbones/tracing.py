@@ -383,15 +383,20 @@ def _make_batch_norm(model: nn.Module, graph: fx.Graph, node: fx.Node) -> None:
 
 def _move_children(model: nn.Module, graph: fx.Graph, path: str) -> None:
     """Puts the modules without weights that are called below a path beside it."""
-    for node in graph.nodes:
+    places: dict[str, str] = {}
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    for node in [call for call in calls if str(call.target).startswith(f"{path}.")]:
         name = str(node.target)
-        if node.op == "call_module" and name.startswith(f"{path}."):
+        if name not in places:
             module = model.get_submodule(name)
-            if not list(module.parameters()) and not list(module.buffers()):
-                parent, _, own = name.rpartition(".")
-                node.target = free_name(model, f"{path}_{name[len(path) + 1 :].replace('.', '_')}")
-                add_module(model, node.target, module)
-                delattr(model.get_submodule(parent), own)
+            if module.state_dict():
+                continue
+            below = name[len(path) + 1 :].replace(".", "_")
+            places[name] = free_name(model, f"{path}_{below}")
+            add_module(model, places[name], module)
+            parent, _, own = name.rpartition(".")
+            delattr(model.get_submodule(parent), own)
+        node.target = places[name]
 
 
 def _separate_activations(model: nn.Module, graph: fx.Graph) -> None:

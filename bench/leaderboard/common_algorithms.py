@@ -20,6 +20,7 @@ AUDIT = "attribution_audit"
 #: A row on which fewer than this share of plain's algorithms pass does not narrow the choice.
 ENOUGH = 0.5
 FAILED = "an algorithm that all rows are compared on fails its audit on this network"
+UNKNOWN = "its values by algorithm are not here, so it cannot be compared over the same ones"
 
 
 def read_algorithms(folder: Path) -> pd.DataFrame:
@@ -32,7 +33,8 @@ def over_common_algorithms(table: pd.DataFrame, algorithms: pd.DataFrame) -> pd.
     """A score table in which each metric of attributions is a mean over `algorithms_for_all`.
 
     ``algorithms`` has the value of each algorithm (see `BY_ALGORITHM`). A run on which one of the
-    common algorithms fails has no value.
+    common algorithms fails has no value, and a run without values by algorithm (a submitted one)
+    has none either.
     """
     if algorithms.empty:
         return table
@@ -49,12 +51,15 @@ def over_common_algorithms(table: pd.DataFrame, algorithms: pd.DataFrame) -> pd.
             & (table["metric"] == metric) & (table["status"] == "ok")
         ]  # fmt: skip
         keys = pd.MultiIndex.from_frame(table.loc[here, ["method", "params", "seed"]])
-        lines = here[keys.isin(means.index)]
-        new = means.reindex(keys[keys.isin(means.index)]).to_numpy()
+        explained = keys.isin(means.index)
+        counted = explained | table.loc[here, "value"].notna().to_numpy()
+        lines, explained = here[counted], explained[counted]
+        new = means.reindex(keys[counted]).to_numpy()
         table.loc[lines, "value"] = table.loc[lines, "live"] = new
         table.loc[lines, "count"] = len(names)
         table.loc[lines, "undefined"] = np.where(np.isnan(new), len(names), 0)
         table.loc[lines[np.isnan(new)], "reason"] = FAILED
+        table.loc[lines[~explained], "reason"] = UNKNOWN
     return table
 
 

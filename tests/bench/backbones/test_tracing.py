@@ -106,6 +106,24 @@ def test_a_batch_norm_of_another_class_learns_its_statistics_in_training():
     assert names(graph)[2:4] == ["1.batch_norm", "1.act"]
 
 
+def test_a_batch_norm_that_is_called_twice_is_one_module():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), NormThenAct(3)
+            self.head = nn.Linear(192, 2)
+
+        def forward(self, x):
+            return self.head(self.norm(self.conv(self.norm(x))).flatten(1))
+
+    model = Twice().eval()
+    x = torch.randn(2, 3, 8, 8)
+    expected = model(x)
+    graph = trace(model, IMAGE)
+    assert torch.equal(torch.fx.Interpreter(model, graph=graph).run(x), expected)
+    assert [n.target for n in graph.nodes if n.op == "call_module"].count("norm") == 2
+
+
 def test_statistics_that_no_batch_norm_holds_are_refused():
     class Own(nn.Module):
         def __init__(self):

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 
 from legible.bench.leaderboard.common_algorithms import (
     FAILED,
+    UNKNOWN,
     algorithms_for_all,
     by_run,
     over_common_algorithms,
@@ -67,6 +68,19 @@ def test_a_method_on_which_most_algorithms_fail_does_not_decide():
     table = over_common_algorithms(*tables(values, {**KINDS, "broken": "method"}))
     assert_allclose(table.loc[table["method"] == "plain", "value"], [0.3, 0.4])
     assert table.loc[table["method"] == "broken", "value"].isna().all()
+
+
+def test_a_run_without_values_by_algorithm_is_not_compared():
+    """A submitted row: its own mean is over algorithms that nobody here knows."""
+    scores, algorithms = tables()
+    others = algorithms[algorithms["method"] != "icnn"]
+    scores.loc[scores["method"] == "posthoc", ["value", "live"]] = NAN
+    scores.loc[scores["method"] == "posthoc", "reason"] = "not read"
+    others = others[others["method"] != "posthoc"]
+    table = over_common_algorithms(scores, others).set_index("method")
+    assert table.loc["icnn", "value"].isna().all() and set(table.loc["icnn", "reason"]) == {UNKNOWN}
+    assert set(table.loc["posthoc", "reason"]) == {"not read"}
+    assert_allclose(table.loc["plain", "value"], [0.5, 1.7 / 3])
 
 
 def test_without_a_common_algorithm_nothing_is_compared():
