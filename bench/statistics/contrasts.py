@@ -71,7 +71,7 @@ def against_plain(
     beta = np.where(derived, 1.0, seed_slope(values, plain, trained)[..., None])
     residual = rows - beta[..., None] * shared
     n, mean, own = _moments(residual)
-    spread = _varies(rows, n) & _varies(residual, n)
+    spread = varies(rows) & varies(residual)
     counts = trained & spread
     variance, freedom = moderate_upwards(own, n - 1.0, fit_prior(own, n - 1.0, counts), counts)
     plain_n, plain_mean, plain_variance = (x[..., None] for x in _moments(plain))
@@ -105,7 +105,7 @@ def seed_slope(
     n, _, plain_variance = _moments(shared)
     x, y = (v - _moments(v)[1][..., None] for v in (shared, rows))
     covariance = np.nansum(x * y, -1) / np.maximum(n - 1, 1)
-    use = trained & _varies(rows, n) & (plain_variance > 0)
+    use = trained & varies(rows) & (plain_variance > 0)
     slope = covariance / np.where(use, plain_variance, np.nan)
     return np.asarray(np.clip(np.nan_to_num(_median(slope)), 0, 1))
 
@@ -171,7 +171,7 @@ def _aligned(
 def _leverage(shared: np.ndarray, plain_mean: np.ndarray) -> np.ndarray:
     """Variance that the estimate of beta adds, in units of s^2; 0 where plain has no spread."""
     n, mean, variance = _moments(shared)
-    squares = np.where(_varies(shared, n), variance * (n - 1), np.inf)
+    squares = np.where(varies(shared), variance * (n - 1), np.inf)
     return np.asarray(np.nan_to_num((mean - plain_mean) ** 2) / squares)
 
 
@@ -181,7 +181,7 @@ def _paired(
     """Number, mean and variance of the differences of pairs over seeds; whether they vary."""
     differences = values[..., first, :] - values[..., second, :]
     n, mean, variance = _moments(differences)
-    return n, mean, variance, _varies(differences, n)
+    return n, mean, variance, varies(differences)
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -194,8 +194,10 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.asarray(n), np.asarray(mean), np.asarray(variance)
 
 
-def _varies(values: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Whether there are two values that differ by more than rounding."""
+def varies(values: np.ndarray) -> np.ndarray:
+    """Whether there are two values over the last axis, without NaN, that differ by more than
+    rounding."""
+    n = np.isfinite(values).sum(-1)
     low = np.where(np.isfinite(values), values, np.inf).min(-1)
     high = np.where(np.isfinite(values), values, -np.inf).max(-1)
     scale = np.maximum(np.abs(low), np.abs(high))

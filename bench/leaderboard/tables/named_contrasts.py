@@ -16,7 +16,7 @@ from legible.bench.leaderboard.tables.table import (
     TableRow,
 )
 from legible.bench.leaderboard.verdicts import SYMBOLS, AspectColumn, Standings
-from legible.bench.statistics.contrasts import FEWEST_SEEDS
+from legible.bench.statistics.contrasts import FEWEST_SEEDS, varies
 from legible.bench.statistics.multiplicity import holm
 from legible.bench.statistics.signs import verdicts
 from legible.bench.text import digits_with_half, number
@@ -64,10 +64,9 @@ def _of_aspect(
     """The contrasts of one aspect. p values are there below eight seeds too, signs are not."""
     rows = standings.board.rows
     contrast = standings.compare(column, [a for a, _ in pairs], [b for _, b in pairs])
-    signed = [
-        not column.descriptive and _varies(column, a) and _varies(column, b) for a, b in pairs
-    ]
-    signs = verdicts(contrast, column.margin, np.array(signed)).sign
+    spread = np.any([varies(part.data.values) for part in column.parts], axis=0)
+    signed = np.array([not column.descriptive and spread[a] and spread[b] for a, b in pairs])
+    signs = verdicts(contrast, column.margin, signed).sign
     p = holm(np.where(contrast.spread, contrast.p(), np.nan))
     interval = contrast.interval()
     return [
@@ -78,12 +77,6 @@ def _of_aspect(
         )
         for i, (a, b) in enumerate(pairs)
     ]  # fmt: skip
-
-
-def _varies(column: AspectColumn, row: int) -> bool:
-    """Whether a row has different values for different seeds, on one block at least."""
-    values = [part.data.values[row] for part in column.parts]
-    return any(np.ptp(v[np.isfinite(v)]) > 0 for v in values if np.isfinite(v).any())
 
 
 def contrasts_table(standings: Standings) -> Table | None:
