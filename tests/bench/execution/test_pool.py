@@ -18,7 +18,7 @@ from legible.bench.errors import UserError
 from legible.bench.execution import pool
 from legible.bench.execution.pool import Start, open_in_process, run_parallel
 from legible.bench.execution.schedule import attempt, plan_runs
-from legible.bench.execution.store import Store
+from legible.bench.execution.store import Run, Store
 from legible.bench.execution.workspace import Workspace
 from legible.bench.plugins import registry
 
@@ -165,10 +165,25 @@ def test_a_process_that_a_plugin_forks_is_no_worker(workspace, tmp_path, kept_re
 # ----------------------------------------------------------------- a whole command
 
 
+COUNTS = '''
+from pathlib import Path
+from legible import Method, register
+
+@register
+class Counts(Method):
+    """Writes a letter where an epoch begins."""
+
+    def start_epoch(self, network, split, epoch):
+        with (Path(__file__).parent / "epochs").open("a") as epochs:
+            epochs.write("x")
+'''
+
+
 def command(folder: Path, jobs: int) -> subprocess.Popen[str]:
-    """`legible run` of a suite whose runs take minutes, once a checkpoint is written."""
-    text = toy_suite('"plain", "dropout"', epochs=100_000).replace(
-        "title =", f'plugins = ["{TOY_PLUGIN}"]\ntitle ='
+    """`legible run` of a suite whose runs take minutes, some epochs after a checkpoint."""
+    (folder / "counts.py").write_text(COUNTS)
+    text = toy_suite('"counts", "dropout"', epochs=100_000).replace(
+        "title =", f'plugins = ["{TOY_PLUGIN}", "counts.py"]\ntitle ='
     )
     suite = write_suite(folder, text)
     process = subprocess.Popen(
@@ -176,8 +191,20 @@ def command(folder: Path, jobs: int) -> subprocess.Popen[str]:
          "--device", "cpu"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    wait_for(lambda: len(list(folder.glob("runs/*/training.safetensors"))) >= jobs)
+    wait_for(lambda: len(checkpoints(folder)) >= jobs)
+    first = begun(folder)
+    wait_for(lambda: begun(folder) > first + 5)
     return process
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of the runs of a folder."""
+    return list(folder.glob("runs/*/training.safetensors"))
+
+
+def begun(folder: Path) -> int:
+    """How many epochs of `counts` began."""
+    return len((folder / "epochs").read_text())
 
 
 def wait_for(condition, seconds: float = 120.0) -> None:
@@ -211,14 +238,15 @@ class TestSignals:
     def test_sigterm_ends_at_a_checkpoint_and_says_so(self, tmp_path, jobs):
         process = command(tmp_path, jobs)
         workers = children(process)
-        before = {f: f.stat().st_mtime_ns for f in tmp_path.glob("runs/*/training.safetensors")}
-        time.sleep(0.5)  # some epochs after that checkpoint, and long before the next one
+        finished = begun(tmp_path) - 1
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 143
         assert err.count("\n") == 1 and "stopped by SIGTERM" in err
         wait_for(lambda: not any(map(alive, workers)), seconds=10)
-        assert any(file.stat().st_mtime_ns > time_ for file, time_ in before.items())
+        (file,) = [file for file in checkpoints(tmp_path) if "counts" in file.parent.name]
+        state = Run(file.parent).state("cpu")
+        assert finished <= state.epoch <= begun(tmp_path)
         assert not list(tmp_path.glob("runs/*/.*"))
 
     def test_no_worker_outlives_its_parent(self, tmp_path, jobs):
