@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from legible.bench.backbones.map_layouts import ToMap, map_size, require_layout
 from legible.bench.backbones.taps import Tap
-from legible.bench.backbones.traced import RECTIFIERS, make_tap, map_size
+from legible.bench.backbones.traced import RECTIFIERS
 from legible.bench.errors import nearest, one_line
 from legible.metrics.network import Output
 
@@ -43,7 +44,9 @@ class HookedNetwork(nn.Module):
         for name in names:
             if name not in shapes:
                 raise ValueError(f"has no layer '{name}'{nearest(name, shapes)}")
-        self._taps = {name: _tap(name, shapes[name]) for name in shapes if name in names}
+        layers = [name for name in shapes if name in names]
+        self._maps = {name: ToMap(require_layout(name, shapes[name])) for name in layers}
+        self._taps = {name: _tap(name, shapes[name]) for name in layers}
 
     @property
     def taps(self) -> Mapping[str, Tap]:
@@ -55,7 +58,12 @@ class HookedNetwork(nn.Module):
         for tap in self._taps.values():
             tap.record = record
         values = {name: self.model.get_submodule(name) for name in self._taps}
-        logits = _run(self.model, images, values, lambda name, value: self._taps[name](value))
+        logits = _run(
+            self.model,
+            images,
+            values,
+            lambda name, value: self._taps[name](self._maps[name](value)),
+        )
         maps = {name: raw for name, (raw, _) in record.items()}
         return Output(self.head(logits), maps, maps)
 
@@ -137,9 +145,7 @@ def _defaults(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> list[s
 
 def _tap(name: str, shape: tuple[int, ...]) -> Tap:
     """A Tap for a module's output; its ``shape`` is that of the map that it hands out."""
-    tap = make_tap(name, shape)
-    record: dict[str, tuple[Tensor, Tensor]] = {}
-    tap.record = record
-    tap(torch.zeros(1, *shape))
-    tap.record, tap.shape = None, tuple(record[name][0].shape[1:])
+    tap = Tap(name)
+    to_map = ToMap(require_layout(name, shape))
+    tap.shape = tuple(to_map(torch.zeros(1, *shape)).shape[1:])
     return tap

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, fx, nn
 
+from legible.bench.backbones.map_layouts import (
+    FromMap,
+    Layout,
+    ToMap,
+    map_size,
+    require_layout,
+)
 from legible.bench.backbones.taps import Network, Tap, Wired, is_norm
 from legible.bench.backbones.tracing import (
     TOLERANCE,
@@ -26,8 +32,6 @@ from legible.metrics.network import Edge
 
 #: Taps of a network whose maps all have one size, when none are named.
 DEFAULT_TAPS = 4
-#: Numbers of tokens that belong to no place in the image: class tokens and registers.
-PREFIX_TOKENS = (0, 1, 2, 4, 5)
 #: Modules whose values cannot be far below zero.
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.Softplus)
 
@@ -55,12 +59,14 @@ def traced_network(
     tap_of: dict[fx.Node, Tap] = {}
     cuts: list[fx.Node] = []
     for node in tap_nodes:
-        tap = make_tap(node.meta["name"], shapes.get(node, ()))
-        tap_of[node] = tap
-        if node in trunk and not getattr(tap, "prefix", 0):
-            cuts.append(node)
-        else:
-            _insert(model, graph, node, tap)
+        tap = Tap(node.meta["name"])
+        layout = require_layout(tap.name, shapes.get(node, ()))
+        place = _as_map(model, graph, node, layout)
+        if node in trunk and not layout.prefix:
+            tap_of[place] = tap
+            cuts.append(place)
+        else:  # what the tokens without a place hold is not in the map
+            _insert(model, graph, place, tap)
     network = Network(model, _trunk(model, graph, cuts, tap_of), image)
     for mine, theirs in zip(answers(LogitsAlone(network), image), expected, strict=True):
         if not torch.allclose(mine, theirs, rtol=TOLERANCE, atol=TOLERANCE):
@@ -197,68 +203,6 @@ def _is_rectified(model: nn.Module, node: fx.Node) -> bool:
     return node.target is torch.cat and all(_is_rectified(model, source) for source in inputs)
 
 
-# ----------------------------------------------------------------- layouts of maps
-
-
-class MapTap(Tap):
-    """A Tap whose activations are maps (units, height, width), whatever the model's layout is.
-
-    ``layout="channels_last"``: the model has (height, width, units). ``layout="tokens"``: it has
-    (tokens, units), in which the first ``prefix`` tokens belong to no place in the image (a class
-    token): they pass by unchanged, and the network cannot be continued from the map alone.
-    """
-
-    def __init__(self, name: str, layout: str, prefix: int = 0, side: int = 0) -> None:
-        super().__init__(name)
-        self.layout, self.prefix, self.side = layout, prefix, side
-
-    def forward(self, x: Tensor) -> Tensor:
-        rest = x[:, : self.prefix]
-        if self.layout == "tokens":
-            x = x[:, self.prefix :].unflatten(1, (self.side, self.side))
-        x = self._model_layout(super().forward(x.permute(0, 3, 1, 2)))
-        return torch.cat([rest, x], 1) if self.prefix else x
-
-    def leave(self, raw: Tensor) -> Tensor:
-        return self._model_layout(super().leave(raw))
-
-    def _model_layout(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)
-        return x.flatten(1, 2) if self.layout == "tokens" else x
-
-
-def make_tap(name: str, shape: tuple[int, ...]) -> Tap:
-    """A Tap for activations of a shape. Raises ValueError for a shape that is no map."""
-    layout = _layout(shape)
-    if layout == "channels_first" or len(shape) == 1:
-        return Tap(name)
-    if layout == "channels_last":
-        return MapTap(name, layout)
-    if layout == "tokens":
-        side = math.isqrt(shape[0])
-        return MapTap(name, layout, shape[0] - side**2, side)
-    raise ValueError(f"'{name}' has the shape {shape}, which is neither a map nor a layer of units")
-
-
-def _layout(shape: tuple[int, ...]) -> str:
-    if len(shape) == 3:
-        channels_last = shape[0] == shape[1] != shape[2]
-        return "channels_last" if channels_last else "channels_first"
-    if len(shape) == 2:
-        side = math.isqrt(shape[0])
-        return "tokens" if side > 1 and shape[0] - side**2 in PREFIX_TOKENS else ""
-    return ""
-
-
-def map_size(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Height and width of a map with more than one position a side; () for anything else."""
-    layout = _layout(shape)
-    if layout == "tokens":
-        return (math.isqrt(shape[0]),) * 2
-    size = {"channels_first": shape[1:], "channels_last": shape[:2]}.get(layout, ())
-    return tuple(size) if size and min(size) > 1 else ()
-
-
 def _has_proportions(size: tuple[int, ...], image: tuple[int, int, int]) -> bool:
     """Whether a map has the image's proportions, up to one position. A tensor of windows and tokens
     has not."""
@@ -269,14 +213,34 @@ def _has_proportions(size: tuple[int, ...], image: tuple[int, int, int]) -> bool
 # ----------------------------------------------------------------- the trunk
 
 
+def _as_map(model: nn.Module, graph: fx.Graph, node: fx.Node, layout: Layout) -> fx.Node:
+    """The node whose value is a node's map with channels first; what follows reads that map."""
+    if layout.kind in ("channels_first", "units"):
+        return node
+    place = _call(model, graph, "map", ToMap(layout), (node,))
+    tokens = (node,) if layout.prefix else ()
+    back = _call(model, graph, "back", FromMap(layout), (place, *tokens))
+    node.replace_all_uses_with(back, delete_user_cb=lambda user: user not in (place, back))
+    return place
+
+
 def _insert(model: nn.Module, graph: fx.Graph, node: fx.Node, tap: Tap) -> None:
     """Puts a Tap behind a node, inside the graph."""
-    path = free_name(model, f"tap_after_{node.name}")
-    add_module(model, path, tap)
-    with graph.inserting_after(node):
-        call = graph.call_module(path, (node,))
-    call.meta["name"] = tap.name
+    call = _call(model, graph, "tap", tap, (node,))
     node.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
+
+
+def _call(
+    model: nn.Module, graph: fx.Graph, what: str, module: nn.Module, values: tuple[fx.Node, ...]
+) -> fx.Node:
+    """A new node behind the first of some values, at which a new module of the model reads them."""
+    source = values[0]
+    path = free_name(model, f"{what}_after_{source.name}")
+    add_module(model, path, module)
+    with graph.inserting_after(source):
+        call = graph.call_module(path, values)
+    call.meta["name"] = source.meta["name"]
+    return call
 
 
 def _trunk(
@@ -307,7 +271,9 @@ def _leading(model: nn.Module, start: fx.Node, nodes: Sequence[fx.Node]) -> nn.M
     if not nodes or sum(start in node.all_input_nodes for node in nodes) != 1:
         return None
     module = module_of(model, nodes[0])
-    if module is None or nodes[0].args != (start,) or nodes[0].kwargs or isinstance(module, Tap):
+    if module is None or nodes[0].args != (start,) or nodes[0].kwargs:
+        return None
+    if isinstance(module, Tap | ToMap | FromMap):
         return None
     weights = [*module.parameters(), *module.buffers()]
     return None if weights or is_norm(module) else module
@@ -369,8 +335,9 @@ def _edges(model: nn.Module, node: fx.Node, bridge: tuple[nn.Module, ...] = ()) 
         if isinstance(module, nn.Linear | nn.Conv2d):
             if getattr(module, "groups", 1) == 1:
                 edges.append(Edge(module, nn.Sequential(*bridge), _norm_after(model, user)))
-        elif isinstance(module, Tap):
-            edges += _edges(model, user, bridge)
+        elif isinstance(module, Tap | ToMap | FromMap):
+            if user.args[0] is node:  # and not as the tokens without a place
+                edges += _edges(model, user, bridge)
         elif module is not None and not list(module.parameters()) and not list(module.buffers()):
             edges += _edges(model, user, (*bridge, module))
         elif user.target in _SUMS:

@@ -49,6 +49,8 @@ def _status(file: Path):  # type: ignore[no-untyped-def]
 
 
 def _hash(file: Path) -> bytes:
+    if not file.is_file():
+        raise ValueError(f"cannot read {shown_path(file)} (it is not a regular file)")
     try:
         with file.open("rb") as content:
             return hashlib.file_digest(content, "sha256").digest()

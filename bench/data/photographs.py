@@ -203,7 +203,7 @@ def arrange(
     check_counts(validation, limit, seed)
     labels = torch.tensor([photograph.label for photograph in train], dtype=torch.int64)
     room = len(labels) - len(labels.unique())
-    count = min(len(labels) // 10, room) if validation is None else validation
+    count = min(max(1, len(labels) // 10), room) if validation is None else validation
     count = count if separate is None else 0
     if count > room:
         raise ValueError(f"validation must be at most {room}, not {count}")

@@ -26,16 +26,25 @@ def test_toy_photographs_show_their_masks_at_any_size():
     assert masks[0].max() > 0 and (masks[0] == masks[1]).all()
 
 
-def test_methods_work_or_say_what_they_need():
-    names = ["plain", "sync", "bean", "bimt", "posthoc_pca"]
-    found = outcomes("torchvision:squeezenet1_0", 64, names)
-    assert found == {
-        "plain": WORKS,
-        "sync": WORKS,
-        "bean": NEEDS["dense"].reason,
-        "bimt": WORKS,
-        "posthoc_pca": WORKS,
-    }
+def lines_of(network: str, kind: str) -> dict[str, str]:
+    """The outcomes of a network in the file."""
+    lines = backbone_methods.read_outcomes(backbone_methods.OUTCOMES)
+    return {line.name: line.outcome for line in lines if line[:2] == (network, kind)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["torchvision:resnet18", "torchvision:squeezenet1_0"])
+class TestTheFileOfOutcomes:
+    def test_says_what_every_method_does(self, network):
+        assert outcomes(network, 64) == lines_of(network, "method")
+
+    def test_says_which_audits_pass(self, network):
+        found, written = audits(network, 64), lines_of(network, "algorithm")
+        assert list(found) == list(written)
+        assert {n for n in found if found[n] == WORKS} == {
+            n for n in written if written[n] == WORKS
+        }
+        assert all(found.values())
 
 
 def test_methods_take_maps_that_can_be_negative_and_heads_of_two_layers():
@@ -47,24 +56,38 @@ def test_methods_take_maps_that_can_be_negative_and_heads_of_two_layers():
     )
 
 
-def test_methods_on_weights_say_that_a_network_has_none_at_its_taps(monkeypatch):
-    def make(classes: int) -> VisionTransformer:
-        return VisionTransformer(32, 8, 2, 2, 12, 24, num_classes=classes)
+class TestATransformerOfTwoBlocks:
+    @pytest.fixture(autouse=True)
+    def transformer(self, monkeypatch):
+        def make(classes: int) -> VisionTransformer:
+            return VisionTransformer(32, 8, 2, 2, 12, 24, num_classes=classes)
 
-    monkeypatch.setattr(backbone_methods, "model_builder", lambda name: model_builder(name, make))
-    found = outcomes("small.py:transformer", 32, ["plain", "plain_pruned", "srip", "topoloss"])
-    assert found == {
-        "plain": WORKS,
-        "plain_pruned": "has no weights between two Taps to prune",
-        "srip": "no Tap has units that one layer makes",
-        "topoloss": "no Tap has units that one layer makes",
-    }
+        monkeypatch.setattr(
+            backbone_methods, "model_builder", lambda name: model_builder(name, make)
+        )
 
+    def test_every_method_works_or_says_what_it_needs(self):
+        found = outcomes("small.py:transformer", 32)
+        assert found == dict.fromkeys(found, WORKS) | {
+            "bean": NEEDS["dense"].reason,
+            "clusterability": (
+                'no weights between two hidden layers: use taps="all" or a deeper network'
+            ),
+            "concept_whitening": NEEDS["norm"].reason,
+            "picnn": "Tap 'encoder.layers.encoder_layer_1.add_1' is inside a block: "
+            "choose a Tap on the trunk",
+            "plain_pruned": "has no weights between two Taps to prune",
+            "plain_rotated": NEEDS["linear_head"].reason,
+            "posthoc_class_maps": NEEDS["class_maps"].reason,
+            "srip": "no Tap has units that one layer makes",
+            "topoloss": "no Tap has units that one layer makes",
+            "weight_l1": NEEDS["dense"].reason,
+        }
 
-def test_the_audit_names_what_fails():
-    found = audits("torchvision:squeezenet1_0", 64)
-    assert found["saliency"] == found["integrated_gradients"] == WORKS
-    assert all(reason for reason in found.values())
+    def test_audits(self):
+        found = audits("small.py:transformer", 32)
+        assert [name for name in found if found[name] != WORKS] == ["deep_lift", "guided_gradcam"]
+        assert all("Gelu runs outside" in found[n] for n in ("deep_lift", "guided_gradcam"))
 
 
 def test_the_table_numbers_its_reasons():

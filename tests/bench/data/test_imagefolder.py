@@ -10,6 +10,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from legible.bench.data import imagefolder as module
+from legible.bench.data import photographs
 from legible.bench.data.base import DataMissing
 from legible.bench.data.imagefolder import imagefolder
 
@@ -77,6 +78,26 @@ def test_images_fill_the_square_and_are_cropped_at_the_centre(tmp_path):
     assert imagefolder(tmp_path, path=str(tmp_path), size=10).test.images[..., 2:-2].max() == 0
 
 
+def test_the_recipe_of_size_can_be_chosen(tmp_path):
+    """A wide image, black with white ends: all of it between two borders, or its black middle."""
+    pixels = np.full((20, 40, 3), 255, np.uint8)
+    pixels[:, 10:30] = 0
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(5):
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{number}.png")
+    whole, short = (
+        imagefolder(tmp_path, path=".", size=40, resize=recipe, background="red").test.images[0]
+        for recipe in ("whole", "short")
+    )
+    assert (whole[:, 0, 0] == torch.tensor([255, 0, 0])).all()
+    assert (whole[:, 20, 0] == 255).all() and (whole[:, 20, 20] == 0).all()
+    assert (short == 0).all()
+    with pytest.raises(ValueError, match="resize must be"):
+        imagefolder(tmp_path, path=".", resize="centr")
+
+
 def test_grey_and_transparent_images_become_three_channels(folder):
     place = folder / "photos/train/red"
     Image.fromarray(np.full((9, 9), 200, np.uint8)).save(place / "grey.png")
@@ -87,7 +108,7 @@ def test_grey_and_transparent_images_become_three_channels(folder):
 
 def test_images_are_decoded_once(folder, monkeypatch):
     first = imagefolder(folder, path="photos", size=8)
-    monkeypatch.setattr(module, "_square", lambda *_: 1 / 0)
+    monkeypatch.setattr(photographs, "read_rgb", lambda *_: 1 / 0)
     assert imagefolder(folder, path="photos", size=8).fingerprint() == first.fingerprint()
     assert len(list((folder / "cache").glob("*.safetensors"))) == 1
 
@@ -141,7 +162,7 @@ def test_unreadable_files_are_named(folder):
     broken[0].write_bytes(b"no image")
     for file in broken[1:]:
         file.write_bytes(file.read_bytes()[:60])
-    refused(folder, r"cannot read .*red/0\.png, .*, .* and 2 more")
+    refused(folder, r"cannot read \S+red/\d\.png, \S+, \S+ and 2 more \(the first: ")
     assert not list((folder / "cache").glob("*.safetensors"))
 
 
@@ -404,7 +425,7 @@ class TestCache:
     def test_a_copy_of_the_folder_is_not_decoded_again(self, folder, monkeypatch):
         first = imagefolder(folder, path="photos", size=8)
         shutil.copytree(folder / "photos", folder / "copy")
-        monkeypatch.setattr(module, "_square", lambda *_: 1 / 0)
+        monkeypatch.setattr(photographs, "read_rgb", lambda *_: 1 / 0)
         assert imagefolder(folder, path="copy", size=8).fingerprint() == first.fingerprint()
 
 
