@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from legible.bench.leaderboard.board import Board, Column, Row
+from legible.bench.scores.headline_conditions import TASK as TASK
 from legible.bench.statistics.contrasts import (
     FEWEST_SEEDS,
     Contrast,
@@ -30,8 +31,6 @@ from legible.bench.statistics.signs import Verdicts, over_blocks, verdicts, verd
 from legible.bench.suites.run_spec import Block, RowKey
 from legible.metrics.base import Metric, scope
 
-#: The aspect of accuracy, which has a column of its own.
-TASK = "task"
 NO_HEADLINE = "no metric is chosen as its headline"
 #: The null network that plain must beat in a block for the block to take part in an aspect.
 UNTRAINED = RowKey("untrained", "{}")

@@ -58,7 +58,7 @@ CHOOSES = "chooses between candidates; the condition itself is evaluated on suit
 CANNOT = "no impostor can be scored: the metric reads weights or runs the network again"
 NO_STANDARD = "computed on suite standard, which is not published yet"
 PRICE = "exempt: accuracy is the price of the other aspects, which tuning keeps near plain's"
-#: The aspect whose headline is exempt from reliability.
+#: The aspect of accuracy: a column of its own in tables, and exempt from reliability.
 TASK = "task"
 DESCRIPTIVE = "descriptive: no better direction, so no verdicts"
 
