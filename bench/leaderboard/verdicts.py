@@ -6,6 +6,7 @@ metric without a better direction they are as they are. ``docs/verdicts.md`` exp
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -516,5 +517,7 @@ def beats_untrained(board: Board, part: BlockColumn) -> bool:
         return not len(null)
     if min(len(plain), len(null)) < 2 or plain.std() + null.std() == 0:
         return True
-    p = stats.ttest_ind(plain, null, equal_var=False, alternative="greater").pvalue
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # values that are nearly identical
+        p = stats.ttest_ind(plain, null, equal_var=False, alternative="greater").pvalue
     return bool(p < 1 - LEVEL)
