@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +153,7 @@ def score(
     device: str = "auto",
     data_root: Path | str | None = None,
     results: Path | str | None = "results",
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Scores a network that one has, and returns the score table.
 
@@ -174,6 +177,7 @@ def score(
         images: the largest number of images. ``split`` is that of a dataset of Legible.
         name: the name of the folder; by default made from the names of network and data.
         seed: of random weights, and of the metrics' random numbers.
+        progress: print what is being done, and the page's path, to standard error.
 
     Raises UserError, in one line, for anything that does not fit together.
     """
@@ -185,7 +189,11 @@ def score(
         concepts=concepts, name=name, seed=seed, plugins=plugins, device=device,
         data_root=data_root, results=results,
     )  # fmt: skip
-    return score_one(request).table
+    say: Callable[[str], None] = functools.partial(print, file=sys.stderr)
+    scored = score_one(request, say if progress else lambda text: None)
+    if progress and scored.page is not None:
+        say(str(scored.page))
+    return scored.table
 
 
 def publish(

@@ -16,7 +16,7 @@ from legible.bench.cli import (  # noqa: F401  (adds the commands)
     scoring,
 )
 from legible.bench.cli.app import app
-from legible.bench.cli.options import STOPPED, error_message
+from legible.bench.cli.options import error_message, stopped_message
 from legible.bench.execution.stop import sure_ctrl_c
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     except Exception as error:
         _leave(*error_message(error))
     if code == 130:  # what typer makes of Ctrl-C
-        _leave(STOPPED, 130)
+        _leave(stopped_message(sys.argv[1:]), 130)
     sys.exit(code or 0)
 
 

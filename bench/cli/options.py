@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -74,13 +76,21 @@ def numbers(option: str, text: str | None) -> list[int] | None:
     return list(dict.fromkeys(result))
 
 
-STOPPED = "stopped; the same command continues where this one ended"
+#: Commands that keep what they have done when they are stopped.
+RESUMED = ("run", "tune", "adopt")
+
+
+def stopped_message(words: Sequence[str]) -> str:
+    """What is said of a command, given as the words after ``legible``, that Ctrl-C stopped."""
+    if words and words[0] in RESUMED:
+        return "stopped; the same command continues where this one ended"
+    return "stopped; the same command starts again"
 
 
 def error_message(error: Exception) -> tuple[str, int]:
     """The message and exit code of a user's error; any other exception is raised again."""
     if isinstance(error, typer.Abort):
-        return STOPPED, 130
+        return stopped_message(sys.argv[1:]), 130
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own errors
         return str(UserError(error.format_message())), error.exit_code
     if isinstance(error, UserError):

@@ -30,6 +30,7 @@ from legible.bench.scoring.oracle import LEAST_INTERPRETABILITY, LEAST_IOU, meas
 from legible.bench.scoring.score import score_all
 from legible.bench.text import one_line
 from legible.metrics.base import ASPECTS, METRICS, NEEDS, Metric, Probe, Score, scope
+from legible.metrics.network import Concepts
 
 #: Names of the rows: the network itself and its twin.
 NETWORK, TWIN = "network", "untrained"
@@ -41,19 +42,27 @@ SECOND = "needs a second network that was trained with another seed"
 UNKNOWN_EVIDENCE = (
     "no concept of the data defines a class (coco's class_concept names one for all classes)"
 )
+#: Positions a side of the finest map that is proposed.
+MOST_POSITIONS = 128
 NO_ACTIVATIONS = "reads weights or runs the network again, which an impostor does not have"
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreComparison:
     """The scores of a network, its twin and the impostors, with what was scored and how long each
-    part took, in seconds."""
+    part took, in seconds.
+
+    ``correct`` is the number of images that the network answers correctly, None where answers are
+    not compared with labels; ``different`` is the number of different answers that it gives.
+    """
 
     rows: list[ScoreRow]
     layers: list[str]
     answers: Answers
     reason: str
     seconds: Mapping[str, float]
+    correct: int | None = None
+    different: int = 0
 
 
 def metric_names(choice: str | Sequence[str]) -> list[str]:
@@ -92,6 +101,8 @@ def compare(
     outputs = _output_width(network, data)
     answers = answers_of(outputs, subject.head_names, data, class_map)
     joined(network, answers.groups)
+    if answers.unjoined:
+        report(answers.text)
     seconds: dict[str, float] = {}
     rows: list[ScoreRow] = []
 
@@ -110,6 +121,10 @@ def compare(
 
     place = _Place(subject.label, data.label, seed)
     probe = read(network)
+    for line in coarse_layers(probe):
+        report(line)
+    given = probe.logits.argmax(1)
+    correct = None if answers.unjoined else int((given == probe.labels).sum())
     timed(NETWORK, lambda: [*_scored(place, NETWORK, metrics, probe, answers, report)])
     timed("impostors", lambda: [*_impostors(place, metrics, probe, report)])
     del probe
@@ -118,7 +133,36 @@ def compare(
     twin_probe = read(joined(twin, answers.groups))
     timed(TWIN, lambda: [*_scored(place, TWIN, metrics, twin_probe, answers, report)])
     reason = network.reason if isinstance(network, HookedNetwork) else ""
-    return ScoreComparison(rows, names, answers, reason, seconds)
+    return ScoreComparison(
+        rows, names, answers, reason, seconds, correct, len(given.unique())
+    )  # fmt: skip
+
+
+def coarse_layers(probe: Probe) -> list[str]:
+    """A line for each layer with a map that is too coarse for the concept masks."""
+    if probe.concepts is None:
+        return []
+    lines = []
+    for name, layer in probe.layers.items():
+        if layer.spatial and name not in probe.measurable:
+            size = tuple(layer.activation.shape[2:])
+            lines.append(
+                f"layer {name}: its map of {size[0]} x {size[1]} positions is too coarse for the "
+                f"masks, so metrics of semantics are left out there{_finer(probe.concepts, size)}"
+            )
+    return lines
+
+
+def _finer(concepts: Concepts, size: tuple[int, ...]) -> str:
+    """A map of which size would be fine enough, judged on a hundred images; "" if none would."""
+    few = concepts.images(slice(100))
+    for factor in (2, 4, 8, 16):
+        sides = tuple(side * factor for side in size)
+        if max(sides) > MOST_POSITIONS:
+            break
+        if measurability(few, sides).passes:
+            return f"; {sides[0]} x {sides[1]} would do: read an earlier layer, or larger images"
+    return ""
 
 
 @torch.no_grad()
@@ -189,8 +233,8 @@ def _clearer(score: Score, probe: Probe) -> Score:
         text = (
             f"{score.reason}: on {size[0]} x {size[1]} positions a unit that is the concept's mask "
             f"has IoU {gate.iou:.2f} (needed: {LEAST_IOU}) and part interpretability "
-            f"{gate.interpretability:.2f} (needed: {LEAST_INTERPRETABILITY}); read an earlier "
-            "layer, or larger images"
+            f"{gate.interpretability:.2f} (needed: {LEAST_INTERPRETABILITY})"
+            f"{_finer(probe.concepts, size)}"
         )
         return replace(score, reason=text)
     return score

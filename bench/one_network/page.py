@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from scipy.stats import binomtest
 from tabulate import tabulate
 
 from legible.bench.leaderboard.render.markdown import code_block, escape
@@ -29,7 +30,8 @@ ABOUT_IMPOSTORS = {
     "label": "units that know the image's label and nothing else",
     "energy": "one map, the sum of all units, in place of every unit",
     "copies": "a tenth of the units, each ten times",
-    "two concepts": "units that answer equally to two concepts, made from the masks",
+    "two concepts": "units that answer equally to two concepts; they are made from the masks, so "
+    "they show what knowing the masks gives",
     "noise": "every unit with a random hundredth of its positions",
 }
 #: What an aspect asks, in words.
@@ -57,7 +59,7 @@ def render_scores(
     rows = {(row.metric, row.layer, row.method): row for row in comparison.rows}
     parts = [
         f"# Scores of {escape(subject.label)} on {escape(data.label)}",
-        _summary(rows, comparison.layers, subject.weights == RANDOM_WEIGHTS),
+        _summary(subject, data, comparison, rows),
         _subject(subject, data, comparison),
         _reading(),
     ]
@@ -76,7 +78,7 @@ def _subject(subject: OwnNetwork, data: ImageData, comparison: ScoreComparison) 
     size = " x ".join(map(str, data.image))
     concepts = data.concepts
     counted = f"{len(concepts)} concepts" if concepts else "no concept masks"
-    largest = max(torch.bincount(data.labels).tolist()) / len(data)
+    largest = _largest_class(data) / len(data)
     lines = [
         f"**Weights:** {escape(subject.weights)}",
         f"**Layers:** {listed(f'`{escape(name)}`' for name in comparison.layers)}",
@@ -84,6 +86,11 @@ def _subject(subject: OwnNetwork, data: ImageData, comparison: ScoreComparison) 
         f"{100 * largest:.0f} % of the images), {counted}; {_normalisation(data)}",
         f"**Answers:** {escape(comparison.answers.text)}",
         *(f"**Data:** {escape(note)}." for note in data.notes),
+        *(
+            ["**One answer:** the network gives the same answer for every image."]
+            if comparison.different == 1
+            else []
+        ),
     ]
     if comparison.reason:
         lines.append(
@@ -120,13 +127,25 @@ def _reading() -> str:
 # ----------------------------------------------------------------- the summary
 
 
-def _summary(rows: Rows, layers: Sequence[str], is_random: bool) -> str:
-    """One sentence: in which metrics the network is better than its twin and all cheats."""
-    if is_random:
+def _summary(subject: OwnNetwork, data: ImageData, comparison: ScoreComparison, rows: Rows) -> str:
+    """One sentence: in which metrics the network is better than its twin and all cheats.
+
+    Nothing is counted for a network that is not shown to know the classes.
+    """
+    if subject.weights == RANDOM_WEIGHTS:
         return (
             "**The network's weights are random, as its twin's: nothing follows from their "
             "difference. Give weights with --weights.**"
         )
+    if comparison.correct is not None and not knows_classes(comparison.correct, data):
+        return (
+            f"**The network is not shown to know the classes: {comparison.correct} of {len(data)} "
+            f"answers are right, and naming the largest class for every image gives "
+            f"{_largest_class(data)}. So nothing is counted: it may be no better than its twin.** "
+            "Are these the right weights, are the classes in the right order (--class-map), and is "
+            "the normalisation that of the training (--mean, --std)?"
+        )
+    layers = comparison.layers
     outcomes: dict[str, list[bool]] = {}
     for (name, layer, method), row in rows.items():
         rivals = _rivals(METRICS[name], layer, rows)
@@ -136,11 +155,25 @@ def _summary(rows: Rows, layers: Sequence[str], is_random: bool) -> str:
         return "**No metric could be compared with the twin or a cheat; the reasons stand below.**"
     won = [METRICS[name].title for name, wins in outcomes.items() if all(wins)]
     where = "in every layer that was read " if len(layers) > 1 else ""
-    start = f"Better than the untrained twin and every cheat {where}in {len(won)} of "
+    start = (
+        f"Better than the untrained twin, and than every cheat where there is one, {where}in "
+        f"{len(won)} of "
+    )
     text = f"{start}{len(outcomes)} metrics{': ' if won else ''}{listed(won)}."
     others = {name for name, _, method in rows if method == NETWORK} - set(outcomes)
     more = f" {len(others)} more have no comparison; the reasons stand below." if others else ""
     return f"**{escape(text)}**{more}"
+
+
+def knows_classes(correct: int, data: ImageData) -> bool:
+    """Whether that many correct answers are more than those of naming the largest class for every
+    image (binomial test, one-sided, 5 %)."""
+    share = _largest_class(data) / len(data)
+    return bool(binomtest(correct, len(data), share, alternative="greater").pvalue < 0.05)
+
+
+def _largest_class(data: ImageData) -> int:
+    return max(torch.bincount(data.labels).tolist())
 
 
 def _rivals(item: Metric, layer: str, rows: Rows) -> list[float]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from legible.bench.errors import UserError
+from legible.bench.errors import UserError, nearest
 from legible.bench.execution.device import resolve_device, settle_device
 from legible.bench.files import write_together
 from legible.bench.leaderboard.render.markdown import code_block
@@ -28,6 +28,8 @@ from legible.metrics.network import Concepts
 #: The folder below the results in which each scored network has a folder of its own.
 SCORED = "scored"
 PAGE, TABLE = "README.md", "scores.csv"
+#: The endings of files of weights, of which one may have several (".pth.tar").
+_WEIGHTS = re.compile(r"(\.(pth|pt|bin|ckpt|tar|safetensors))+$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +97,19 @@ def score_one(
 
 
 def _subject(request: ScoreRequest, data: ImageData) -> OwnNetwork:
+    _refuse_missing(request.weights)
     if isinstance(request.network, str):
         return named_subject(request.network, request.weights, data, request.seed)
     return given_subject(request.network, request.weights, request.seed)
+
+
+def _refuse_missing(weights: str) -> None:
+    """Raises UserError for a file of weights that is not there, with the nearest name beside it."""
+    path = Path(weights).expanduser()
+    if weights in ("", "pretrained") or "$" in weights or path.exists():
+        return
+    others = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise UserError(f"no file {weights}{nearest(path.name, others)}")
 
 
 def _normalisation(request: ScoreRequest) -> Normalisation | None:
@@ -116,9 +128,11 @@ def _folder(request: ScoreRequest, subject: OwnNetwork, data: ImageData) -> Path
     """
     if request.results is None:
         return None
-    weights = Path(request.weights).stem if request.weights else ""
+    weights = _WEIGHTS.sub("", Path(request.weights).name)
     model = subject.label.rpartition(":")[2]
-    parts = [model, "" if weights == model else weights, data.label.partition("(")[0]]
+    place = re.search(r"\bpath=([^,)]+)", data.label)
+    parts = [model, "" if weights == model else weights, data.label.partition("(")[0],
+             place[1] if place else ""]  # fmt: skip
     usual = re.sub(r"[^\w.-]+", "_", "-".join(part for part in parts if part))
     name = request.name or usual
     if problem := name_problem(name):

@@ -177,8 +177,8 @@ def with_taps(
         return network, maps[-DEFAULT_LAYERS:] or list(network.taps)[-1:]
     except ValueError as error:
         children = ", ".join(name for name, _ in itertools.islice(model.named_children(), 20))
-        unknown = "no node or module" in str(error) and "did you mean" not in str(error)
-        hint = f" (it has: {children}, and what is in these)" if unknown else ""
+        is_unknown = "no node or module" in str(error)
+        hint = f" (it has: {children}, and what is in these)" if is_unknown else ""
         raise UserError(f"the network {error}{hint}") from error
 
 

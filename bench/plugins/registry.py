@@ -370,9 +370,19 @@ def get(kind: str, name: str) -> Any:
     for module, reason in FAILED.items():
         if module.rpartition(".")[2] == name:
             raise UserError(f"{singular} '{name}' cannot be imported: {reason}")
+    names = [*items, *(f"torchvision:{model}" for model in _models(kind))]
     raise UserError(
-        f"no {singular} '{name}'{nearest(name, items) or ' (see: legible list ' + kind + ')'}"
+        f"no {singular} '{name}'{nearest(name, names) or ' (see: legible list ' + kind + ')'}"
     )
+
+
+def _models(kind: str) -> list[str]:
+    """The models of torchvision, for a backbone's name."""
+    if kind != "backbones":
+        return []
+    from torchvision.models import list_models
+
+    return list_models()
 
 
 def _model_backbone(name: str) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from legible.bench.cli.options import STOPPED, error_message, names, numbers, some
+from legible.bench.cli.options import error_message, names, numbers, some, stopped_message
 from legible.bench.errors import UserError
 
 
@@ -46,7 +46,7 @@ def test_a_wrong_option_is_one_line(empty, legible, arguments, message):
 
 def test_the_user_s_errors_have_a_message_and_others_are_raised():
     assert error_message(UserError("wrong")) == ("wrong", 2)
-    assert error_message(typer.Abort()) == (STOPPED, 130)
+    assert error_message(typer.Abort()) == (stopped_message([]), 130)
     with pytest.raises(ZeroDivisionError):
         error_message(ZeroDivisionError())
 

@@ -72,6 +72,27 @@ def test_a_map_that_is_too_coarse_is_said_with_the_oracle_s_scores(toy):
     assert f"interpretability {gate.interpretability:.2f} (needed: 0.9)" in reason
 
 
+def test_coarse_maps_are_said_before_anything_is_scored(toy):
+    lines: list[str] = []
+    data = load_images(toy)
+    compare(given_subject(small_network(), ""), data, metrics=["accuracy"], report=lines.append)
+    assert lines[0].startswith("forward pass")
+    (line,) = [line for line in lines if "too coarse" in line]
+    assert lines.index(line) == 1
+    assert line.startswith("layer 4: its map of 8 x 8 positions is too coarse for the masks")
+    assert line.endswith("; 16 x 16 would do: read an earlier layer, or larger images")
+    assert measurability(data.concepts, (16, 16)).passes
+
+
+def test_answers_are_counted(toy):
+    data = load_images(toy)
+    model = small_network()
+    comparison, rows = scores(model, data, ["accuracy"])
+    assert comparison.correct == round(rows[NETWORK, "accuracy", ""].value * len(data))
+    with torch.no_grad():
+        assert comparison.different == len(model(data.batch(slice(None))).argmax(1).unique())
+
+
 def test_two_runs_give_the_same_numbers(toy):
     first, second = (scores(small_network(), load_images(toy))[0].rows for _ in range(2))
     assert first == second

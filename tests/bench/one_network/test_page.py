@@ -57,6 +57,8 @@ def test_a_table_an_aspect_and_a_reason_for_each_missing_number(toy):
 def test_the_summary_counts_where_the_network_wins(toy):
     subject, data, comparison = made(small_network(), toy, ["focus_compactness"])
 
+    comparison = replace(comparison, correct=len(data))
+
     def summary(value: float) -> str:
         rows = [r.model_copy(update={"value": value if r.method == NETWORK else 0.0})
                 for r in comparison.rows]  # fmt: skip
@@ -68,6 +70,21 @@ def test_the_summary_counts_where_the_network_wins(toy):
     alone = [r for r in comparison.rows if r.method == NETWORK]
     page = render_scores(subject, data, replace(comparison, rows=alone))
     assert "**No metric could be compared with the twin or a cheat" in page
+
+
+def test_nothing_is_counted_for_a_network_that_does_not_know_the_classes(toy):
+    """Of 60 images in three equal classes, 27 right answers are by chance one time in 20."""
+    subject, data, comparison = made(small_network(), toy, ["focus_compactness"])
+    for correct, is_counted in ((20, False), (26, False), (27, True), (60, True)):
+        page = render_scores(subject, data, replace(comparison, correct=correct))
+        assert ("Better than the untrained twin" in page) == is_counted
+        assert (f"{correct} of 60 answers are right, and naming the" in page) != is_counted
+        assert ("for every image gives 20. So nothing is counted" in page) != is_counted
+    page = render_scores(subject, data, replace(comparison, correct=None))
+    assert "Better than the untrained twin" in page  # where answers are not compared
+    for different, is_said in ((1, True), (2, False)):
+        page = render_scores(subject, data, replace(comparison, different=different))
+        assert ("gives the same answer for every image" in page) == is_said
 
 
 def test_a_reason_names_the_columns_and_layers_that_share_it(toy):

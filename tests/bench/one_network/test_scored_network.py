@@ -72,6 +72,20 @@ def test_another_command_has_a_page_of_its_own(request_for):
         score_one(request_for(command="legible score y", name="mine"))
 
 
+def test_a_file_of_weights_that_is_not_there_is_named_with_the_nearest(request_for, tmp_path):
+    (tmp_path / "checkpoint.pth.tar").touch()
+    with pytest.raises(UserError, match=r"no file \S+/checkpoint.pth; did you mean '\S+\.tar'"):
+        score_one(request_for(weights=str(tmp_path / "checkpoint.pth")))
+    with pytest.raises(UserError, match=r"no file no/where\.pth$"):
+        score_one(request_for(weights="no/where.pth"))
+
+
+def test_the_folder_has_the_names_of_weights_and_data(request_for, tmp_path, toy_plugin):
+    torch.save({"state_dict": small_network().state_dict()}, tmp_path / "best.v2.pth.tar")
+    page = score_one(request_for(weights=str(tmp_path / "best.v2.pth.tar"))).page
+    assert page.parent.name == "Sequential-best.v2-toy"
+
+
 def test_a_wrong_name_of_a_network_is_said_before_data_is_read(request_for):
     with pytest.raises(UserError, match="did you mean 'vgg'"):
         score_one(request_for(network="vggg", data="imagefolder:nowhere"))
@@ -104,9 +118,9 @@ def test_progress_is_reported(request_for):
     lines: list[str] = []
     score_one(request_for(images=10), lines.append)
     ends = [line.partition(":")[0] for line in lines if ":" in line]
-    assert ends == ["forward pass of 10 images", "network", "impostors",
+    assert ends == ["forward pass of 10 images", "layer 4", "network", "impostors",
                     "forward pass of 10 images", "untrained"]  # fmt: skip
-    assert lines[1:3] == ["network, task (1 of 2)", "network, focus (2 of 2)"]
+    assert lines[2:4] == ["network, task (1 of 2)", "network, focus (2 of 2)"]
     assert "impostors, label (1 of 5)" in lines and "untrained, focus (2 of 2)" in lines
 
 

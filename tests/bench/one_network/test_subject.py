@@ -132,7 +132,9 @@ def test_layers_are_nodes_or_modules():
     network, names = with_taps(small_network(), random_images(), ["4"])
     assert isinstance(network, Network) and names == ["4"] and network.taps["4"].on_trunk
     assert with_taps(small_network(), random_images())[1] == ["1", "4"]
-    with pytest.raises(UserError, match=r"has no node or module '44'; did you mean '4'"):
+    with pytest.raises(
+        UserError, match=r"has no node or module '44'; did you mean '4'\? \(it has: 0, 1, "
+    ):
         with_taps(small_network(), random_images(), ["44"])
 
 

@@ -310,6 +310,8 @@ class TestParameters:
     def test_a_typo_of_a_name_is_guessed(self) -> None:
         with pytest.raises(UserError, match="no method 'mien'; did you mean 'mine'"):
             registry.get("methods", "mien")
+        with pytest.raises(UserError, match="did you mean 'torchvision:shufflenet_v2_x0_5'"):
+            registry.get("backbones", "shufflenet_v2_x0_5")
         with pytest.raises(UserError, match=r"no metric 'xyzzy' \(see: legible list metrics\)"):
             registry.get("metrics", "xyzzy")
 
