@@ -54,7 +54,7 @@ def test_one_command_writes_page_and_table(folder, legible):
     [
         (["my_net.py:biuld"], "has no function 'biuld'; did you mean 'build'"),
         (["torchvision:resnet81"], "no model 'resnet81'; did you mean"),
-        (["my_net.py:build", "--weights", "none.pth"], "none.pth: No such file"),
+        (["my_net.py:build", "--weights", "none.pth"], "no file none.pth"),
         (["my_net.py:build", "--weights", "other.pth"], "weights of another architecture"),
         (["my_net.py:build", "--layers", "44"], "has no node or module '44'; did you mean '4'"),
         (["my_net.py:build", "--mean", "0.5"], "mean and std belong together"),
