@@ -197,8 +197,9 @@ def arrange(
 ) -> dict[str, list[Photograph]]:
     """The images of each split in a random order, as `image_dataset` makes them.
 
-    Without a ``separate`` validation set, ``validation`` training images (None: a tenth) are held
-    out, but never the last one of a class; ``limit`` of the rest are the training images.
+    Without a ``separate`` validation set, ``validation`` training images (None: a tenth, at least
+    one) are held out, but never the last one of a class; ``limit`` of the rest are the training
+    images.
     """
     check_counts(validation, limit, seed)
     labels = torch.tensor([photograph.label for photograph in train], dtype=torch.int64)

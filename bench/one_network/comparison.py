@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 import time
@@ -153,6 +154,7 @@ def coarse_layers(probe: Probe) -> list[str]:
     return lines
 
 
+@functools.lru_cache(maxsize=16)
 def _finer(concepts: Concepts, size: tuple[int, ...]) -> str:
     """A map of which size would be fine enough, judged on a hundred images; "" if none would."""
     few = concepts.images(slice(100))

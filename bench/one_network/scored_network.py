@@ -75,6 +75,7 @@ def score_one(
     metrics = metric_names(request.metrics)
     if isinstance(request.network, str):
         registry.get("backbones", request.network)  # a wrong name is said before data is read
+    _refuse_missing(request.weights)
     class_map = None if request.class_map is None else read_class_map(request.class_map)
     data = load_images(
         request.data, split=request.split, most=request.images, class_names=request.class_names,
@@ -97,7 +98,6 @@ def score_one(
 
 
 def _subject(request: ScoreRequest, data: ImageData) -> OwnNetwork:
-    _refuse_missing(request.weights)
     if isinstance(request.network, str):
         return named_subject(request.network, request.weights, data, request.seed)
     return given_subject(request.network, request.weights, request.seed)

@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 from legible.bench.errors import UserError
 from legible.bench.one_network.image_data import (
     Normalisation,
+from legible.bench.plugins import registry
     load_images,
     normalised,
     parse_name,
@@ -131,5 +132,6 @@ def test_labels_need_names():
 def test_photographs_say_what_their_concepts_are(tmp_path, monkeypatch):
     write_coco(tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
+    registry.load(["datasets"])
     data = load_images("coco:photos(size=8,validation=1,licence=CC0)", root=tmp_path)
     assert data.notes[0].startswith("1 concept is only a box") and data.notes[-1] == "licence: CC0"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from small_networks import small_network
 
 from legible.bench.errors import UserError
-from legible.bench.one_network.scored_network import ScoreRequest, score_one
+from legible.bench.one_network.scored_network import ScoreRequest, _folder, score_one
 from legible.bench.scores.score_table import read_scores
 
 FEW = ["accuracy", "focus_compactness"]
@@ -76,14 +78,17 @@ def test_a_file_of_weights_that_is_not_there_is_named_with_the_nearest(request_f
     (tmp_path / "checkpoint.pth.tar").touch()
     with pytest.raises(UserError, match=r"no file \S+/checkpoint.pth; did you mean '\S+\.tar'"):
         score_one(request_for(weights=str(tmp_path / "checkpoint.pth")))
-    with pytest.raises(UserError, match=r"no file no/where\.pth$"):
-        score_one(request_for(weights="no/where.pth"))
+    with pytest.raises(UserError, match=r"no file no/where\.pth$"):  # before data is read
+        score_one(request_for(weights="no/where.pth", data="imagefolder:nowhere"))
 
 
-def test_the_folder_has_the_names_of_weights_and_data(request_for, tmp_path, toy_plugin):
+def test_the_folder_has_the_names_of_weights_and_data(request_for, tmp_path):
     torch.save({"state_dict": small_network().state_dict()}, tmp_path / "best.v2.pth.tar")
     page = score_one(request_for(weights=str(tmp_path / "best.v2.pth.tar"))).page
     assert page.parent.name == "Sequential-best.v2-toy"
+    subject, data = SimpleNamespace(label="x:net"), SimpleNamespace(label="coco(size=64,path=set)")
+    request = request_for(weights="a/best.pth")
+    assert _folder(request, subject, data).name == "net-best-coco-set"
 
 
 def test_a_wrong_name_of_a_network_is_said_before_data_is_read(request_for):
