@@ -12,11 +12,11 @@ from torch.utils.data import TensorDataset
 from legible.bench.errors import UserError
 from legible.bench.one_network.image_data import (
     Normalisation,
-from legible.bench.plugins import registry
     load_images,
     normalised,
     parse_name,
 )
+from legible.bench.plugins import registry
 
 
 def test_a_name_may_hold_a_path_and_parameters(tmp_path, monkeypatch):
