@@ -200,6 +200,13 @@ def works(folder, job):
     return [note.pid for note in notes if note.runs and note.job.startswith(job)]
 
 
+def status(monkeypatch, capsys):
+    """What `legible status` prints; between two runs a worker does none."""
+    capsys.readouterr()
+    legible(monkeypatch, "status", "tiny.toml")
+    return capsys.readouterr().out
+
+
 def output(folder):
     return "".join(path.read_text() for path in sorted(folder.glob("runs/.slurm/*.out")))
 
@@ -218,10 +225,8 @@ def test_killed_jobs_and_nodes_lose_nothing(cluster, place, monkeypatch, capsys)
         wait_for(lambda: works(place, f"{first}_1"), 120)
         os.kill(works(place, f"{first}_1")[0], signal.SIGKILL)
         wait_for(lambda: f"{first}_1" not in cluster.states(), 60)
-        wait_for(lambda: works(place, ""), 120)
-        legible(monkeypatch, "status", "tiny.toml")
-        out = capsys.readouterr().out
-        assert re.search(rf"running: toy\S+ on \S+ \(Slurm job {first}_\d\) since 20", out), out
+        running = re.compile(rf"running: toy\S+ on \S+ \(Slurm job {first}_\d\) since 20")
+        wait_for(lambda: running.search(status(monkeypatch, capsys)), 120)
         cluster.kill_node()
         cluster.start_node()
         wait_for(lambda: not cluster.states(), 300)
@@ -231,8 +236,7 @@ def test_killed_jobs_and_nodes_lose_nothing(cluster, place, monkeypatch, capsys)
     workspace = Workspace(Store(place / "runs"))
     assert [item.status for item in plan_runs(workspace, specs)] == ["done"] * 9, text
     assert all(len(seen_states) == 1 for seen_states in seen.values()) and len(seen) == 9
-    legible(monkeypatch, "status", "tiny.toml")
-    assert "tiny on cpu: 9 done, 0 running, 0 failed, 0 left\n" in capsys.readouterr().out
+    assert "tiny on cpu: 9 done, 0 running, 0 failed, 0 left\n" in status(monkeypatch, capsys)
     alone = Workspace(Store(place / "alone"))
     work(alone, specs)
     work(alone, specs)  # compares seeds
@@ -256,8 +260,7 @@ def test_cancelled_workers_stop_at_a_checkpoint(cluster, place, monkeypatch, cap
     assert checkpoints(place) and not cluster.states()
     text = output(place)
     assert "stopped by SIGTERM" in text and text.startswith("hello\n")
-    legible(monkeypatch, "status", "tiny.toml")
-    assert "no worker works or waits" in capsys.readouterr().out
+    assert "no worker works or waits" in status(monkeypatch, capsys)
     assert living_workers(Store(place / "runs")) == []
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from safetensors.torch import save_file
 from small_networks import small_network
 
 from legible.bench.errors import UserError
+from legible.bench.one_network.image_data import ImageData
 from legible.bench.one_network.scored_network import ScoreRequest, _folder, score_one
+from legible.bench.one_network.subject import OwnNetwork
 from legible.bench.scores.score_table import read_scores
 
 FEW = ["accuracy", "focus_compactness"]
@@ -82,13 +82,14 @@ def test_a_file_of_weights_that_is_not_there_is_named_with_the_nearest(request_f
         score_one(request_for(weights="no/where.pth", data="imagefolder:nowhere"))
 
 
-def test_the_folder_has_the_names_of_weights_and_data(request_for, tmp_path):
+def test_the_folder_has_the_names_of_weights_and_data(request_for, tmp_path, toy):
     torch.save({"state_dict": small_network().state_dict()}, tmp_path / "best.v2.pth.tar")
     page = score_one(request_for(weights=str(tmp_path / "best.v2.pth.tar"))).page
     assert page.parent.name == "Sequential-best.v2-toy"
-    subject, data = SimpleNamespace(label="x:net"), SimpleNamespace(label="coco(size=64,path=set)")
+    subject = OwnNetwork("x:net", small_network(), small_network)
+    images = ImageData("coco(size=64,path=set)", toy.test.images, toy.test.labels, ("a", "b"))
     request = request_for(weights="a/best.pth")
-    assert _folder(request, subject, data).name == "net-best-coco-set"
+    assert _folder(request, subject, images).name == "net-best-coco-set"
 
 
 def test_a_wrong_name_of_a_network_is_said_before_data_is_read(request_for):
