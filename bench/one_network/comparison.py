@@ -7,9 +7,10 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from legible.bench.backbones.hooked import HookedNetwork
@@ -23,6 +24,12 @@ from legible.bench.one_network.subject import (
     answers_of,
     joined,
     with_taps,
+)
+from legible.bench.one_network.unit_concepts import (
+    COLUMNS,
+    Gallery,
+    unit_concepts,
+    unit_galleries,
 )
 from legible.bench.scores.headline_conditions import IMPOSTOR
 from legible.bench.scores.score_table import ScoreRow
@@ -55,6 +62,8 @@ class ScoreComparison:
 
     ``correct`` is the number of images that the network answers correctly, None where answers are
     not compared with labels; ``different`` is the number of different answers that it gives.
+    ``found`` and ``found_by_twin`` say in which concepts the units' highest responses lie
+    (`unit_concepts`); ``galleries`` hold what pictures of a layer's units show.
     """
 
     rows: list[ScoreRow]
@@ -64,6 +73,9 @@ class ScoreComparison:
     seconds: Mapping[str, float]
     correct: int | None = None
     different: int = 0
+    found: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+    found_by_twin: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+    galleries: Mapping[str, Gallery] = field(default_factory=dict)
 
 
 def metric_names(choice: str | Sequence[str]) -> list[str]:
@@ -128,6 +140,8 @@ def compare(
     correct = None if answers.unjoined else int((given == probe.labels).sum())
     timed(NETWORK, lambda: [*_scored(place, NETWORK, metrics, probe, answers, report)])
     timed("impostors", lambda: [*_impostors(place, metrics, probe, report)])
+    found = unit_concepts(probe)
+    galleries = unit_galleries(probe, data, found)
     del probe
     gc.collect()
     twin, _ = with_taps(subject.make_twin().to(data.labels.device), data, layers)
@@ -135,7 +149,8 @@ def compare(
     timed(TWIN, lambda: [*_scored(place, TWIN, metrics, twin_probe, answers, report)])
     reason = network.reason if isinstance(network, HookedNetwork) else ""
     return ScoreComparison(
-        rows, names, answers, reason, seconds, correct, len(given.unique())
+        rows, names, answers, reason, seconds, correct, len(given.unique()),
+        found, unit_concepts(twin_probe), galleries,
     )  # fmt: skip
 
 

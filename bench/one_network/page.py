@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote
 
 import torch
 from scipy.stats import binomtest
@@ -19,10 +20,11 @@ from legible.bench.one_network.comparison import (
 )
 from legible.bench.one_network.image_data import ImageData
 from legible.bench.one_network.subject import RANDOM_WEIGHTS, OwnNetwork
+from legible.bench.one_network.unit_concepts import best_units
 from legible.bench.scores.headline_conditions import IMPOSTOR
 from legible.bench.scores.score_table import ScoreRow
 from legible.bench.scoring.impostors import CHEATS, IMPOSTORS
-from legible.bench.text import decimals, listed, number
+from legible.bench.text import decimals, file_name_part, listed, number
 from legible.metrics.base import ASPECTS, METRICS, Metric
 
 #: What each impostor is, in words.
@@ -47,6 +49,9 @@ QUESTIONS = {
     "efficiency": "How much of the network is needed?",
 }
 _DIRECTIONS = {"higher": "Higher is better", "lower": "Lower is better", "neither": "Descriptive"}
+#: The table of all units, beside the page, and the most concepts that the page shows.
+UNITS_TABLE, MOST_CONCEPTS = "units.csv", 20
+UNIT_HEADS = ["concept", "images", "unit", "precision", "untrained"]
 #: The heading above the command.
 AGAIN = "## How to make this page again"
 Rows = Mapping[tuple[str, str, str], ScoreRow]
@@ -67,6 +72,7 @@ def render_scores(
     for aspect in ASPECTS:
         items = [m for m in METRICS.values() if m.name in names and m.aspect == aspect]
         parts += _aspect(aspect, items, rows, comparison.layers) if items else []
+    parts += _units(comparison)
     parts += [AGAIN, code_block(command)] if command else []
     return "\n\n".join(parts) + "\n"
 
@@ -190,6 +196,55 @@ def _beats(item: Metric, own: float, rivals: Sequence[float]) -> bool:
 
 def _cheats(item: Metric) -> tuple[str, ...]:
     return CHEATS.get(item.heads, CHEATS.get(item.aspect, ()))
+
+
+# ----------------------------------------------------------------- units
+
+
+def _units(comparison: ScoreComparison) -> list[str]:
+    """The best unit for each concept, beside that of the twin, and the pictures."""
+    found, parts = comparison.found, []
+    if not found.empty:
+        best, of_twin = best_units(found), best_units(comparison.found_by_twin)
+        precision_of_twin = dict(zip(of_twin["concept"], of_twin["precision"], strict=True))
+        table = [
+            [escape(row["concept"]), row["images"], f"`{escape(row['layer'])}` {row['unit']}",
+             number(row["precision"], 2),
+             number(precision_of_twin.get(row["concept"], math.nan), 2)]
+            for row in best[:MOST_CONCEPTS].to_dict("records")
+        ]  # fmt: skip
+        some = f"The first {MOST_CONCEPTS} of {len(best)} concepts. "
+        units = len(found.drop_duplicates(["layer", "unit"]))
+        parts += [
+            "For each concept, the unit whose highest responses lie most precisely in it. "
+            "Precision is the share of the unit's highest 0.5 % of positions, over all images, "
+            "that contain the concept: 0 by chance, 1 if all of them do. "
+            f"{some if len(best) > MOST_CONCEPTS else ''}The best of {units} units is partly luck, "
+            "so the last column is the best of the untrained twin's units. A unit that only knows "
+            "the class is precise, too, for a concept that defines a class. "
+            f"`{UNITS_TABLE}` lists for each unit the concept in which most of its highest "
+            "responses lie.",
+            tabulate(table, UNIT_HEADS, tablefmt="github", disable_numparse=True),
+        ]
+    if comparison.galleries:
+        parts.append(
+            "The pictures show the five images that excite a unit most, with the outline of its "
+            "region, and in another colour that of the concept's mask. They show images of the "
+            "data: check that you may publish them before you publish this page."
+        )
+    for layer, gallery in comparison.galleries.items():
+        chosen = (
+            "the most precise units, each for another concept"
+            if gallery.by_concept
+            else "the units with the highest activations"
+        )
+        parts += [f"Layer `{escape(layer)}`, {chosen}:", f"![]({quote(picture_name(layer))})"]
+    return ["## Units", *parts] if parts else []
+
+
+def picture_name(layer: str) -> str:
+    """The file of the picture of a layer's units, beside the page."""
+    return f"units-{file_name_part(layer)}.png"
 
 
 # ----------------------------------------------------------------- aspects

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,20 @@ import pandas as pd
 from legible.bench.errors import UserError, nearest
 from legible.bench.execution.device import resolve_device, settle_device
 from legible.bench.files import write_together
+from legible.bench.leaderboard.figures.network_pictures import draw_units
+from legible.bench.leaderboard.figures.style import save
 from legible.bench.leaderboard.render.markdown import code_block
 from legible.bench.one_network.class_map import read_class_map
-from legible.bench.one_network.comparison import compare, metric_names, row_name
+from legible.bench.one_network.comparison import (
+    ScoreComparison,
+    compare,
+    metric_names,
+    row_name,
+)
 from legible.bench.one_network.image_data import ImageData, Normalisation, load_images, normalised
-from legible.bench.one_network.page import AGAIN, render_scores
+from legible.bench.one_network.page import AGAIN, UNITS_TABLE, picture_name, render_scores
 from legible.bench.one_network.subject import OwnNetwork, given_subject, named_subject
+from legible.bench.one_network.unit_concepts import best_concepts_of_units
 from legible.bench.plugins import registry
 from legible.bench.scores.score_table import read_scores, scores_text, tidy, to_table
 from legible.bench.text import name_problem
@@ -28,6 +37,8 @@ from legible.metrics.network import Concepts
 #: The folder below the results in which each scored network has a folder of its own.
 SCORED = "scored"
 PAGE, TABLE = "README.md", "scores.csv"
+#: The most letters of a folder's name that is made from other names.
+MOST_LETTERS = 90
 #: The endings of files of weights, of which one may have several (".pth.tar").
 _WEIGHTS = re.compile(r"(\.(pth|pt|bin|ckpt|tar|safetensors))+$")
 
@@ -76,6 +87,7 @@ def score_one(
     if isinstance(request.network, str):
         registry.get("backbones", request.network)  # a wrong name is said before data is read
     _refuse_missing(request.weights)
+    _refuse_name(request)
     class_map = None if request.class_map is None else read_class_map(request.class_map)
     data = load_images(
         request.data, split=request.split, most=request.images, class_names=request.class_names,
@@ -92,9 +104,24 @@ def score_one(
     if folder is None:
         return ScoredNetwork(table, None)
     page = render_scores(subject, data, comparison, request.command)
-    contents = {PAGE: page.encode(), TABLE: scores_text(table).encode()}
+    contents = {
+        PAGE: page.encode(), TABLE: scores_text(table).encode(),
+        **_units_files(comparison, row_name(subject.label)),
+    }  # fmt: skip
     write_together(folder, lambda: contents)
     return ScoredNetwork(table, folder / PAGE)
+
+
+def _units_files(comparison: ScoreComparison, title: str) -> dict[str, bytes]:
+    """The best concept of each unit, as a table, and a picture of each layer's units."""
+    files = {}
+    if not comparison.found.empty:
+        of_units = best_concepts_of_units(comparison.found)
+        files[UNITS_TABLE] = of_units.to_csv(index=False, float_format="%.4f").encode()
+    for layer, gallery in comparison.galleries.items():
+        draw = partial(draw_units, gallery.examples, f"{title}, {layer}")
+        files[picture_name(layer)] = save(draw, "png", 110, full_colour=True)
+    return files
 
 
 def _subject(request: ScoreRequest, data: ImageData) -> OwnNetwork:
@@ -110,6 +137,18 @@ def _refuse_missing(weights: str) -> None:
         return
     others = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
     raise UserError(f"no file {weights}{nearest(path.name, others)}")
+
+
+def _refuse_name(request: ScoreRequest) -> None:
+    """Raises UserError for a name that no folder can have, or whose folder holds the page of
+    another command, before any data is read."""
+    if not request.name or request.results is None:
+        return
+    if problem := name_problem(request.name):
+        raise UserError(f"name '{request.name}' {problem}: choose another with --name")
+    folder = Path(request.results) / SCORED / request.name
+    if request.command and (other := _other_content(folder, None, request.command)):
+        raise UserError(f"{folder} {other}: choose another --name")
 
 
 def _normalisation(request: ScoreRequest) -> Normalisation | None:
@@ -133,31 +172,28 @@ def _folder(request: ScoreRequest, subject: OwnNetwork, data: ImageData) -> Path
     place = re.search(r"\bpath=([^,)]+)", data.label)
     parts = [model, "" if weights == model else weights, data.label.partition("(")[0],
              place[1] if place else ""]  # fmt: skip
-    usual = re.sub(r"[^\w.-]+", "_", "-".join(part for part in parts if part))
-    name = request.name or usual
-    if problem := name_problem(name):
-        raise UserError(f"name '{name}' {problem}: choose another with --name")
-    folder = Path(request.results) / SCORED / name
+    usual = re.sub(r"[^\w.-]+", "_", "-".join(part for part in parts if part))[:MOST_LETTERS]
+    folder = Path(request.results) / SCORED / (request.name or usual)
     names = (row_name(subject.label), row_name(data.label))
     if request.name:
         if other := _other_content(folder, names, request.command):
             raise UserError(f"{folder} {other}: choose another --name")
         return folder
-    numbered = (folder.with_name(f"{name}-{count}") for count in itertools.count(2))
+    numbered = (folder.with_name(f"{usual}-{count}") for count in itertools.count(2))
     return next(one for one in itertools.chain([folder], numbered)
                 if not _other_content(one, names, request.command))  # fmt: skip
 
 
-def _other_content(folder: Path, names: tuple[str, str], command: str) -> str:
+def _other_content(folder: Path, names: tuple[str, str] | None, command: str) -> str:
     """What a folder holds, if that is not a page of these names and this command; "" if it is, and
-    if nothing is there. Pages that were made from Python have no command."""
+    if nothing is there. ``names`` None: any. Pages that were made from Python have no command."""
     if not (folder / TABLE).is_file():
         return ""
     try:
         first = read_scores(folder / TABLE).iloc[0]
     except (ValueError, IndexError):
         return "holds no score table"
-    if (first["backbone"], first["dataset"]) != names:
+    if names and (first["backbone"], first["dataset"]) != names:
         return f"holds the scores of {first['backbone']} on {first['dataset']}"
     page = folder / PAGE
     text = page.read_text(encoding="utf-8") if page.is_file() else ""

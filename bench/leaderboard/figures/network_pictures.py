@@ -35,8 +35,8 @@ class UnitExamples:
     """The images that excite a unit most, strongest first, and the concept that it matches best.
 
     ``threshold`` bounds the unit's region (NetDissect's quantile). ``masks`` are those of the
-    concept, all empty in an image without it. Without concepts, ``iou`` is NaN, ``concept`` empty
-    and ``masks`` None.
+    concept, all empty in an image without it. ``match`` says how well they match; ``measure`` is
+    the name of that number. Without concepts, it is NaN, ``concept`` empty and ``masks`` None.
     """
 
     unit: int
@@ -44,8 +44,9 @@ class UnitExamples:
     maps: Float[np.ndarray, "top rows columns"]
     threshold: float
     concept: str = ""
-    iou: float = math.nan
+    match: float = math.nan
     masks: Bool[np.ndarray, "top height width"] | None = None
+    measure: str = "IoU"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,7 @@ def draw_units(
             _put_unit(grid, i, column, example)
     for i, (left, right) in enumerate(zip(examples, beside, strict=bool(beside))):
         for column, name, example in ((0.0, names[0], left), (start, names[1], right)):
-            grid.text(i, column + (top - 1) / 2, f"{name}: {_match(example)}")
+            grid.text(i, column + (top - 1) / 2, ": ".join(filter(None, [name, _match(example)])))
     return grid.figure_with(title, credit)
 
 
@@ -139,13 +140,16 @@ def _put_unit(grid: ImageGrid, row: int, column: float, example: UnitExamples) -
 
 
 def _unit_name(example: UnitExamples) -> str:
-    return f"unit {example.unit}\n" + _match(example).replace(", ", "\n")
+    return f"unit {example.unit}\n{_match(example)}".strip().replace(", ", "\n")
 
 
 def _match(example: UnitExamples) -> str:
+    is_known = math.isfinite(example.match)
+    if not example.concept and not is_known:
+        return ""
     concept = drawable(example.concept, 24).replace(", ", " ") or "no concept"
-    iou = f"IoU {example.iou:.2f}" if math.isfinite(example.iou) else "IoU unknown"
-    return f"{concept}, {iou}"
+    value = f"{example.match:.2f}" if is_known else "unknown"
+    return f"{concept}, {example.measure} {value}"
 
 
 def draw_strongest_units(strongest: StrongestUnits, title: str = "", credit: str = "") -> Figure:
@@ -404,7 +408,7 @@ def caption(kind: str, data: PictureData, title: str) -> str:
     """What a picture shows, with the names that its font may lack."""
     more = ""
     if kind == "units":
-        parts = [f"unit {e.unit} {e.concept or 'none'} {e.iou:.2f}" for e in data.units]
+        parts = [f"unit {e.unit} {e.concept or 'none'} {e.match:.2f}" for e in data.units]
         more = f" Concepts and IoU: {', '.join(parts)}."
     elif kind == "lesions" and data.lesions is not None:
         more = f" Classes: {', '.join(data.lesions.classes)}."

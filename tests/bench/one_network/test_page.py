@@ -37,7 +37,8 @@ def test_a_table_an_aspect_and_a_reason_for_each_missing_number(toy):
     assert "- **Data:** 1 concept is a point.\n" in page
     assert page.startswith("# Scores of Sequential on toy\n")
     assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
-        "Task", "Focus", "Consistency", "Efficiency", "How to make this page again"
+        "Task", "Focus", "Consistency", "Efficiency", "Units",
+        "How to make this page again",
     ]  # fmt: skip
     values = {(r.metric, r.layer, r.method): r.value for r in comparison.rows}
     line = next(line for line in page.splitlines() if line.startswith("| compactness | `4`"))

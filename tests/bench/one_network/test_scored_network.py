@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -11,6 +14,7 @@ from legible.bench.errors import UserError
 from legible.bench.one_network.image_data import ImageData
 from legible.bench.one_network.scored_network import ScoreRequest, _folder, score_one
 from legible.bench.one_network.subject import OwnNetwork
+from legible.bench.one_network.unit_concepts import COLUMNS
 from legible.bench.scores.score_table import read_scores
 
 FEW = ["accuracy", "focus_compactness"]
@@ -60,7 +64,7 @@ def test_other_scores_are_not_overwritten(request_for, toy):
     with pytest.raises(UserError, match="holds no score table: choose another --name"):
         score_one(request_for(name="mine"))
     with pytest.raises(UserError, match=r"name '\.\./x' has a '/'"):
-        score_one(request_for(name="../x"))
+        score_one(request_for(name="../x", data="imagefolder:nowhere"))  # before data is read
 
 
 def test_another_command_has_a_page_of_its_own(request_for):
@@ -71,7 +75,7 @@ def test_another_command_has_a_page_of_its_own(request_for):
     assert score_one(request_for()).page.parent.name == "Sequential-toy-4"  # from Python
     score_one(request_for(command="legible score x", name="mine"))
     with pytest.raises(UserError, match="holds the page of another command: choose another --name"):
-        score_one(request_for(command="legible score y", name="mine"))
+        score_one(request_for(command="legible score y", name="mine", data="imagefolder:nowhere"))
 
 
 def test_a_file_of_weights_that_is_not_there_is_named_with_the_nearest(request_for, tmp_path):
@@ -102,6 +106,18 @@ def test_without_results_nothing_is_written(request_for, tmp_path, toy, monkeypa
     request = ScoreRequest(small_network(), toy, metrics=FEW, device="cpu", results=None)
     scored = score_one(request)
     assert scored.page is None and len(scored.table) and list(tmp_path.iterdir()) == []
+
+
+def test_the_best_concept_of_each_unit_and_pictures_lie_beside_the_page(request_for):
+    page = score_one(request_for()).page
+    units = pd.read_csv(page.with_name("units.csv"))
+    assert list(units) == COLUMNS and not units.duplicated(["layer", "unit"]).any()
+    text = page.read_text()
+    pictures = re.findall(r"!\[\]\((.+?)\)", text)
+    assert pictures == ["units-1.png", "units-4.png"]
+    assert all(page.with_name(name).read_bytes()[:4] == b"\x89PNG" for name in pictures)
+    best = units.sort_values("precision", kind="stable").iloc[-1]
+    assert re.search(rf"\| {best.concept} +\| 20 +\| `{best.layer}` {best.unit} +\|", text)
 
 
 def test_a_given_normalisation_counts(request_for, toy):

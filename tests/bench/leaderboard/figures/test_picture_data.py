@@ -40,10 +40,10 @@ def test_a_unit_s_examples_show_its_part(gathered, planted):
     assert sorted(example.unit for example in data.units) == list(range(PARTS))
     for example in data.units:
         assert example.concept == f"part {example.unit}"
-        assert example.iou > 0.3
+        assert example.match > 0.3
         peaks = example.maps.reshape(len(example.maps), -1).max(1)
         assert (np.diff(peaks) <= 1e-6).all()
-    ious = [example.iou for example in data.units]
+    ious = [example.match for example in data.units]
     assert ious == sorted(ious, reverse=True)
 
 
