@@ -208,10 +208,33 @@ class AspectColumn:
         """Why a row has no test; "" if it has one."""
         return str(self.verdicts.reason[row])
 
+    @property
+    def most_seeds(self) -> int:
+        """The largest number of seeds that a row has."""
+        return int(self.contrast.seeds.max(initial=0))
+
+    @property
+    def lacks_values(self) -> Bool[np.ndarray, "rows"]:
+        """Rows with too few seeds for a sign because the metric is undefined in the others."""
+        few = self.verdicts.reason == "few seeds"
+        return few & (self.most_seeds >= FEWEST_SEEDS)
+
+    @cached_property
+    def blocks_differ(self) -> Bool[np.ndarray, "rows"]:
+        """Rows that have enough seeds, and no sign because a block contradicts the others."""
+        return np.asarray(self._seeds_to_decide <= self.contrast.seeds) & (
+            self.verdicts.sign == "undecided"
+        )
+
+    @cached_property
+    def _seeds_to_decide(self) -> Float[np.ndarray, "rows"]:
+        return np.asarray(seeds_to_decide(self.contrast, self.margin, max(self.tests, 1)))
+
     @cached_property
     def seeds_needed(self) -> Float[np.ndarray, "rows"]:
-        """For each row how many seeds would decide, if its difference is the true one."""
-        return np.asarray(seeds_to_decide(self.contrast, self.margin, max(self.tests, 1)))
+        """For each row how many seeds would decide, if its difference is the true one; NaN where
+        more seeds mend nothing."""
+        return np.where(self.lacks_values | self.blocks_differ, np.nan, self._seeds_to_decide)
 
     @cached_property
     def detectable(self) -> float:

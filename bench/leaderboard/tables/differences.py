@@ -27,7 +27,7 @@ def column_digits(column: AspectColumn) -> int:
 
 
 def aspect_cell(column: AspectColumn, row: int, digits: int, notes: Notes) -> TableCell:
-    """A row's difference in an aspect. An undecided one says how many seeds would decide."""
+    """A row's difference in an aspect. An undecided one says what would decide."""
     mean, half = float(column.interval.mean[row]), float(column.interval.half[row])
     sign, reason = column.symbol(row), column.reason(row)
     remarks = [NO_TEST[reason]] if reason in NO_TEST and not column.descriptive else []
@@ -37,10 +37,20 @@ def aspect_cell(column: AspectColumn, row: int, digits: int, notes: Notes) -> Ta
     if not column.in_margins and is_too_wide(half, column.metric):
         half = math.nan
         remarks.append(TOO_WIDE)
-    below = seeds_text(float(column.seeds_needed[row])) if sign == "?" else ""
+    below = what_would_decide(column, row) if sign == "?" else ""
     return TableCell(
         Estimate(mean, half, digits, True, sign), below=below, notes=notes.numbers(remarks)
     )
+
+
+def what_would_decide(column: AspectColumn, row: int) -> str:
+    """Why a row is undecided: how many seeds would decide, or what more seeds do not mend."""
+    own = int(column.contrast.seeds[row])
+    if column.lacks_values[row]:
+        return f"{own} of {column.most_seeds} seeds have a value"
+    if column.blocks_differ[row]:
+        return "the blocks differ"
+    return seeds_text(float(column.seeds_needed[row]))
 
 
 def seeds_text(seeds: float) -> str:

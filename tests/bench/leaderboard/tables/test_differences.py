@@ -15,6 +15,7 @@ from legible.bench.leaderboard.tables.differences import (
     column_digits,
     is_too_wide,
     seeds_text,
+    what_would_decide,
 )
 from legible.bench.leaderboard.tables.table import Notes
 from legible.bench.leaderboard.verdicts import Standings
@@ -61,6 +62,38 @@ def test_an_interval_wider_than_the_range_of_the_metric_is_not_shown(board):
     )
     cell = aspect_cell(column, i, 2, notes)
     assert "±" not in cell.text and notes.texts == [TOO_WIDE]
+
+
+def test_a_row_without_some_values_says_how_many_it_has(board):
+    """More seeds of which some are undefined do not decide at eight."""
+    scores = board.scores.copy()
+    gone = (scores["method"] == "sync") & (scores["params"] == "{}") & (scores["metric"] == "iou")
+    scores.loc[gone & (scores["seed"] < 4), "value"] = np.nan
+    column = Standings(replace(board, scores=scores)).columns["semantics"]
+    keys = [row.key for row in board.rows]
+    i, whole = keys.index(("sync", "{}")), keys.index(("atoms", "{}"))
+    own, most = int(column.contrast.seeds[i]), int(column.contrast.seeds[whole])
+    assert own < 8 <= most == column.most_seeds
+    assert what_would_decide(column, i) == f"{own} of {most} seeds have a value"
+    assert np.isnan(column.seeds_needed[i])
+    assert not column.lacks_values[whole]
+
+
+def test_a_row_whose_blocks_differ_is_not_decided_by_more_seeds(board):
+    """Better on one block and worse on the others by the same, each far beyond chance."""
+    scores = board.scores.copy()
+    row = (scores["method"] == "atoms") & (scores["metric"] == "iou")
+    plain = scores[(scores["method"] == "plain") & (scores["metric"] == "iou")]
+    for (dataset, backbone), base in plain.groupby(["dataset", "backbone"]):
+        one = row & (scores["dataset"] == dataset) & (scores["backbone"] == backbone)
+        shift = 0.3 if dataset == "kanji" else -0.05
+        noise = np.random.default_rng(0).normal(0, 0.002, one.sum())
+        scores.loc[one, "value"] = base["value"].mean() + shift + noise
+    column = Standings(replace(board, scores=scores)).columns["semantics"]
+    i = [r.method for r in board.rows].index("atoms")
+    assert column.symbol(i) == "?" and column.contrast.seeds[i] >= 8
+    assert what_would_decide(column, i) == "the blocks differ"
+    assert np.isnan(column.seeds_needed[i])
 
 
 def test_digits_follow_the_typical_interval_and_not_the_widest(board):
