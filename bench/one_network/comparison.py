@@ -17,7 +17,7 @@ from legible.bench.backbones.hooked import HookedNetwork
 from legible.bench.errors import UserError, nearest
 from legible.bench.one_network.class_map import ClassMap
 from legible.bench.one_network.image_data import ImageData
-from legible.bench.one_network.reading import read_network
+from legible.bench.one_network.reading import CHUNK, read_network
 from legible.bench.one_network.subject import (
     Answers,
     OwnNetwork,
@@ -34,11 +34,17 @@ from legible.bench.one_network.unit_concepts import (
 from legible.bench.scores.headline_conditions import IMPOSTOR
 from legible.bench.scores.score_table import ScoreRow
 from legible.bench.scoring.impostors import IMPOSTORS, impostor_probe, reads_activations
-from legible.bench.scoring.oracle import LEAST_INTERPRETABILITY, LEAST_IOU, measurability
+from legible.bench.scoring.oracle import (
+    LEAST_INTERPRETABILITY,
+    LEAST_IOU,
+    common,
+    measurability,
+)
 from legible.bench.scoring.score import score_all
 from legible.bench.text import one_line
 from legible.metrics.base import ASPECTS, METRICS, NEEDS, Metric, Probe, Score, scope
 from legible.metrics.network import Concepts
+from legible.metrics.semantics import FEWEST_IMAGES
 
 #: Names of the rows: the network itself and its twin.
 NETWORK, TWIN = "network", "untrained"
@@ -50,6 +56,8 @@ SECOND = "needs a second network that was trained with another seed"
 UNKNOWN_EVIDENCE = (
     "no concept of the data defines a class (coco's class_concept names one for all classes)"
 )
+#: The smallest share of negative activations of a layer that is said.
+LEAST_NEGATIVE = 0.01
 #: Positions a side of the finest map that is proposed.
 MOST_POSITIONS = 128
 NO_ACTIVATIONS = "reads weights or runs the network again, which an impostor does not have"
@@ -62,8 +70,9 @@ class ScoreComparison:
 
     ``correct`` is the number of images that the network answers correctly, None where answers are
     not compared with labels; ``different`` is the number of different answers that it gives.
-    ``found`` and ``found_by_twin`` say in which concepts the units' highest responses lie
-    (`unit_concepts`); ``galleries`` hold what pictures of a layer's units show.
+    ``notes`` are lines on what the layers and images do not allow. ``found`` and ``found_by_twin``
+    say in which concepts the units' highest responses lie (`unit_concepts`); ``galleries`` hold
+    what pictures of a layer's units show.
     """
 
     rows: list[ScoreRow]
@@ -73,6 +82,7 @@ class ScoreComparison:
     seconds: Mapping[str, float]
     correct: int | None = None
     different: int = 0
+    notes: Sequence[str] = ()
     found: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
     found_by_twin: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
     galleries: Mapping[str, Gallery] = field(default_factory=dict)
@@ -134,7 +144,8 @@ def compare(
 
     place = _Place(subject.label, data.label, seed)
     probe = read(network)
-    for line in coarse_layers(probe):
+    notes = [*layer_notes(probe), *concept_notes(probe)]
+    for line in [*notes, *coarse_layers(probe)]:
         report(line)
     given = probe.logits.argmax(1)
     correct = None if answers.unjoined else int((given == probe.labels).sum())
@@ -149,9 +160,35 @@ def compare(
     timed(TWIN, lambda: [*_scored(place, TWIN, metrics, twin_probe, answers, report)])
     reason = network.reason if isinstance(network, HookedNetwork) else ""
     return ScoreComparison(
-        rows, names, answers, reason, seconds, correct, len(given.unique()),
+        rows, names, answers, reason, seconds, correct, len(given.unique()), notes,
         found, unit_concepts(twin_probe), galleries,
     )  # fmt: skip
+
+
+def layer_notes(probe: Probe) -> list[str]:
+    """A line for each layer without a map, and for each with negative activations."""
+    lines = []
+    for name, layer in probe.layers.items():
+        parts = layer.activation.split(CHUNK)
+        negative = sum(int((part < 0).sum()) for part in parts) / layer.activation.numel()
+        if not layer.spatial:
+            lines.append(
+                f"layer {name} has no map: metrics of focus and semantics are left out there"
+            )
+        if negative > LEAST_NEGATIVE:
+            lines.append(
+                f"layer {name}: {100 * negative:.0f} % of its activations are negative, which most "
+                "metrics take as 0; a layer after a ReLU has none"
+            )
+    return lines
+
+
+def concept_notes(probe: Probe) -> list[str]:
+    """A line if no concept is in as many images as metrics of semantics need."""
+    if probe.concepts is None or len(common(probe.concepts)):
+        return []
+    return [f"no concept is in {FEWEST_IMAGES} of these {len(probe.labels)} images, which metrics "
+            "of semantics need: give more images"]  # fmt: skip
 
 
 def coarse_layers(probe: Probe) -> list[str]:
@@ -284,12 +321,14 @@ def _score_row(place: _Place, method: str, score: Score) -> ScoreRow:
     def defined(value: float) -> float | None:
         return None if math.isnan(value) else value
 
+    is_measured = not math.isnan(score.live)  # else the value is what undefined units count as
     return ScoreRow(
         dataset=row_name(place.dataset), backbone=row_name(place.backbone), method=method,
         label=method, kind="method" if method == NETWORK else "null", params="{}", seed=place.seed,
         layer=score.layer, metric=score.metric, aspect=METRICS[score.metric].aspect,
-        value=defined(score.value), live=defined(score.live), undefined=score.undefined,
-        count=len(score.values), status="skipped" if score.reason else "ok",
+        value=defined(score.value) if is_measured else None, live=defined(score.live),
+        undefined=score.undefined, count=len(score.values),
+        status="skipped" if score.reason else "ok",
         reason=one_line(score.reason, 4000), run="",
     )  # fmt: skip
 

@@ -157,7 +157,7 @@ def parse_name(text: str) -> tuple[str, dict[str, Any]]:
     """
     match = _NAME.fullmatch(text.strip())
     if match is None:
-        raise UserError(f"'{text}' is no name of data: write NAME, NAME:PATH or NAME(key=value)")
+        raise UserError(f"'{text}' is no name of data: {_how_to_name(text)}")
     name, path, inside = match.groups()
     params: dict[str, Any] = {}
     for pair in re.split(r",(?![^\[]*\])", inside or "") if inside else ():
@@ -170,6 +170,14 @@ def parse_name(text: str) -> tuple[str, dict[str, Any]]:
     if params.get("path") and (place := Path(str(params["path"])).expanduser()).exists():
         params["path"] = str(place.resolve())
     return name, params
+
+
+def _how_to_name(text: str) -> str:
+    if text.count("(") != text.count(")"):
+        return "it needs a ')' for each '('"
+    if Path(text).is_dir():
+        return f"for a folder of images write 'imagefolder:{text}'"
+    return "write NAME, NAME:PATH or NAME(key=value)"
 
 
 def _parsed(value: str) -> str | list[str] | None:

@@ -26,6 +26,7 @@ from legible.bench.scores.score_table import ScoreRow
 from legible.bench.scoring.impostors import CHEATS, IMPOSTORS
 from legible.bench.text import decimals, file_name_part, listed, number
 from legible.metrics.base import ASPECTS, METRICS, Metric
+from legible.metrics.semantics import FEWEST_IMAGES
 
 #: What each impostor is, in words.
 ABOUT_IMPOSTORS = {
@@ -49,8 +50,8 @@ QUESTIONS = {
     "efficiency": "How much of the network is needed?",
 }
 _DIRECTIONS = {"higher": "Higher is better", "lower": "Lower is better", "neither": "Descriptive"}
-#: The table of all units, beside the page, and the most concepts that the page shows.
-UNITS_TABLE, MOST_CONCEPTS = "units.csv", 20
+#: The tables of all units and concepts, beside the page, and the most concepts that it shows.
+UNITS_TABLE, CONCEPTS_TABLE, MOST_CONCEPTS = "units.csv", "concepts.csv", 20
 UNIT_HEADS = ["concept", "images", "unit", "precision", "untrained"]
 #: The heading above the command.
 AGAIN = "## How to make this page again"
@@ -92,6 +93,7 @@ def _subject(subject: OwnNetwork, data: ImageData, comparison: ScoreComparison) 
         f"{100 * largest:.0f} % of the images), {counted}; {_normalisation(data)}",
         f"**Answers:** {escape(comparison.answers.text)}",
         *(f"**Data:** {escape(note)}." for note in data.notes),
+        *(f"**Note:** {escape(note)}." for note in comparison.notes),
         *(
             ["**One answer:** the network gives the same answer for every image."]
             if comparison.different == 1
@@ -120,9 +122,11 @@ def _normalisation(data: ImageData) -> str:
 
 def _reading() -> str:
     lines = [
-        "The numbers are those of one network: there is no interval, and a small difference means "
-        "nothing. Compare each with what costs nothing. The first is a network, the others are "
-        "layers without one: they have no number where a metric reads weights or runs a network.",
+        "The numbers are those of one network: there is no interval, and differences of any size "
+        "are counted above, so a small one may be luck. Compare each number with what costs "
+        "nothing. The first is a network, the others are layers without one: they have no number "
+        "where a metric reads weights or runs a network. A number in brackets is that of a layer "
+        "which is no cheat for the metric and does not count.",
         "",
         "- **untrained**: the same architecture with fresh random weights;",
         *(f"- **{name}**: {ABOUT_IMPOSTORS[name]};" for name in IMPOSTORS),
@@ -205,32 +209,33 @@ def _units(comparison: ScoreComparison) -> list[str]:
     """The best unit for each concept, beside that of the twin, and the pictures."""
     found, parts = comparison.found, []
     if not found.empty:
-        best, of_twin = best_units(found), best_units(comparison.found_by_twin)
-        precision_of_twin = dict(zip(of_twin["concept"], of_twin["precision"], strict=True))
+        best = best_units(found, comparison.found_by_twin)
         table = [
             [escape(row["concept"]), row["images"], f"`{escape(row['layer'])}` {row['unit']}",
-             number(row["precision"], 2),
-             number(precision_of_twin.get(row["concept"], math.nan), 2)]
+             number(row["precision"], 2), number(row["untrained"], 2)]
             for row in best[:MOST_CONCEPTS].to_dict("records")
         ]  # fmt: skip
         some = f"The first {MOST_CONCEPTS} of {len(best)} concepts. "
         units = len(found.drop_duplicates(["layer", "unit"]))
         parts += [
             "For each concept, the unit whose highest responses lie most precisely in it. "
-            "Precision is the share of the unit's highest 0.5 % of positions, over all images, "
-            "that contain the concept: 0 by chance, 1 if all of them do. "
-            f"{some if len(best) > MOST_CONCEPTS else ''}The best of {units} units is partly luck, "
-            "so the last column is the best of the untrained twin's units. A unit that only knows "
-            "the class is precise, too, for a concept that defines a class. "
-            f"`{UNITS_TABLE}` lists for each unit the concept in which most of its highest "
-            "responses lie.",
+            "Precision is (p − b) / (1 − b): p is the share of the unit's highest 0.5 % of "
+            "positions, over all images, that contain the concept, and b the share of all "
+            "positions that do. It is 0 by chance, and 1 if all of the unit's highest positions "
+            f"contain the concept. The best of {units} units is partly luck, so the last column is "
+            "the best of the untrained twin's units. A unit that only knows the class is precise, "
+            "too, for a concept that defines a class. Concepts in fewer than "
+            f"{FEWEST_IMAGES} images are left out. {some if len(best) > MOST_CONCEPTS else ''}"
+            f"`{CONCEPTS_TABLE}` lists all of them, `{UNITS_TABLE}` the best concept of each unit "
+            "(none where no concept is met more often than by chance).",
             tabulate(table, UNIT_HEADS, tablefmt="github", disable_numparse=True),
         ]
     if comparison.galleries:
         parts.append(
-            "The pictures show the five images that excite a unit most, with the outline of its "
-            "region, and in another colour that of the concept's mask. They show images of the "
-            "data: check that you may publish them before you publish this page."
+            "The pictures show the five images that excite a unit most. The orange line is the "
+            "border of the unit's region, the highest 0.5 % of its pixels over all images; the "
+            "blue line is that of the concept's mask. They show images of the data: check that you "
+            "may publish them before you publish this page."
         )
     for layer, gallery in comparison.galleries.items():
         chosen = (
@@ -274,7 +279,12 @@ def _cells(item: Metric, layer: str, rows: Rows) -> list[str]:
     columns = [NETWORK, TWIN, *(IMPOSTOR + name for name in IMPOSTORS)]
     values = [_value(rows, item.name, layer, column) for column in columns]
     digits = min(max(decimals(values), 1), 3)
-    return [number(value, digits) for value in values]
+    cheats = {NETWORK, TWIN, *(IMPOSTOR + name for name in _cheats(item))}
+    return [
+        f"({number(value, digits)})" if column not in cheats and math.isfinite(value)
+        else number(value, digits)
+        for column, value in zip(columns, values, strict=True)
+    ]  # fmt: skip
 
 
 def _value(rows: Rows, name: str, layer: str, column: str) -> float:

@@ -26,9 +26,15 @@ from legible.bench.one_network.comparison import (
     row_name,
 )
 from legible.bench.one_network.image_data import ImageData, Normalisation, load_images, normalised
-from legible.bench.one_network.page import AGAIN, UNITS_TABLE, picture_name, render_scores
+from legible.bench.one_network.page import (
+    AGAIN,
+    CONCEPTS_TABLE,
+    UNITS_TABLE,
+    picture_name,
+    render_scores,
+)
 from legible.bench.one_network.subject import OwnNetwork, given_subject, named_subject
-from legible.bench.one_network.unit_concepts import best_concepts_of_units
+from legible.bench.one_network.unit_concepts import best_concepts_of_units, best_units
 from legible.bench.plugins import registry
 from legible.bench.scores.score_table import read_scores, scores_text, tidy, to_table
 from legible.bench.text import name_problem
@@ -113,11 +119,16 @@ def score_one(
 
 
 def _units_files(comparison: ScoreComparison, title: str) -> dict[str, bytes]:
-    """The best concept of each unit, as a table, and a picture of each layer's units."""
+    """The best unit of each concept and the best concept of each unit, as tables, and a picture of
+    each layer's units."""
     files = {}
     if not comparison.found.empty:
-        of_units = best_concepts_of_units(comparison.found)
-        files[UNITS_TABLE] = of_units.to_csv(index=False, float_format="%.4f").encode()
+        tables = {
+            UNITS_TABLE: best_concepts_of_units(comparison.found),
+            CONCEPTS_TABLE: best_units(comparison.found, comparison.found_by_twin),
+        }
+        for name, table in tables.items():
+            files[name] = table.to_csv(index=False, float_format="%.4f").encode()
     for layer, gallery in comparison.galleries.items():
         draw = partial(draw_units, gallery.examples, f"{title}, {layer}")
         files[picture_name(layer)] = save(draw, "png", 110, full_colour=True)

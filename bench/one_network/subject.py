@@ -176,10 +176,15 @@ def with_taps(
         maps = [name for name, tap in network.taps.items() if tap.spatial]
         return network, maps[-DEFAULT_LAYERS:] or list(network.taps)[-1:]
     except ValueError as error:
-        children = ", ".join(name for name, _ in itertools.islice(model.named_children(), 20))
-        is_unknown = "no node or module" in str(error)
-        hint = f" (it has: {children}, and what is in these)" if is_unknown else ""
+        hint = _known_layers(model, data) if "no node or module" in str(error) else ""
         raise UserError(f"the network {error}{hint}") from error
+
+
+def _known_layers(model: nn.Module, data: ImageData) -> str:
+    """The layers that are read by default, and the modules of a network."""
+    children = ", ".join(name for name, _ in itertools.islice(model.named_children(), 20))
+    usual = ", ".join(traced_network(copy.deepcopy(model), data.image).taps)
+    return f" (usual layers: {usual}; modules: {children}, and what is in these)"
 
 
 def _traced(
@@ -207,6 +212,12 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
         raise UserError(f"the network {error}") from error
     except Exception as error:
         size = " x ".join(map(str, images.shape[1:]))
+        first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+        if first is not None and first.in_channels != images.shape[1]:
+            raise UserError(
+                f"the network does not take images of {size}: its first convolution needs "
+                f"{first.in_channels} channel{'' if first.in_channels == 1 else 's'}"
+            ) from error
         raise UserError(f"the network does not take images of {size}: {one_line(error)}") from error
 
 

@@ -36,10 +36,10 @@ class Gallery:
 def unit_concepts(probe: Probe) -> pd.DataFrame:
     """Where the highest responses of each unit lie, the most precise first, with columns `COLUMNS`.
 
-    ``precision`` is the share of the unit's highest 0.5 % of positions, over all images, that
-    contain the concept, above chance: 0 by chance, 1 if all of them do (`top_precision`). It can be
-    compared on maps of any size. ``images`` have the concept. Dead units are left out, and concepts
-    in fewer than ten images.
+    ``precision`` is (p - b) / (1 - b), where p is the share of the unit's highest 0.5 % of
+    positions, over all images, that contain the concept, and b the share of all positions that do
+    (`top_precision`). It can be compared on maps of any size. ``images`` have the concept. Dead
+    units are left out, and concepts in fewer than ten images.
     """
     if probe.concepts is None or not len(probe.concepts):
         return pd.DataFrame(columns=COLUMNS)
@@ -59,15 +59,25 @@ def unit_concepts(probe: Probe) -> pd.DataFrame:
     return found.sort_values("precision", ascending=False, kind="stable", ignore_index=True)
 
 
-def best_units(found: pd.DataFrame) -> pd.DataFrame:
-    """The unit whose highest responses lie most precisely in each concept: its first row."""
-    return found.drop_duplicates("concept").reset_index(drop=True)
+def best_units(found: pd.DataFrame, by_twin: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The unit whose highest responses lie most precisely in each concept: its first row.
+
+    With the table of the untrained twin, the column ``untrained`` is the precision of its best.
+    """
+    best = found.drop_duplicates("concept").reset_index(drop=True)
+    if by_twin is None:
+        return best
+    of_twin = best_units(by_twin).set_index("concept")["precision"]
+    return best.assign(untrained=best["concept"].map(of_twin).astype(float))
 
 
 def best_concepts_of_units(found: pd.DataFrame) -> pd.DataFrame:
-    """The concept in which most of each unit's highest responses lie, by layer and unit."""
+    """The concept in which each unit's highest responses lie most precisely, by layer and unit;
+    empty if they lie in none more often than by chance."""
     best = found.drop_duplicates(["layer", "unit"])
-    return best.sort_values(["layer", "unit"], kind="stable", ignore_index=True)
+    best = best.sort_values(["layer", "unit"], kind="stable", ignore_index=True)
+    best.loc[best["precision"] <= 0, ["concept", "category"]] = ""
+    return best
 
 
 def unit_galleries(probe: Probe, data: ImageData, found: pd.DataFrame) -> Mapping[str, Gallery]:

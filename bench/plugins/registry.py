@@ -366,6 +366,8 @@ def get(kind: str, name: str) -> Any:
         return items[name]
     if kind == "backbones" and ":" in name:
         return _model_backbone(name)
+    if kind == "backbones" and name.endswith(".py"):
+        raise UserError(f"{name}: name the function that returns the network, as in {name}:build")
     singular = kind.removesuffix("s")
     for module, reason in FAILED.items():
         if module.rpartition(".")[2] == name:

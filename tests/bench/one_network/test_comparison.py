@@ -164,3 +164,23 @@ def test_every_metric_has_a_number_or_a_reason(toy):
         assert (row.value is None) or np.isfinite(row.value)
         assert row.value is not None or row.reason or row.undefined == row.count
         assert not row.reason.startswith("error:"), row
+
+
+def test_a_metric_that_is_undefined_for_every_unit_has_no_number(toy):
+    """It had the number that undefined units count as: of ten images, none has a concept often
+    enough, and each column said 0."""
+    data = load_images(toy, most=10)
+    said = []
+    _, rows = scores(small_network(), data, ["concept_localisation"], report=said.append)
+    assert all(row.value is None for row in rows.values())
+    line = "no concept is in 10 of these 10 images, which metrics of semantics need"
+    assert any(line in text for text in said)
+
+
+def test_layers_without_a_map_or_with_negative_activations_are_said(toy):
+    said = []
+    comparison, _ = scores(small_network(), load_images(toy), ["accuracy"], layers=["3", "7"],
+                           report=said.append)  # fmt: skip
+    assert [note for note in comparison.notes if note in said] == comparison.notes
+    assert any("layer 3: " in n and "activations are negative" in n for n in comparison.notes)
+    assert any("layer 7 has no map" in note for note in comparison.notes)

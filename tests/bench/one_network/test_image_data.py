@@ -135,3 +135,14 @@ def test_photographs_say_what_their_concepts_are(tmp_path, monkeypatch):
     registry.load(["datasets"])
     data = load_images("coco:photos(size=8,validation=1,licence=CC0)", root=tmp_path)
     assert data.notes[0].startswith("1 concept is only a box") and data.notes[-1] == "licence: CC0"
+
+
+def test_what_is_no_name_of_data_is_told_how_to_name_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UserError, match=r"write 'imagefolder:\./photos'"):
+        parse_name("./photos")
+    with pytest.raises(UserError, match=r"it needs a '\)' for each '\('"):
+        parse_name("shapes(size=64")
+    with pytest.raises(UserError, match="write NAME, NAME:PATH or"):
+        parse_name("./nowhere")

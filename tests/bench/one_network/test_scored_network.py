@@ -112,6 +112,8 @@ def test_the_best_concept_of_each_unit_and_pictures_lie_beside_the_page(request_
     page = score_one(request_for()).page
     units = pd.read_csv(page.with_name("units.csv"))
     assert list(units) == COLUMNS and not units.duplicated(["layer", "unit"]).any()
+    concepts = pd.read_csv(page.with_name("concepts.csv"))
+    assert list(concepts) == [*COLUMNS, "untrained"] and concepts["concept"].is_unique
     text = page.read_text()
     pictures = re.findall(r"!\[\]\((.+?)\)", text)
     assert pictures == ["units-1.png", "units-4.png"]
@@ -138,10 +140,10 @@ def test_a_dataset_of_a_plugin_is_scored_by_name(request_for, toy_plugin):
 
 def test_progress_is_reported(request_for):
     lines: list[str] = []
-    score_one(request_for(images=10), lines.append)
+    score_one(request_for(images=40), lines.append)
     ends = [line.partition(":")[0] for line in lines if ":" in line]
-    assert ends == ["forward pass of 10 images", "layer 4", "network", "impostors",
-                    "forward pass of 10 images", "untrained"]  # fmt: skip
+    assert ends == ["forward pass of 40 images", "layer 4", "network", "impostors",
+                    "forward pass of 40 images", "untrained"]  # fmt: skip
     assert lines[2:4] == ["network, task (1 of 2)", "network, focus (2 of 2)"]
     assert "impostors, label (1 of 5)" in lines and "untrained, focus (2 of 2)" in lines
 

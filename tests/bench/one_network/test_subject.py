@@ -21,6 +21,7 @@ from legible.bench.one_network.subject import (
     named_subject,
     with_taps,
 )
+from legible.bench.plugins import registry
 
 MINE = """
 from torch import nn
@@ -133,7 +134,7 @@ def test_layers_are_nodes_or_modules():
     assert isinstance(network, Network) and names == ["4"] and network.taps["4"].on_trunk
     assert with_taps(small_network(), random_images())[1] == ["1", "4"]
     with pytest.raises(
-        UserError, match=r"has no node or module '44'; did you mean '4'\? \(it has: 0, 1, "
+        UserError, match=r"has no node or module '44'; did you mean '4'\? \(usual layers: 1, 4; mod"
     ):
         with_taps(small_network(), random_images(), ["44"])
 
@@ -168,8 +169,11 @@ def test_a_graph_with_other_logits_is_not_used():
 
 
 def test_images_that_a_network_does_not_take_are_named():
-    with pytest.raises(UserError, match="does not take images of 3 x 16 x 16"):
+    said = "does not take images of 3 x 16 x 16: its first convolution needs 1 channel"
+    with pytest.raises(UserError, match=f"{said}$"):
         with_taps(small_network(), random_images(image=(3, 16, 16)))
+    with pytest.raises(UserError, match=r"does not take images of 1 x 1 x 1: .*size"):
+        with_taps(small_network(), random_images(image=(1, 1, 1)))
 
 
 # ----------------------------------------------------------------- answers
@@ -197,3 +201,8 @@ def test_a_joined_network_answers_with_the_data_s_classes(make):
     if isinstance(network, Network):
         again = network.continue_from(last, plain.activations[last])
         assert torch.equal(again, logits)
+
+
+def test_a_file_without_a_function_is_told_to_name_one():
+    with pytest.raises(UserError, match=r"name the function .*, as in my_net\.py:build$"):
+        registry.get("backbones", "my_net.py")

@@ -51,8 +51,19 @@ def test_a_unit_that_is_the_mask_is_the_best_for_its_concept(probe):
     assert best["precision"] == pytest.approx(float(table[2, 1]))
     of_units = best_concepts_of_units(found).set_index(["layer", "unit"])
     assert of_units.loc[("4", 2), "concept"] == "square1"
+    assert not (of_units["precision"] > 0)[of_units["concept"] == ""].any()
+    assert (of_units["concept"] != "")[of_units["precision"] > 0].all()
     live = sum(int((~layer.dead).sum()) for layer in probe.layers.values())
     assert len(of_units) == live and ("4", 0) not in of_units.index  # a dead unit has no concept
+
+
+def test_the_best_unit_of_the_twin_stands_beside(probe):
+    found = unit_concepts(probe)
+    twin = found.assign(precision=found["precision"] / 2)
+    best = best_units(found, twin[twin["concept"] != "square0"])
+    expected = best["precision"].where(best["concept"] != "square0") / 2
+    assert np.array_equal(best["untrained"], expected, equal_nan=True)
+    assert best_units(found, twin.iloc[:0])["untrained"].isna().all()
 
 
 def test_pictures_show_the_best_unit_of_each_concept_and_its_mask(probe, data):
