@@ -115,6 +115,8 @@ def signs_of_standard() -> list[str]:
                  for aspect in SIGNED]  # fmt: skip
         signs = [match[1] if match else "" for match in found]
         if set(signs) & set("▲▼△▽") and mark in ("", "*training-free rows*"):
+            delivered = cells[titles.index("delivered?") :][:1]
+            name += " †" if delivered == ["no"] else ""
             rows.append("| " + " | ".join([f"*{name}*" if mark else name, *signs]) + " |")
     return rows
 

@@ -247,6 +247,8 @@ def show_plan(workspace: Workspace, specs: Sequence[RunSpec], retry: bool = Fals
     (CONSOLE if CONSOLE.is_terminal else wide).print(table)
     counts = Counter(item.status for item in planned)
     CONSOLE.print("  ".join(f"{counts[status]} {status}" for status in sorted(counts)))
+    if counts["published"] and set(counts) <= {"done", "published"}:
+        CONSOLE.print("nothing to run; --only-local makes the published runs here")
     for line in [*notes_on_reuse(workspace, planned), *_notes_on_images(workspace)]:
         CONSOLE.print(line)
 

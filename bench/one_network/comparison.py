@@ -28,7 +28,7 @@ from legible.bench.one_network.subject import (
 from legible.bench.one_network.unit_concepts import (
     COLUMNS,
     Gallery,
-    unit_concepts,
+    precision_table,
     unit_galleries,
 )
 from legible.bench.scores.headline_conditions import IMPOSTOR
@@ -70,9 +70,9 @@ class ScoreComparison:
 
     ``correct`` is the number of images that the network answers correctly, None where answers are
     not compared with labels; ``different`` is the number of different answers that it gives.
-    ``notes`` are lines on what the layers and images do not allow. ``found`` and ``found_by_twin``
-    say in which concepts the units' highest responses lie (`unit_concepts`); ``galleries`` hold
-    what pictures of a layer's units show.
+    ``notes`` are lines on what the layers and images do not allow. ``precisions`` and
+    ``twin_precisions`` say in which concepts the units' highest responses lie (`precision_table`);
+    ``galleries`` hold what pictures of a layer's units show.
     """
 
     rows: list[ScoreRow]
@@ -83,8 +83,8 @@ class ScoreComparison:
     correct: int | None = None
     different: int = 0
     notes: Sequence[str] = ()
-    found: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
-    found_by_twin: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+    precisions: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+    twin_precisions: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
     galleries: Mapping[str, Gallery] = field(default_factory=dict)
 
 
@@ -151,8 +151,8 @@ def compare(
     correct = None if answers.unjoined else int((given == probe.labels).sum())
     timed(NETWORK, lambda: [*_scored(place, NETWORK, metrics, probe, answers, report)])
     timed("impostors", lambda: [*_impostors(place, metrics, probe, report)])
-    found = unit_concepts(probe)
-    galleries = unit_galleries(probe, data, found)
+    precisions = precision_table(probe)
+    galleries = unit_galleries(probe, data, precisions)
     del probe
     gc.collect()
     twin, _ = with_taps(subject.make_twin().to(data.labels.device), data, layers)
@@ -161,7 +161,7 @@ def compare(
     reason = network.reason if isinstance(network, HookedNetwork) else ""
     return ScoreComparison(
         rows, names, answers, reason, seconds, correct, len(given.unique()), notes,
-        found, unit_concepts(twin_probe), galleries,
+        precisions, precision_table(twin_probe), galleries,
     )  # fmt: skip
 
 

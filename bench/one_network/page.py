@@ -207,16 +207,16 @@ def _cheats(item: Metric) -> tuple[str, ...]:
 
 def _units(comparison: ScoreComparison) -> list[str]:
     """The best unit for each concept, beside that of the twin, and the pictures."""
-    found, parts = comparison.found, []
-    if not found.empty:
-        best = best_units(found, comparison.found_by_twin)
+    precisions, parts = comparison.precisions, []
+    if not precisions.empty:
+        best = best_units(precisions, comparison.twin_precisions)
         table = [
             [escape(row["concept"]), row["images"], f"`{escape(row['layer'])}` {row['unit']}",
              number(row["precision"], 2), number(row["untrained"], 2)]
             for row in best[:MOST_CONCEPTS].to_dict("records")
         ]  # fmt: skip
         some = f"The first {MOST_CONCEPTS} of {len(best)} concepts. "
-        units = len(found.drop_duplicates(["layer", "unit"]))
+        units = len(precisions.drop_duplicates(["layer", "unit"]))
         parts += [
             "For each concept, the unit whose highest responses lie most precisely in it. "
             "Precision is (p − b) / (1 − b): p is the share of the unit's highest 0.5 % of "
@@ -238,12 +238,12 @@ def _units(comparison: ScoreComparison) -> list[str]:
             "may publish them before you publish this page."
         )
     for layer, gallery in comparison.galleries.items():
-        chosen = (
+        choice = (
             "the most precise units, each for another concept"
             if gallery.by_concept
             else "the units with the highest activations"
         )
-        parts += [f"Layer `{escape(layer)}`, {chosen}:", f"![]({quote(picture_name(layer))})"]
+        parts += [f"Layer `{escape(layer)}`, {choice}:", f"![]({quote(picture_name(layer))})"]
     return ["## Units", *parts] if parts else []
 
 

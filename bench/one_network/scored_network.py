@@ -122,10 +122,10 @@ def _units_files(comparison: ScoreComparison, title: str) -> dict[str, bytes]:
     """The best unit of each concept and the best concept of each unit, as tables, and a picture of
     each layer's units."""
     files = {}
-    if not comparison.found.empty:
+    if not comparison.precisions.empty:
         tables = {
-            UNITS_TABLE: best_concepts_of_units(comparison.found),
-            CONCEPTS_TABLE: best_units(comparison.found, comparison.found_by_twin),
+            UNITS_TABLE: best_concepts_of_units(comparison.precisions),
+            CONCEPTS_TABLE: best_units(comparison.precisions, comparison.twin_precisions),
         }
         for name, table in tables.items():
             files[name] = table.to_csv(index=False, float_format="%.4f").encode()

@@ -33,7 +33,7 @@ class Gallery:
     by_concept: bool
 
 
-def unit_concepts(probe: Probe) -> pd.DataFrame:
+def precision_table(probe: Probe) -> pd.DataFrame:
     """Where the highest responses of each unit lie, the most precise first, with columns `COLUMNS`.
 
     ``precision`` is (p - b) / (1 - b), where p is the share of the unit's highest 0.5 % of
@@ -55,38 +55,40 @@ def unit_concepts(probe: Probe) -> pd.DataFrame:
     ]  # fmt: skip
     if not tables:
         return pd.DataFrame(columns=COLUMNS)
-    found = pd.concat(tables, ignore_index=True).dropna(subset="precision")
-    return found.sort_values("precision", ascending=False, kind="stable", ignore_index=True)
+    precisions = pd.concat(tables, ignore_index=True).dropna(subset="precision")
+    return precisions.sort_values("precision", ascending=False, kind="stable", ignore_index=True)
 
 
-def best_units(found: pd.DataFrame, by_twin: pd.DataFrame | None = None) -> pd.DataFrame:
+def best_units(precisions: pd.DataFrame, by_twin: pd.DataFrame | None = None) -> pd.DataFrame:
     """The unit whose highest responses lie most precisely in each concept: its first row.
 
     With the table of the untrained twin, the column ``untrained`` is the precision of its best.
     """
-    best = found.drop_duplicates("concept").reset_index(drop=True)
+    best = precisions.drop_duplicates("concept").reset_index(drop=True)
     if by_twin is None:
         return best
     of_twin = best_units(by_twin).set_index("concept")["precision"]
     return best.assign(untrained=best["concept"].map(of_twin).astype(float))
 
 
-def best_concepts_of_units(found: pd.DataFrame) -> pd.DataFrame:
+def best_concepts_of_units(precisions: pd.DataFrame) -> pd.DataFrame:
     """The concept in which each unit's highest responses lie most precisely, by layer and unit;
     empty if they lie in none more often than by chance."""
-    best = found.drop_duplicates(["layer", "unit"])
+    best = precisions.drop_duplicates(["layer", "unit"])
     best = best.sort_values(["layer", "unit"], kind="stable", ignore_index=True)
     best.loc[best["precision"] <= 0, ["concept", "category"]] = ""
     return best
 
 
-def unit_galleries(probe: Probe, data: ImageData, found: pd.DataFrame) -> Mapping[str, Gallery]:
+def unit_galleries(
+    probe: Probe, data: ImageData, precisions: pd.DataFrame
+) -> Mapping[str, Gallery]:
     """For each layer with a map and a live unit, the images that excite five units most."""
     galleries, of_bytes = {}, data.images.dtype == torch.uint8
     for name, layer in probe.layers.items():
         if not layer.spatial or bool(layer.dead.all()):
             continue
-        best = best_units(found[found["layer"] == name]).drop_duplicates("unit")[:DRAWN]
+        best = best_units(precisions[precisions["layer"] == name]).drop_duplicates("unit")[:DRAWN]
         units = best["unit"].tolist() or [u for u in most_active(layer, DRAWN) if not layer.dead[u]]
         few = Layer(name, layer.activation[:, units])
         threshold = pixel_thresholds(few, (probe.images.shape[2], probe.images.shape[3]))

@@ -137,6 +137,14 @@ def test_a_metric_without_published_values_needs_the_runs_again(published, capsy
            f"weights: {names}\n" in out  # fmt: skip
 
 
+def test_where_all_runs_are_published_the_plan_says_how_to_make_them(published, capsys):
+    schedule.show_plan(published.workspace, published.specs)
+    assert "nothing to run; --only-local makes the published runs here\n" in capsys.readouterr().out
+    published.workspace.published = None
+    schedule.show_plan(published.workspace, published.specs)
+    assert "nothing to run" not in capsys.readouterr().out
+
+
 def test_a_further_seed_needs_its_neighbours_again_and_says_so(published, capsys):
     text = toy_suite('"plain"', [0, 1, 2], aspects='"task", "semantics", "consistency"')
     specs = expand(read_suite(write_suite(published.root, text, "longer")))

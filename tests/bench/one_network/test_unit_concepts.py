@@ -17,7 +17,7 @@ from legible.bench.one_network.unit_concepts import (
     DRAWN,
     best_concepts_of_units,
     best_units,
-    unit_concepts,
+    precision_table,
     unit_galleries,
 )
 from legible.bench.scoring.oracle import oracle_layer
@@ -43,13 +43,13 @@ def probe(data):
 
 
 def test_a_unit_that_is_the_mask_is_the_best_for_its_concept(probe):
-    found = unit_concepts(probe)
-    assert list(found) == COLUMNS and found["precision"].is_monotonic_decreasing
-    best = best_units(found).set_index("concept").loc["square1"]
+    precisions = precision_table(probe)
+    assert list(precisions) == COLUMNS and precisions["precision"].is_monotonic_decreasing
+    best = best_units(precisions).set_index("concept").loc["square1"]
     assert (best["layer"], best["unit"], best["images"]) == ("4", 2, 20)
     table = top_precision(probe.layers["4"], probe.concepts)
     assert best["precision"] == pytest.approx(float(table[2, 1]))
-    of_units = best_concepts_of_units(found).set_index(["layer", "unit"])
+    of_units = best_concepts_of_units(precisions).set_index(["layer", "unit"])
     assert of_units.loc[("4", 2), "concept"] == "square1"
     assert not (of_units["precision"] > 0)[of_units["concept"] == ""].any()
     assert (of_units["concept"] != "")[of_units["precision"] > 0].all()
@@ -58,17 +58,17 @@ def test_a_unit_that_is_the_mask_is_the_best_for_its_concept(probe):
 
 
 def test_the_best_unit_of_the_twin_stands_beside(probe):
-    found = unit_concepts(probe)
-    twin = found.assign(precision=found["precision"] / 2)
-    best = best_units(found, twin[twin["concept"] != "square0"])
+    precisions = precision_table(probe)
+    twin = precisions.assign(precision=precisions["precision"] / 2)
+    best = best_units(precisions, twin[twin["concept"] != "square0"])
     expected = best["precision"].where(best["concept"] != "square0") / 2
     assert np.array_equal(best["untrained"], expected, equal_nan=True)
-    assert best_units(found, twin.iloc[:0])["untrained"].isna().all()
+    assert best_units(precisions, twin.iloc[:0])["untrained"].isna().all()
 
 
 def test_pictures_show_the_best_unit_of_each_concept_and_its_mask(probe, data):
-    found = unit_concepts(probe)
-    gallery = unit_galleries(probe, data, found)["4"]
+    precisions = precision_table(probe)
+    gallery = unit_galleries(probe, data, precisions)["4"]
     assert gallery.by_concept and len({e.unit for e in gallery.examples}) == len(gallery.examples)
     (example,) = (e for e in gallery.examples if e.concept == "square1")
     assert (example.unit, example.measure) == (2, "precision")
@@ -80,16 +80,16 @@ def test_pictures_show_the_best_unit_of_each_concept_and_its_mask(probe, data):
 
 def test_without_masks_the_most_active_units_are_drawn(probe, data):
     bare = replace(probe, concepts=None, memo={})
-    assert unit_concepts(bare).empty
-    gallery = unit_galleries(bare, data, unit_concepts(bare))["4"]
+    assert precision_table(bare).empty
+    gallery = unit_galleries(bare, data, precision_table(bare))["4"]
     assert not gallery.by_concept and gallery.examples[0].unit == 2
     assert len(gallery.examples) <= DRAWN and all(e.masks is None for e in gallery.examples)
     dead = replace(bare, layers={"4": Layer("4", torch.zeros(60, 3, 4, 4))}, memo={})
-    assert unit_galleries(dead, data, unit_concepts(dead)) == {}
+    assert unit_galleries(dead, data, precision_table(dead)) == {}
 
 
 def test_normalised_images_are_drawn_from_0_to_1(probe, data):
     images = (data.images.float() - 60) / 20
-    gallery = unit_galleries(probe, replace(data, images=images), unit_concepts(probe))["4"]
+    gallery = unit_galleries(probe, replace(data, images=images), precision_table(probe))["4"]
     for example in gallery.examples:
         assert example.images.min() >= 0 and example.images.max() <= 1
