@@ -1,4 +1,4 @@
-"""The benchmark from Python: `legible.run`, `scores`, `publish` and `score`."""
+"""The benchmark from Python: `legible.run`, `scores`, `publish`, `score` and `load`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from legible.bench.data.base import Dataset
 from legible.bench.errors import UserError, reason_of
 from legible.bench.execution import schedule
 from legible.bench.execution.listing import refuse_edited
@@ -194,6 +195,21 @@ def score(
     if progress and scored.page is not None:
         say(str(scored.page))
     return scored.table
+
+
+def load(name: str, data_root: Path | str | None = None) -> Dataset:
+    """The images, labels and concepts of a dataset, to train a network of one's own on.
+
+    ``name`` may have parameters: ``shapes(train=3000)``, ``imagefolder:photos(size=224)``.
+    ``data.train``, ``data.validation`` and ``data.test`` are `Split`s with ``images`` (uint8),
+    ``labels`` and ``concepts``; ``data.train.normalise(images)`` gives what networks get. Raises UserError for an unknown name or parameter, and
+    DataMissing with what is missing and where it comes from.
+    """
+    from legible.bench.one_network.image_data import named_dataset
+    from legible.bench.plugins import registry
+
+    registry.load(["datasets"])
+    return named_dataset(name, Path(data_root) if data_root else None)[1]
 
 
 def publish(

@@ -1,3 +1,4 @@
+from .bench.api import load as load
 from .bench.api import publish as publish
 from .bench.api import run as run
 from .bench.api import score as score

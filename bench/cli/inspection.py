@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -108,9 +109,22 @@ def show_list(kind: str, plugins: Sequence[Path]) -> None:
         registry.load([kind], plugins)
         for name, item in sorted(registry.KINDS[kind].items()):
             table.add_row(name, describe(kind, item))
+            if parameters := own_parameters(kind, item):
+                table.add_row("", f"  {parameters}")
     CONSOLE.print(table)
     for name, reason in sorted(registry.FAILED.items()):
         CONSOLE.print(f"{name}: cannot be imported: {reason}")
+
+
+def own_parameters(kind: str, item: Any) -> str:
+    """The parameters of a dataset or a backbone with their defaults; "" for other kinds."""
+    first = {"datasets": 1, "backbones": 2}.get(kind)
+    if first is None:
+        return ""
+    parameters = [*inspect.signature(item).parameters.values()][first:]
+    return ", ".join(
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters
+    )
 
 
 def describe(kind: str, item: Any) -> str:

@@ -34,6 +34,14 @@ def test_everything_public_is_there():
         assert getattr(legible, name) is not None
 
 
+def test_data_is_loaded_by_its_name_with_parameters():
+    data = legible.load("shapes(train=20,validation=10,test=10,size=32)")
+    assert data.train.images.shape[0] == 20 and data.test.images.shape[2:] == (32, 32)
+    assert len(data.train.labels) == 20 and data.train.concepts
+    with pytest.raises(legible.UserError, match="did you mean 'shapes'"):
+        legible.load("shape")
+
+
 def test_seeds_are_a_number_or_a_list(suite):
     assert {s.seed for s in prepare(suite, seeds=2, **ON_CPU).specs} == {0, 1}
     assert {s.seed for s in prepare(suite, seeds=[7], **ON_CPU).specs} == {7}

@@ -29,6 +29,12 @@ class TestList:
         lines = [line for line in out.splitlines() if line.split()[:1] == [name]]
         assert code == 0 and any(words in line for line in lines)
 
+    @pytest.mark.parametrize(
+        ("kind", "words"), [("datasets", "distractors=1"), ("backbones", "width=")]
+    )
+    def test_parameters_are_listed_with_their_defaults(self, legible, kind, words):
+        assert words in legible("list", kind)[1]
+
     def test_plugins_are_listed_and_what_failed_with_the_reason(
         self, legible, kept_registry, monkeypatch
     ):
