@@ -202,8 +202,9 @@ def load(name: str, data_root: Path | str | None = None) -> Dataset:
 
     ``name`` may have parameters: ``shapes(train=3000)``, ``imagefolder:photos(size=224)``.
     ``data.train``, ``data.validation`` and ``data.test`` are `Split`s with ``images`` (uint8),
-    ``labels`` and ``concepts``; ``data.train.normalise(images)`` gives what networks get. Raises UserError for an unknown name or parameter, and
-    DataMissing with what is missing and where it comes from.
+    ``labels`` and ``concepts``; ``data.train.normalise(images)`` gives what networks get. Raises
+    UserError for an unknown name or parameter, and DataMissing with what is missing and where it
+    comes from.
     """
     from legible.bench.one_network.image_data import named_dataset
     from legible.bench.plugins import registry
