@@ -8,10 +8,11 @@ import numpy as np
 
 from legible.bench.leaderboard.tables.table import Estimate, Notes, TableCell
 from legible.bench.leaderboard.verdicts import AspectColumn, BlockColumn
-from legible.bench.statistics.contrasts import FEWEST_SEEDS
+from legible.bench.statistics.contrasts import FEWEST_SEEDS, varies
 from legible.bench.text import digits_with_half
 from legible.metrics.base import Metric
 
+FOLLOWS = "not tested: with so few seeds the row follows plain exactly"
 TOO_WIDE = "no interval is shown: it would be wider than the range of the metric"
 NO_TEST = {
     "no spread": "not tested: all seeds gave the same value",
@@ -31,6 +32,12 @@ def aspect_cell(column: AspectColumn, row: int, digits: int, notes: Notes) -> Ta
     mean, half = float(column.interval.mean[row]), float(column.interval.half[row])
     sign, reason = column.symbol(row), column.reason(row)
     remarks = [NO_TEST[reason]] if reason in NO_TEST and not column.descriptive else []
+    if (
+        remarks
+        and reason == "no spread"
+        and any(varies(part.data.values[row]) for part in column.parts)
+    ):
+        remarks = [FOLLOWS]  # of two seeds, nothing is left beside plain's slope
     blocks = sum(np.isfinite(part.contrast.difference[row]) for part in column.parts)
     if 0 < blocks < len(column.parts):
         remarks.append(f"on {blocks} of {len(column.parts)} blocks")

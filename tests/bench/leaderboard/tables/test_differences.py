@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from legible.bench.leaderboard.tables.differences import (
+    FOLLOWS,
     NO_TEST,
     TOO_WIDE,
     aspect_cell,
@@ -47,6 +48,23 @@ def test_a_row_without_spread_or_on_fewer_blocks_has_a_footnote(board):
     assert aspect_cell(column, keys.index(("sync", "{}")), 3, notes).notes == (1,)
     assert aspect_cell(column, keys.index(("bean", "{}")), 3, notes).notes == (2,)
     assert notes.texts == [NO_TEST["no spread"], "on 2 of 3 blocks"]
+
+
+def test_of_two_seeds_a_row_may_follow_plain_exactly(board):
+    """The row whose slope on plain is the median has no spread left; its values do differ."""
+    scores = board.scores[(board.scores["seed"] < 2) & (board.scores["dataset"] == "kanji")].copy()
+    strong = '{"strength": 2.0}'
+    steps = {("plain", "{}"): 10, ("sync", "{}"): 2, ("sync", strong): 5, ("bean", "{}"): 8}
+    for (method, params), step in steps.items():
+        row = (scores["method"] == method) & (scores["params"] == params)
+        row &= scores["metric"] == "iou"
+        scores.loc[row, "value"] = 0.9 + step / 1000 * scores.loc[row, "seed"]
+    two = replace(board, scores=scores)
+    column, notes = Standings(two).columns["semantics"], Notes()
+    for key in steps:
+        aspect_cell(column, [row.key for row in two.rows].index(key), 3, notes)
+    assert notes.texts == [FOLLOWS]
+    assert column.reason([row.key for row in two.rows].index(("sync", strong))) == "no spread"
 
 
 def test_an_interval_wider_than_the_range_of_the_metric_is_not_shown(board):
