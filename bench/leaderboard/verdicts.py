@@ -215,7 +215,7 @@ class AspectColumn:
 
     @property
     def lacks_values(self) -> Bool[np.ndarray, "rows"]:
-        """Rows with too few seeds for a sign because the metric is undefined in the others."""
+        """Rows with a value in too few seeds for a sign, where other rows have enough."""
         few = self.verdicts.reason == "few seeds"
         return few & (self.most_seeds >= FEWEST_SEEDS)
 

@@ -181,10 +181,15 @@ def with_taps(
 
 
 def _known_layers(model: nn.Module, data: ImageData) -> str:
-    """The layers that are read by default, and the modules of a network."""
+    """The layers that are read by default, if there are any, and the modules of a network."""
     children = ", ".join(name for name, _ in itertools.islice(model.named_children(), 20))
-    usual = ", ".join(traced_network(copy.deepcopy(model), data.image).taps)
-    return f" (usual layers: {usual}; modules: {children}, and what is in these)"
+    try:
+        usual = (
+            f"usual layers: {', '.join(traced_network(copy.deepcopy(model), data.image).taps)}; "
+        )
+    except ValueError:  # a network without maps
+        usual = ""
+    return f" ({usual}modules: {children}, and what is in these)"
 
 
 def _traced(

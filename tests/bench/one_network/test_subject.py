@@ -168,6 +168,12 @@ def test_a_graph_with_other_logits_is_not_used():
     assert network.reason == "computes other logits when it is traced"
 
 
+def test_an_unknown_layer_of_a_network_without_maps_is_named():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 8), nn.ReLU(), nn.Linear(8, 3))
+    with pytest.raises(UserError, match=r"no node or module 'x' \(modules: 0, 1, 2, 3, and what"):
+        with_taps(model, random_images(image=(1, 16, 16)), ["x"])
+
+
 def test_images_that_a_network_does_not_take_are_named():
     said = "does not take images of 3 x 16 x 16: its first convolution needs 1 channel"
     with pytest.raises(UserError, match=f"{said}$"):
