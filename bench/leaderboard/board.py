@@ -17,7 +17,7 @@ from legible.bench.leaderboard.block_titles import short_titles
 from legible.bench.leaderboard.common_algorithms import over_common_algorithms
 from legible.bench.leaderboard.missing_values import SeedReason, merge
 from legible.bench.scores.score_table import tidy
-from legible.bench.statistics.intervals import Interval, t_interval
+from legible.bench.statistics.intervals import INTERVAL_SEEDS, Interval, t_interval
 from legible.bench.suites.run_spec import BASELINE, Block, RowKey
 from legible.bench.text import settings
 from legible.bench.tuning.ledger import Ledger
@@ -111,8 +111,9 @@ class SeedValues:
 
     @property
     def half(self) -> float:
-        """Half the width of the 95 % t interval; NaN below two seeds."""
-        return float(self.interval.half)
+        """Half the width of the 95 % t interval; NaN below three seeds."""
+        enough = np.isfinite(self.values).sum() >= INTERVAL_SEEDS
+        return float(self.interval.half) if enough else math.nan
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,16 +48,20 @@ def summary(standings: Standings) -> str:
     improve = [i for i in counted if set(signs[i]) & {*BETTER}]
     worsen = [i for i in counted if set(signs[i]) & {*WORSE}]
     equal = [i for i in counted if set(signs[i]) - {""} == {"≈"}]
-    undecided = [i for i in counted if not {*improve, *worsen, *equal} & {i}]
+    both = [i for i in improve if i in worsen]
+    neither = [i for i in counted if not {*improve, *worsen, *equal} & {i}]
     same = "shown equal to plain in every aspect"
     parts = [
         _some(len(improve), "improves an aspect", "improve an aspect")
+        + _small([i for i in improve if not set(signs[i]) & {BETTER[0]}])
         + _by_aspect(standings, columns, improve, BETTER),
         worsen
         and _some(len(worsen), "worsens one", "worsen one")
+        + _small([i for i in worsen if not set(signs[i]) & {WORSE[0]}])
         + _by_aspect(standings, columns, worsen, WORSE),
+        both and _some(len(both), "does both", "do both"),
         equal and _some(len(equal), f"is {same}", f"are {same}"),
-        undecided and _some(len(undecided), "is undecided", "are undecided"),
+        neither and f"for {len(neither)} no difference is shown",
     ]
     text = f"Of {_methods(len(counted))}, {listed(part for part in parts if part)}"
     beating = {i for rows in standings.beating.values() for i in rows if i in counted}
@@ -67,14 +71,26 @@ def summary(standings: Standings) -> str:
         text += f" ({names})" if names else ""
     costly = [i for i in costs_accuracy(standings) if i in counted and standings.signed]
     text += f"; {_some(len(costly), 'loses accuracy', 'lose accuracy')}" if costly else ""
-    return f"{text}.{_not_delivered(len(methods) - len(counted))}"
+    return f"{text}.{_not_delivered(standings, [i for i in methods if i not in counted])}"
 
 
-def _not_delivered(count: int) -> str:
-    if not count:
+def _not_delivered(standings: Standings, rows: Sequence[int]) -> str:
+    if not rows:
         return ""
-    words = "its own target and does" if count == 1 else "their own targets and do"
-    return f" {_methods(count).capitalize()} did not move {words} not count."
+    names = _names(standings, rows)
+    words = "its own target and does" if len(rows) == 1 else "their own targets and do"
+    text = f" {_methods(len(rows)).capitalize()} did not move {words} not count"
+    return f"{text}{f' ({names})' if names else ''}."
+
+
+def basis(standings: Standings) -> str:
+    """What the table rests on: its blocks and seeds; "" if there is nothing to compare."""
+    board, plain = standings.board, standings.plain_seeds
+    if not plain:
+        return ""
+    blocks = listed(board.block_title(block) for block in board.blocks)
+    seeds = f"{standings.most_seeds} seed{'' if standings.most_seeds == 1 else 's'}"
+    return f"On {blocks}: up to {seeds} of each method, {plain} of plain."
 
 
 def costs_accuracy(standings: Standings) -> list[int]:
@@ -89,6 +105,11 @@ def _methods(count: int) -> str:
 
 def _some(count: int, one: str, several: str) -> str:
     return f"{count or 'none'} {one if count == 1 else several}"
+
+
+def _small(rows: Sequence[int]) -> str:
+    """How many rows differ by less than the margin wherever they differ."""
+    return f", {len(rows)} of them by less than the margin only" if rows else ""
 
 
 def _by_aspect(
@@ -154,7 +175,7 @@ def unfinished(board: Board) -> list[str]:
 def conclude(standings: Standings) -> list[Sentence]:
     """Remarks about the table of verdicts, in reading order."""
     return [
-        *_without_headline(standings), *_blocks_left_out(standings), *_seeds(standings),
+        *_without_headline(standings), *_blocks_left_out(standings),
         *_undecided_columns(standings), *_training_free(standings), *_shared(standings),
         *_too_coarse(standings),
         *_discoveries(standings),
@@ -168,8 +189,10 @@ def _without_headline(standings: Standings) -> list[Sentence]:
     parts = {head for aspect, of in PARTS.items() for head in of if aspect in board.aspects}
     for aspect in board.heads:
         column = standings.columns.get(aspect)
-        # An aspect with parts needs no headline of its own, nor a part that no metric stands for.
-        optional = aspect in {*PARTS, *parts, TREATMENT} and aspect not in board.usual_headlines
+        # An aspect with parts needs no headline of its own, nor a part that no metric measures.
+        scored = any(board.metric(name).heads == aspect for name in board.metric_names)
+        optional = aspect in {*PARTS, TREATMENT} or (aspect in parts and not scored)
+        optional = optional and aspect not in board.usual_headlines
         if (column and not column.descriptive) or optional:
             continue
         reasons = list(dict.fromkeys(standings.left_out[aspect].values()))
@@ -187,15 +210,6 @@ def _blocks_left_out(standings: Standings) -> list[Sentence]:
         for block, reason in column.left_out.items() if reason != "not scored"
     ]  # fmt: skip
     return [Sentence("Blocks that take no part", "; ".join(parts))] if parts else []
-
-
-def _seeds(standings: Standings) -> list[Sentence]:
-    """How many seeds the comparisons rest on."""
-    plain = standings.plain_seeds
-    if not plain:
-        return []
-    text = f"up to {standings.most_seeds} of each method, {plain} of plain"
-    return [Sentence("Seeds", text)]
 
 
 def _undecided_columns(standings: Standings) -> list[Sentence]:

@@ -75,13 +75,15 @@ class Publication:
     """A leaderboard as data, for the renderers to lay out. Empty sections are false.
 
     ``partial`` says which runs are missing ("" if none); ``summary`` is the sentence above the
-    table of verdicts; ``concepts`` says where concept masks come from.
+    table of verdicts and ``basis`` what the table rests on; ``concepts`` says where concept masks
+    come from.
     """
 
     board: Board
     standings: Standings
     partial: str
     summary: str
+    basis: str
     concepts: str
     overview: Section
     contrasts: Section
@@ -119,6 +121,7 @@ def make_publication(board: Board, pictures: Sequence[Picture] = ()) -> Publicat
         standings,
         PARTIAL + "; ".join(missing) + "." if missing else "",
         conclusions.summary(standings),
+        conclusions.basis(standings),
         concept_source(board),
         _section("Verdicts", [overview_table(standings)]),
         _section(

@@ -6,6 +6,7 @@ metric without a better direction they are as they are. ``docs/verdicts.md`` exp
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from legible.bench.statistics.contrasts import (
     FEWEST_SEEDS,
     Contrast,
     against_plain,
+    beats_each,
     between_rows,
+    varies,
 )
 from legible.bench.statistics.correlations import rank_correlation
 from legible.bench.statistics.intervals import LEVEL, Interval
@@ -278,6 +281,7 @@ def _of_changed_networks(parts: Sequence[BlockColumn]) -> list[Contrast]:
     counts on the others alone (a rotation of a layer that the metric does not read)."""
     unchanged = np.array([
         part.data.derived & (part.contrast.seeds > 0) & (part.contrast.difference == 0)
+        & ~part.contrast.spread
         for part in parts
     ])  # fmt: skip
     unchanged &= ~unchanged.all(0)
@@ -439,11 +443,11 @@ class Standings:
             if part is None or not part.contrast.seeds[i]:
                 continue
             seeds.append(int(part.contrast.seeds[i]))
-            if seeds[-1] < FEWEST_SEEDS or not part.contrast.spread[i]:
+            p = self._change_p(part, i)
+            if seeds[-1] < FEWEST_SEEDS or math.isnan(p):
                 continue
             blocks += 1
-            better = part.contrast.difference[i] > 0
-            moved += bool(better and part.contrast.p()[i] < 1 - LEVEL)
+            moved += bool(part.contrast.difference[i] > 0 and p < 1 - LEVEL)
             changes.append(f"{part.contrast.difference[i]:+.2g}".replace("-", "−"))
         about = f"target {board.metric_title(target.metric)}, should be {target.better}"
         if not seeds:
@@ -452,6 +456,19 @@ class Standings:
             few = min(seeds) < FEWEST_SEEDS
             return Delivery(0, 0, TOO_FEW if few else f"{about}: no spread")
         return Delivery(moved, blocks, f"{about}: {', '.join(changes)} (above 0: as intended)")
+
+    def _change_p(self, part: BlockColumn, i: int) -> float:
+        """p value of the change of a target; NaN where nothing can be tested.
+
+        A row with one value in all seeds (at the end of a metric's range) has no spread to test
+        with; then plain's seeds are tested against that value (Student's t test of one sample).
+        """
+        if part.contrast.spread[i]:
+            return float(part.contrast.p()[i])
+        plain, own = (v[np.isfinite(v)] for v in part.data.values[[0, i]])  # plain's row is first
+        if not len(own) or varies(own) or len(plain) < 2 or not varies(plain):
+            return math.nan
+        return float(stats.ttest_1samp(plain, own[0]).pvalue)
 
     def _target_column(self, block: Block, metric: str, better: str) -> BlockColumn | None:
         key = (block, metric, better)
@@ -495,10 +512,8 @@ class Standings:
             return []
         first = [i for i in self.methods for _ in others]
         contrast = self.compare(column, first, others * len(self.methods))
-        p = np.where(contrast.difference > 0, contrast.p(), 1.0)
-        p = np.where(contrast.spread & (contrast.seeds >= FEWEST_SEEDS), p, np.nan)
-        worst = holm(p.reshape(len(self.methods), len(others)).max(1))
-        return [i for i, value in zip(self.methods, worst, strict=True) if value < 1 - LEVEL]
+        p = holm(beats_each(contrast, len(others)))
+        return [i for i, value in zip(self.methods, p, strict=True) if value < 1 - LEVEL]
 
     # ------------------------------------------------------------- correlations
 

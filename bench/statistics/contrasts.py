@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import special
 
-from legible.bench.statistics.intervals import LEVEL, Interval, t_p
+from legible.bench.statistics.intervals import INTERVAL_SEEDS, LEVEL, Interval, t_p
 from legible.bench.statistics.moderation import fit_prior, moderate_upwards
 
 FEWEST_SEEDS = 8  # below, no sign: error rates do not hold (docs/verdicts.md)
@@ -41,8 +41,10 @@ class Contrast(NamedTuple):
         return t_p(self.difference, self.error, self.freedom)
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Student's t interval of each difference, not corrected for the number of rows."""
+        """Student's t interval of each difference, not corrected for the number of rows; without
+        limits below three seeds."""
         half = special.stdtrit(self.freedom, (1 + level) / 2) * self.error
+        half = np.where(self.seeds < INTERVAL_SEEDS, np.nan, half)
         low, high = self.difference - half, self.difference + half
         return Interval(self.difference, low, high, self.seeds.astype(float))
 
@@ -132,27 +134,23 @@ def between_rows(
     return Contrast(mean, error, np.where(spread, freedom, np.nan), n, spread)
 
 
-def beats_each(
-    values: Values,
-    methods: Int[np.ndarray, "methods"],
-    others: Int[np.ndarray, "others"],
-) -> Float[np.ndarray, "*batch methods"]:
-    """p value of "this row is better than each of the other rows" (row numbers), by method.
+def beats_each(contrast: Contrast, others: int) -> Float[np.ndarray, "*batch methods"]:
+    """p value of "this row is better than each of the other rows", by method.
 
-    The intersection-union test (Berger 1982): the largest of the two-sided paired p values, where
-    a difference in the wrong direction counts as 1. Each single test keeps its level, so nothing is
-    corrected for the number of other rows; correct over methods with `multiplicity.holm`. Other
-    rows without any value are left out; NaN if none is left, or if the method has no test against
-    one of the rest, or fewer than 8 seeds together with it.
+    ``contrast`` holds each method minus each of the ``others`` (a number of rows), the first
+    method's first (`between_rows`, or its mean over blocks). The intersection-union test (Berger
+    1982): the largest of the two-sided p values, where a difference in the wrong direction counts
+    as 1. Each single test keeps its level, so nothing is corrected for the number of other rows;
+    correct over methods with `multiplicity.holm`. Other rows without a value beside any method are
+    left out; NaN if none is left, or if the method has no test against one of the rest, or fewer
+    than 8 seeds together with it.
     """
-    shape = (*values.shape[:-2], len(methods), len(others))
-    first, second = np.repeat(methods, len(others)), np.tile(others, len(methods))
-    contrast = between_rows(values, np.zeros(values.shape[-2], bool), first, second)
+    shape = (*contrast.difference.shape[:-1], -1, max(others, 1))
     tested = contrast.spread & (contrast.seeds >= FEWEST_SEEDS)
     p = np.where(contrast.difference > 0, contrast.p(), 1.0)
-    p = np.where(tested, p, np.nan)
-    absent = ~np.isfinite(values[..., others, :]).any(-1)[..., None, :]
-    worst = np.where(absent, -np.inf, p.reshape(shape)).max(-1, initial=-np.inf)
+    p = np.where(tested, p, np.nan).reshape(shape)
+    absent = (contrast.seeds.reshape(shape) == 0).all(-2, keepdims=True)
+    worst = np.where(absent, -np.inf, p).max(-1)
     return np.where(np.isneginf(worst), np.nan, worst)
 
 

@@ -148,7 +148,9 @@ def pair_rates(scenario: str, rows: int, seeds: int, correlation: float) -> Pair
     noise = np.random.default_rng(1).standard_normal((len(values), 3, seeds))
     free = 0.8 * plain[:, None, :seeds] + 0.6 * noise - np.array([0.0, 0.5, 20.0])[:, None]
     together = np.concatenate([values, free], 1)
-    p = beats_each(together, np.arange(rows), rows + np.arange(3))
+    first, second = np.repeat(np.arange(rows), 3), np.tile(rows + np.arange(3), rows)
+    none = np.zeros(rows + 3, dtype=bool)  # pairs with a row that is not trained: no moderation
+    p = beats_each(between_rows(together, none, first, second), 3)
     beats = (holm(p, -1) < ALPHA).any(-1).mean()
     return PairRates(seeds, rows, correlation, scenario, float(wrong), float(power), float(beats))
 

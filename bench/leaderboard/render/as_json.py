@@ -44,6 +44,7 @@ def render_json(publication: Publication) -> str:
         "provenance": dict(board.provenance),
         "command": board.command,
         "summary": publication.summary,
+        "basis": publication.basis,
         "partial": publication.partial,
         "headline": board.headlines,
         "verdicts": [record._asdict() for record in records_of(standings)],

@@ -43,7 +43,8 @@ def escape(text: object, limit: int = 2000) -> str:
 def render_latex(publication: Publication) -> str:
     """A document part with one ``table`` environment for each table."""
     parts = [HEAD.format(title=one_line(publication.board.title))]
-    parts += [f"% {one_line(publication.summary, 2000)}"] if publication.summary else []
+    sentences = [publication.summary, publication.basis]
+    parts += [f"% {one_line(text, 2000)}" for text in sentences if text]
     for section in (publication.overview, publication.contrasts, publication.aspects,
                     publication.tuned):  # fmt: skip
         for table in section.tables:

@@ -58,6 +58,7 @@ def render_readme(publication: Publication) -> str:
     parts = [f"# {escape(board.title)}"]
     parts += [f"> **Partial:** {escape(publication.partial)}"] if publication.partial else []
     parts += [f"**{escape(publication.summary)}**"] if publication.summary else []
+    parts += [escape(publication.basis)] if publication.basis else []
     parts += [part for table in publication.overview.tables for part in _overview(table)]
     parts += _section(publication.contrasts)
     parts += [part for figure in publication.figures for part in _figure(figure)]

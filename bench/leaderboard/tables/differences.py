@@ -9,10 +9,12 @@ import numpy as np
 from legible.bench.leaderboard.tables.table import Estimate, Notes, TableCell
 from legible.bench.leaderboard.verdicts import AspectColumn, BlockColumn
 from legible.bench.statistics.contrasts import FEWEST_SEEDS, varies
+from legible.bench.statistics.intervals import INTERVAL_SEEDS
 from legible.bench.text import digits_with_half
 from legible.metrics.base import Metric
 
 FOLLOWS = "not tested: with so few seeds the row follows plain exactly"
+TWO_SEEDS = "no interval is shown for two seeds"
 TOO_WIDE = "no interval is shown: it would be wider than the range of the metric"
 NO_TEST = {
     "no spread": "not tested: all seeds gave the same value",
@@ -41,6 +43,8 @@ def aspect_cell(column: AspectColumn, row: int, digits: int, notes: Notes) -> Ta
     blocks = sum(np.isfinite(part.contrast.difference[row]) for part in column.parts)
     if 0 < blocks < len(column.parts):
         remarks.append(f"on {blocks} of {len(column.parts)} blocks")
+    if column.contrast.seeds[row] == INTERVAL_SEEDS - 1 and not remarks:
+        remarks.append(TWO_SEEDS)
     if not column.in_margins and is_too_wide(half, column.metric):
         half = math.nan
         remarks.append(TOO_WIDE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -25,11 +25,11 @@ from legible.bench.leaderboard.tables.table import (
 from legible.bench.leaderboard.verdicts import TASK, AspectColumn, Standings
 from legible.bench.statistics.contrasts import FEWEST_SEEDS
 from legible.bench.suites.run_spec import BASELINE, RowKey
-from legible.bench.text import decimals, number
+from legible.bench.text import decimals, listed, number
 
 LEGEND = (
-    "Each table cell is the difference to plain training, with half of its 95 % interval; above 0 "
-    "is better in every column.",
+    "The cell of an aspect is the difference to plain training, with half of its 95 % interval; "
+    "above 0 is better.",
     "▲ better · ▼ worse · △ ▽ better or worse, but by less than the margin · ≈ shown equal (within "
     "the margin) · ? undecided, with the number of seeds that would decide if the difference stays "
     "as it is.",
@@ -78,6 +78,7 @@ def overview_table(standings: Standings) -> Table | None:
     lines += _detectable_row(aspects, digits, len(heads))
     legend = [
         *LEGEND,
+        *margin_values(board, aspects),
         *[TURNED] * any(map(is_turned, aspects)),
         *[IN_MARGINS] * any(column.in_margins for column in aspects),
         *[DELIVERED] * has_delivery,
@@ -87,6 +88,20 @@ def overview_table(standings: Standings) -> Table | None:
     table = Table("Verdicts", tuple(heads), tuple(lines), tuple(notes.texts),
                   text="\n\n".join(legend))  # fmt: skip
     return in_reading_order(table)
+
+
+def margin_values(board: Board, aspects: Sequence[AspectColumn]) -> list[str]:
+    """One line with the margin of each aspect, of each block where blocks differ; [] if none."""
+    parts = []
+    for column in aspects:
+        margins = {part.block: part.margin for part in column.parts if math.isfinite(part.margin)}
+        texts = [f"{margin:g}" for margin in margins.values()]
+        if len(set(texts)) > 1:
+            texts = [f"{text} on {board.block_title(block)}"
+                     for text, block in zip(texts, margins, strict=True)]  # fmt: skip
+        name = column.metric.title if column.aspect == TASK else column.aspect
+        parts += [f"{name} {listed(dict.fromkeys(texts))}"] if texts else []
+    return [f"Margins: {'; '.join(parts)}."] if parts else []
 
 
 def _columns(standings: Standings) -> Iterator[AspectColumn]:

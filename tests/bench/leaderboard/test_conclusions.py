@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from legible.bench.leaderboard.conclusions import conclude, summary, unfinished
+from legible.bench.leaderboard.conclusions import basis, conclude, summary, unfinished
 from legible.bench.leaderboard.verdicts import Standings
-from legible.metrics.base import NEEDS
+from legible.metrics.base import METRICS, NEEDS
 
 
 def remarks(board):
@@ -34,7 +34,7 @@ def test_planted_differences_are_summed_up(board):
     assert text == (
         f"Of 2 methods, 2 improve an aspect (focus: {sync}; semantics: {sync}); 2 beat every "
         f"training-free row in an aspect ({sync}); 2 lose accuracy. 1 method did not move its own "
-        "target and does not count."
+        "target and does not count (bean)."
     )
 
 
@@ -46,11 +46,48 @@ def test_many_methods_are_counted_and_not_named(with_many_methods):
 def test_noise_leaves_methods_undecided_or_equal(board):
     loud = with_noise(board, 0.1)
     assert summary(Standings(replace(loud, targets={}))).startswith(
-        "Of 3 methods, none improve an aspect and 3 are undecided; none beat every"
+        "Of 3 methods, none improve an aspect and for 3 no difference is shown; none beat every"
     )
     wide = {block: {"dispersion": 0.2, "iou": 0.2} for block in board.blocks}
     equal = Standings(replace(with_noise(board, 0.01), targets={}, margins=wide))
-    assert "2 are shown equal to plain in every aspect and 1 is undecided" in summary(equal)
+    text = summary(equal)
+    assert "2 are shown equal to plain in every aspect and for 1 no difference is shown" in text
+
+
+def test_methods_that_do_both_and_differences_below_the_margin_are_counted(board):
+    columns = {"iou": -0.1, "dispersion": 0.0}
+    worse = board
+    for metric, change in columns.items():
+        scores = worse.scores.copy()
+        rows = (scores["metric"] == metric) & (scores["method"] == "sync")
+        scores.loc[rows, "value"] += change
+        worse = replace(worse, scores=scores)
+    text = summary(Standings(worse))
+    assert "worsen one (semantics: 2)" not in text and "2 do both" in text
+    wide = {block: {"dispersion": 5.0, "iou": 5.0} for block in board.blocks}
+    small = summary(Standings(replace(board, margins=wide, targets={})))
+    assert "2 improve an aspect, 2 of them by less than the margin only (" in small
+
+
+def test_what_the_table_rests_on_is_said(board, one_seed):
+    assert basis(Standings(board)) == (
+        "On kanji · vgg, kanji(size=28) · lenet5 and shapes · vgg: up to 9 seeds of each method, "
+        "18 of plain."
+    )
+    assert "up to 1 seed of each method" in basis(Standings(one_seed))
+    rest = replace(board, scores=board.scores[board.scores["method"] != "plain"])
+    assert basis(Standings(rest)) == ""
+
+
+def test_an_aspect_that_is_measured_but_has_no_headline_says_so(board):
+    scores = board.scores.copy()
+    purity = scores[scores["metric"] == "iou"].assign(metric="concept_purity")
+    with_purity = replace(board, scores=pd.concat([scores, purity]), metrics={
+        **board.metrics, "concept_purity": METRICS["concept_purity"],
+    })  # fmt: skip
+    text = remarks(with_purity)["No column for exclusivity"]
+    assert text == "no metric is chosen as its headline"
+    assert not any("exclusivity" in subject for subject in remarks(board))
 
 
 def test_a_method_that_is_worse_is_said_to_be(board):
@@ -123,7 +160,6 @@ def test_remarks_name_aspects_without_a_column_and_blocks_that_take_no_part(boar
     assert by_subject["Blocks that take no part"] == (
         "kanji(size=28) · lenet5 in semantics (plain does not beat the untrained network in iou)"
     )
-    assert by_subject["Seeds"] == "up to 9 of each method, 18 of plain"
     assert "focus (atoms)" in by_subject["Training-free rows that are better than plain"]
 
 

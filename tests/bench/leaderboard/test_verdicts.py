@@ -216,6 +216,20 @@ def test_a_row_that_leaves_plain_as_it_is_on_a_block_counts_on_the_others(board)
     assert both.rows[i].group == "null"  # it is no training-free row
 
 
+def test_a_row_that_differs_by_0_on_average_is_no_row_that_leaves_plain_as_it_is(board):
+    plain = board.scores[(board.scores["method"] == "plain") & (board.scores["seed"] < 9)]
+    coded = plain.assign(method="coded", label="coded", kind="null")
+    here = coded["metric"] == "iou"
+    shift = (coded["seed"] - 4) / 1024  # sums to 0 over the nine seeds, exactly
+    coded.loc[here, "value"] = 0.5 + shift[here]
+    fixed = board.scores.copy()
+    fixed.loc[(fixed["method"] == "plain") & (fixed["metric"] == "iou"), "value"] = 0.5
+    both = replace(board, scores=pd.concat([fixed, coded]), derived=["coded"])
+    column = Standings(both).columns["semantics"]
+    i = [row.method for row in both.rows].index("coded")
+    assert column.contrast.difference[i] == 0 and np.isfinite(column.contrast.error[i])
+
+
 def test_a_row_without_spread_is_not_tested_and_says_so(board):
     flat = with_values(board, lambda v: v * 0 + 0.5, metric="iou", method="sync", params="{}")
     column = Standings(flat).columns["semantics"]
@@ -244,6 +258,15 @@ def test_a_target_that_moves_on_some_blocks_or_has_too_few_seeds(board, three_se
     assert few.text == "?" and not few.failed
     missing = Standings(replace(board, targets={SYNC: Target("sparsity", "higher")}))
     assert missing.deliveries[SYNC].note.endswith("not scored")
+
+
+def test_a_target_at_the_end_of_its_range_is_tested_against_the_seeds_of_plain(board):
+    flat = with_values(board, lambda v: v * 0, metric="dispersion", method="sync", params="{}")
+    assert Standings(flat).deliveries[SYNC].text == "yes"
+    away = with_values(board, lambda v: v * 0 + 9, metric="dispersion", method="sync", params="{}")
+    assert Standings(away).deliveries[SYNC].text == "no"
+    plain = with_values(flat, lambda v: v * 0, metric="dispersion", method="plain")
+    assert Standings(plain).deliveries[SYNC].note.endswith("no spread")
 
 
 def test_a_method_beats_the_training_free_rows_if_it_beats_each(board, standings):

