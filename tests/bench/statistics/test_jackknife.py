@@ -114,6 +114,7 @@ def test_intervals_cover_however_pairs_depend_on_networks(networks):
     """Products and minima are skewed: there a mean of few values has no exact interval."""
     for line in pair_coverage(networks):
         skewed = line.values in ("product of two networks", "the worse of two networks")
-        assert line.mean > (0.89 if skewed else 0.94), line
-        assert line.difference > (0.92 if skewed else 0.94), line
+        mean, difference = (0.92, 0.95) if skewed else (0.95, 0.95)
+        slack = 0 if networks >= 8 else 0.04 if skewed else 0.02
+        assert line.mean > mean - slack and line.difference > difference - slack, line
         assert networks < 8 or line.family_wise <= 0.06, line
