@@ -17,7 +17,7 @@ from legible.bench.backbones.hooked import HookedNetwork
 from legible.bench.errors import UserError, nearest
 from legible.bench.one_network.class_map import ClassMap
 from legible.bench.one_network.image_data import ImageData
-from legible.bench.one_network.reading import CHUNK, read_network
+from legible.bench.one_network.reading import CHUNK, is_large, read_network
 from legible.bench.one_network.subject import (
     Answers,
     OwnNetwork,
@@ -139,7 +139,8 @@ def compare(
         start = time.perf_counter()
         probe = read_network(of, names, data, not answers.unjoined, seed)  # type: ignore[arg-type]
         seconds["forward pass"] = time.perf_counter() - start
-        report(f"forward pass of {len(data)} images: {seconds['forward pass']:.0f} s")
+        where = "; activations are kept in temporary files" * is_large(network, names, data)
+        report(f"forward pass of {len(data)} images: {seconds['forward pass']:.0f} s{where}")
         return probe
 
     place = _Place(subject.label, data.label, seed)
@@ -187,13 +188,16 @@ def concept_notes(probe: Probe) -> list[str]:
     """A line if no concept is in as many images as metrics of semantics need."""
     if probe.concepts is None or len(common(probe.concepts)):
         return []
+    if not probe.concepts.packed.any():
+        return [f"no concept has a pixel in these {len(probe.labels)} images, so metrics of "
+                "semantics are left out"]  # fmt: skip
     return [f"no concept is in {FEWEST_IMAGES} of these {len(probe.labels)} images, which metrics "
             "of semantics need: give more images"]  # fmt: skip
 
 
 def coarse_layers(probe: Probe) -> list[str]:
     """A line for each layer with a map that is too coarse for the concept masks."""
-    if probe.concepts is None:
+    if probe.concepts is None or not probe.concepts.packed.any():
         return []
     lines = []
     for name, layer in probe.layers.items():

@@ -16,12 +16,13 @@ from torch import Tensor
 from legible.bench.data.base import Dataset, Split, data_root
 from legible.bench.data.dataset_checks import load_dataset
 from legible.bench.data.photographs import data_notes
-from legible.bench.errors import UserError, nearest, one_line
+from legible.bench.errors import UserError, nearest, one_line, shortened
 from legible.bench.plugins import registry
 from legible.bench.plugins.limits import RunLimits
 from legible.bench.plugins.own_process import apart
 from legible.bench.seeds import stream
 from legible.bench.suites.run_spec import label
+from legible.bench.text import visible
 from legible.metrics.network import Concepts
 
 SPLITS = ("test", "validation", "train")
@@ -130,8 +131,11 @@ def load_images(
         images, labels = data
         name = "images"
     else:
-        name, (images, labels), names = type(data).__name__, *_items(data, most)
-        class_names = class_names or names
+        name, rows = type(data).__name__, _some_rows(data, most)
+        images, labels = _items(data, rows)
+        class_names = class_names or tuple(map(str, getattr(data, "classes", ())))
+        if concepts:
+            concepts = _as_many(concepts, len(data)).images(torch.tensor(rows))
     return _of_tensors(name, images, labels, class_names, concepts, most)
 
 
@@ -196,25 +200,46 @@ def _of_split(name: str, data: Dataset, split: str, most: int) -> ImageData:
     return ImageData(name, part.images, part.labels, data.class_names, own, part.concepts, notes)
 
 
-def _items(data: Any, most: int) -> tuple[tuple[Tensor, Tensor], tuple[str, ...]]:
-    """Images and labels of a random part of a torch Dataset, always the same, and class names."""
+def _some_rows(data: Any, most: int) -> list[int]:
+    """The rows of a random part of a torch Dataset, always the same."""
     if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         raise UserError(
             f"data is a {type(data).__name__}: give the name of a dataset, a torch Dataset with a "
             "length, or a pair (images, labels)"
         )
     generator = torch.Generator().manual_seed(stream(0, "images"))
-    rows = torch.randperm(len(data), generator=generator)[:most].sort().values.tolist()
-    pairs = [data[row] for row in rows]
-    if not all(isinstance(pair, tuple | list) and len(pair) >= 2 for pair in pairs):
-        raise UserError("the torch Dataset must give pairs (image, label)")
-    images = [_pixels(pair[0]) for pair in pairs]
+    return torch.randperm(len(data), generator=generator)[:most].sort().values.tolist()
+
+
+def _items(data: Any, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The images and labels of some rows of a torch Dataset."""
+    pairs = [_item(data, row) for row in rows]
+    images = [image for image, _ in pairs]
     for row, image in zip(rows, images, strict=True):
         if image.shape != images[0].shape:
             shapes = [" x ".join(map(str, shape)) for shape in (image.shape, images[0].shape)]
             raise UserError(f"image {row} is {shapes[0]}, image {rows[0]} {shapes[1]}: resize them")
-    labels = torch.as_tensor([int(pair[1]) for pair in pairs])
-    return (torch.stack(images), labels), tuple(map(str, getattr(data, "classes", ())))
+    return torch.stack(images), torch.tensor([label for _, label in pairs])
+
+
+def _item(data: Any, row: int) -> tuple[Tensor, int]:
+    """The pixels and the label of one item of a torch Dataset."""
+    try:
+        item = data[row]
+    except Exception as error:
+        what = one_line(error)
+        raise UserError(f"item {row} of the torch Dataset cannot be read: {what}") from error
+    if not isinstance(item, tuple | list) or len(item) < 2:
+        raise UserError("the torch Dataset must give pairs (image, label)")
+    try:
+        label = int(item[1])
+    except (TypeError, ValueError, RuntimeError):
+        what = shortened(visible(repr(item[1])), 60)
+        raise UserError(f"the label of item {row} is {what}: give a class number") from None
+    try:
+        return _pixels(item[0]), label
+    except (TypeError, ValueError, OSError) as error:
+        raise UserError(f"the image of item {row} cannot be read: {one_line(error)}") from error
 
 
 def _pixels(image: Any) -> Tensor:
@@ -224,6 +249,16 @@ def _pixels(image: Any) -> Tensor:
         return image
     pixels = torch.from_numpy(np.array(image))
     return pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0)
+
+
+def _as_many(concepts: Concepts, images: int) -> Concepts:
+    """The concepts, after checking that each image has its masks."""
+    if len(concepts.packed) != images:
+        raise UserError(
+            f"concepts hold the masks of {len(concepts.packed)} images, and there are {images} "
+            "images: give masks for each image"
+        )
+    return concepts
 
 
 def _of_tensors(
@@ -250,5 +285,5 @@ def _of_tensors(
     names = tuple(class_names) or tuple(map(str, range(int(answers.max()) + 1)))
     if int(answers.max()) >= len(names):
         raise UserError(f"label {int(answers.max())} has no class name: there are {len(names)}")
-    masks = concepts.images(slice(len(pixels))) if concepts else None
+    masks = _as_many(concepts, len(images)).images(slice(len(pixels))) if concepts else None
     return ImageData(name, pixels, answers.long(), names, None, masks)

@@ -49,7 +49,7 @@ def read_network(
     """
     network.eval()
     device = data.labels.device
-    on_disk = _bytes_needed(network, layers, data) > memory_limit()
+    on_disk = is_large(network, layers, data)
     images = empty_tensor((len(data), *data.image), device=device, in_file=on_disk)
     activations = {
         name: empty_tensor((len(data), *network.taps[name].shape), device=device, in_file=on_disk)
@@ -75,6 +75,7 @@ def read_network(
     return UnjoinedProbe(*parts_of_probe, **about, label_classes=len(data.class_names))  # type: ignore[arg-type]
 
 
-def _bytes_needed(network: Network | HookedNetwork, layers: Sequence[str], data: ImageData) -> int:
+def is_large(network: Network | HookedNetwork, layers: Sequence[str], data: ImageData) -> bool:
+    """Whether activations and images are kept in temporary files instead of in memory."""
     values = math.prod(data.image) + sum(math.prod(network.taps[name].shape) for name in layers)
-    return 4 * len(data) * values
+    return 4 * len(data) * values > memory_limit()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from legible.bench.one_network.image_data import (
     parse_name,
 )
 from legible.bench.plugins import registry
+from legible.metrics.network import Concepts
 
 
 def test_a_name_may_hold_a_path_and_parameters(tmp_path, monkeypatch):
@@ -88,6 +91,50 @@ def test_pictures_become_uint8_images():
     assert data.images[1].unique().tolist() == [200] and data.class_names == ("dark", "light")
     with pytest.raises(UserError, match="image 1 is 3 x 5 x 5, image 0 3 x 4 x 6: resize them"):
         load_images(Pictures(((4, 6), (5, 5))))
+
+
+def test_masks_stay_with_the_images_that_are_taken():
+    images = torch.arange(40.0).view(40, 1, 1, 1).expand(40, 1, 2, 2)
+    masks = torch.zeros(40, 2, 2, 2, dtype=torch.bool)
+    masks[::2, 0], masks[1::2, 1] = True, True  # the first concept in even images
+    concepts = Concepts.pack(masks, ["even", "odd"], ["parity"] * 2, [False] * 2)
+    data = load_images(TensorDataset(images, torch.arange(40) % 2), concepts=concepts, most=10)
+    assert data.concepts is not None
+    is_even = data.concepts.masks()[:, 0].flatten(1).all(1)
+    assert torch.equal(is_even, data.images[:, 0, 0, 0] % 2 == 0) and len(is_even) == 10
+    few = concepts.images(slice(39))
+    for given in (TensorDataset(images, torch.arange(40) % 2), (images, torch.arange(40) % 2)):
+        with pytest.raises(UserError, match="the masks of 39 images, and there are 40 images"):
+            load_images(given, concepts=few, most=10)
+
+
+class Broken(Pictures):
+    """A torch dataset one of whose items is given by the test."""
+
+    def __init__(self, item):
+        super().__init__()
+        self.item = item
+
+    def __getitem__(self, k):
+        if k == 0:
+            return super().__getitem__(k)
+        return self.item() if callable(self.item) else self.item
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (lambda: Image.open(io.BytesIO(b"no picture")), "item 1 .* cannot be read: Unidentified"),
+        ((np.zeros((4, 6, 3), np.uint8), None), "label of item 1 is None: give a class number"),
+        ((np.zeros((4, 6, 3), np.uint8), torch.zeros(3)), "label of item 1 is tensor"),
+        ((np.array(["text"]), 0), "the image of item 1 cannot be read"),
+        (7, "must give pairs"),
+    ],
+)  # fmt: skip
+def test_a_broken_item_of_a_torch_dataset_is_named(item, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_images(Broken(item))
+    assert "\n" not in str(error.value)
 
 
 def test_pixels_are_normalised_and_floats_are_taken_as_they_are():

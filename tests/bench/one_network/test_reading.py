@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from small_networks import Branching, small_network
+from speed.large_probe import metrics_of_layers
 
 from legible.bench.one_network import reading
 from legible.bench.one_network.image_data import load_images
 from legible.bench.one_network.reading import UnjoinedProbe, read_network
 from legible.bench.one_network.subject import with_taps
+from legible.bench.plugins import registry
 from legible.bench.scoring.impostors import impostor_probe
+from legible.bench.scoring.score import score_metric
+from legible.metrics.base import METRICS
+
+registry.load(["metrics"])
 
 
 def test_the_probe_holds_activations_logits_and_labels(toy):
@@ -41,6 +48,13 @@ def test_large_activations_lie_in_a_file_and_are_equal(toy, monkeypatch):
     for name in names:
         assert torch.equal(resident.layers[name].activation, mapped.layers[name].activation)
     assert torch.equal(resident.images, mapped.images)
+    names = metrics_of_layers()
+    assert len(names) > 30
+    for name in names:
+        pairs = zip(*(score_metric(METRICS[name], p) for p in (resident, mapped)), strict=True)
+        for first, second in pairs:
+            assert first.reason == second.reason, name
+            np.testing.assert_array_equal(first.values, second.values, err_msg=name)
 
 
 def test_a_probe_that_is_not_joined_has_the_data_s_classes(toy):
