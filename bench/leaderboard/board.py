@@ -392,6 +392,15 @@ class Board:
         return failures
 
     @cached_property
+    def runs(self) -> dict[tuple[Block, RowKey], int]:
+        """How many seeds were run, or failed, for each block and row."""
+        keys = ["dataset", "backbone", "method", "params"]
+        table = self.table[(self.table["status"] != "missing") & (self.table["seed"] >= 0)]
+        counts = table.groupby(keys)["seed"].nunique()
+        return {(Block(*map(str, key[:2])), RowKey(*map(str, key[2:]))): int(count)
+                for key, count in counts.items()}  # type: ignore[misc]  # fmt: skip
+
+    @cached_property
     def failed_seeds(self) -> dict[tuple[Block, RowKey], tuple[int, int]]:
         """How many seeds of how many failed, for each block and row with a failed seed."""
         keys = ["dataset", "backbone", "method", "params"]

@@ -49,7 +49,9 @@ def summary(standings: Standings) -> str:
     worsen = [i for i in counted if set(signs[i]) & {*WORSE}]
     equal = [i for i in counted if set(signs[i]) - {""} == {"≈"}]
     both = [i for i in improve if i in worsen]
-    neither = [i for i in counted if not {*improve, *worsen, *equal} & {i}]
+    runs = np.max([part.data.runs for column in columns for part in column.parts], 0)
+    few = [i for i in counted if runs[i] < FEWEST_SEEDS]
+    neither = [i for i in counted if not {*improve, *worsen, *equal, *few} & {i}]
     same = "shown equal to plain in every aspect"
     parts = [
         _some(len(improve), "improves an aspect", "improve an aspect")
@@ -61,6 +63,7 @@ def summary(standings: Standings) -> str:
         + _by_aspect(standings, columns, worsen, WORSE),
         both and _some(len(both), "does both", "do both"),
         equal and _some(len(equal), f"is {same}", f"are {same}"),
+        few and _some(len(few), "has", "have") + f" fewer than {FEWEST_SEEDS} seeds",
         neither and f"for {len(neither)} no difference is shown",
     ]
     text = f"Of {_methods(len(counted))}, {listed(part for part in parts if part)}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from legible.bench.leaderboard.board import Board, Column, Row
@@ -55,6 +55,7 @@ class OrientedValues:
 
     ``values`` are rows x seeds; the first seeds are those of all rows, further ones are plain's.
     ``between_seeds``: a value at seed s belongs to the pair of seed s and the next seed.
+    ``runs``: how many seeds of each row were run, with or without a value.
     """
 
     rows: tuple[Row, ...]
@@ -62,6 +63,7 @@ class OrientedValues:
     trained: Bool[np.ndarray, "rows"]
     derived: Bool[np.ndarray, "rows"]
     between_seeds: bool
+    runs: Int[np.ndarray, "rows"]
 
     def compare(self, first: Sequence[int], second: Sequence[int]) -> Contrast:
         """Differences of pairs of rows: those with numbers ``first`` minus ``second``."""
@@ -107,6 +109,7 @@ def oriented_values(board: Board, block: Block, column: Column, better: str = ""
         tuple(board.rows), values,
         np.array([row.trained and row is not board.baseline for row in board.rows], dtype=bool),
         np.array([board.is_derived(row.method) for row in board.rows], dtype=bool), pairs,
+        np.array([board.runs.get((block, row.key), 0) for row in board.rows], dtype=int),
     )  # fmt: skip
 
 
@@ -218,9 +221,10 @@ class AspectColumn:
 
     @property
     def lacks_values(self) -> Bool[np.ndarray, "rows"]:
-        """Rows with a value in too few seeds for a sign, where other rows have enough."""
+        """Rows with too few values for a sign although they have enough runs: some failed, or
+        the metric is undefined there."""
         few = self.verdicts.reason == "few seeds"
-        return few & (self.most_seeds >= FEWEST_SEEDS)
+        return few & (np.max([part.data.runs for part in self.parts], 0) >= FEWEST_SEEDS)
 
     @cached_property
     def blocks_differ(self) -> Bool[np.ndarray, "rows"]:

@@ -96,7 +96,7 @@ def gather_numbers(
     others = {earlier[record.run] for record in earlier_rows.records}
     return SuiteNumbers(
         scores,
-        _with_kept(cost_table(workspace, specs, cost, say), _costs(table, others)),
+        one_cost_a_row(_with_kept(cost_table(workspace, specs, cost, say), _costs(table, others))),
         _with_kept(algorithm_table(workspace, specs), _algorithms(table, others)),
         [*_histories(workspace, places), *_published_histories(table, earlier.values())],
         [*(record for record in here if record is not None), *published],
@@ -157,6 +157,17 @@ def _with_kept(table: pd.DataFrame, earlier_rows: pd.DataFrame) -> pd.DataFrame:
     parts = [part for part in (table, earlier_rows) if len(part)]
     both = pd.concat(parts, ignore_index=True) if parts else table
     return both.drop_duplicates(ignore_index=True)
+
+
+def one_cost_a_row(costs: pd.DataFrame) -> pd.DataFrame:
+    """One line for each block, row and device, in the order of these: the first one with a step's
+    time if there is one, else the first. Some seeds of a row may be here and others published."""
+    keys = ["dataset", "backbone", "method", "params", "device"]
+    order = costs.assign(unmeasured=costs["step_ms"].isna()).sort_values(
+        [*keys, "unmeasured"], kind="stable"
+    )
+    once = order.drop_duplicates(keys, ignore_index=True)
+    return once.drop(columns="unmeasured")
 
 
 def _costs(table: PublishedTable | None, places: Iterable[RunPlace]) -> pd.DataFrame:

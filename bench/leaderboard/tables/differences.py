@@ -14,6 +14,7 @@ from legible.bench.text import digits_with_half
 from legible.metrics.base import Metric
 
 FOLLOWS = "not tested: with so few seeds the row follows plain exactly"
+SAME = "not tested: in every seed the same as plain"
 TWO_SEEDS = "no interval is shown for two seeds"
 TOO_WIDE = "no interval is shown: it would be wider than the range of the metric"
 NO_TEST = {
@@ -39,7 +40,8 @@ def aspect_cell(column: AspectColumn, row: int, digits: int, notes: Notes) -> Ta
         and reason == "no spread"
         and any(varies(part.data.values[row]) for part in column.parts)
     ):
-        remarks = [FOLLOWS]  # of two seeds, nothing is left beside plain's slope
+        derived = column.parts[0].data.derived[row]
+        remarks = [SAME if derived else FOLLOWS]  # of two seeds, plain's slope leaves nothing
     blocks = sum(np.isfinite(part.contrast.difference[row]) for part in column.parts)
     if 0 < blocks < len(column.parts):
         remarks.append(f"on {blocks} of {len(column.parts)} blocks")

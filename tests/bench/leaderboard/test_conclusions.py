@@ -69,6 +69,13 @@ def test_methods_that_do_both_and_differences_below_the_margin_are_counted(board
     assert "2 improve an aspect, 2 of them by less than the margin only (" in small
 
 
+def test_methods_with_few_seeds_are_counted_apart(board):
+    scores = board.scores
+    own = (scores["method"] == "sync") & (scores["params"] == "{}")
+    few = replace(board, scores=scores[~own | (scores["seed"] < 5)])
+    assert "and 1 has fewer than 8 seeds" in summary(Standings(few))
+
+
 def test_what_the_table_rests_on_is_said(board, one_seed):
     assert basis(Standings(board)) == (
         "On kanji · vgg, kanji(size=28) · lenet5 and shapes · vgg: up to 9 seeds of each method, "

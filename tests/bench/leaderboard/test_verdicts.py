@@ -87,13 +87,13 @@ def test_controls_and_null_rows_have_differences_without_signs(board):
 def test_values_between_seeds_form_a_ring_of_pairs(board):
     data = OrientedValues(
         tuple(board.rows[:2]), np.arange(24, dtype=float).reshape(2, 12),
-        np.ones(2, bool), np.zeros(2, bool), True,
+        np.ones(2, bool), np.zeros(2, bool), True, np.full(2, 12),
     )  # fmt: skip
     matrix = data.pairs([1])[0]
     assert matrix.shape == (10, 10)  # the first ten networks
     assert matrix[0, 1] == 12 and matrix[8, 9] == 20 and np.isnan(matrix[9, 0])
     assert np.isfinite(matrix).sum() == 9
-    small = OrientedValues(data.rows, data.values[:, :4], data.trained, data.derived, True)
+    small = replace(data, values=data.values[:, :4])
     assert small.pairs([0])[0, 3, 0] == 3  # the last network with the first
 
 

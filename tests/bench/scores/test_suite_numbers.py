@@ -12,7 +12,7 @@ from legible.bench.execution import schedule
 from legible.bench.execution.published import RunPlace, read_published
 from legible.bench.plugins import registry
 from legible.bench.scores.score_table import read_scores
-from legible.bench.scores.suite_numbers import curve_table, gather_numbers
+from legible.bench.scores.suite_numbers import curve_table, gather_numbers, one_cost_a_row
 from legible.bench.suites.run_spec import expand
 from legible.bench.suites.schema import MethodEntry
 
@@ -153,3 +153,16 @@ def test_values_of_a_run_that_is_to_be_trained_again_stay_until_then(published):
     assert len(numbers.costs) and not numbers.costs.duplicated().any()
     (record,) = [r for r in numbers.records if "plain-s1" in r.run]
     assert not any(name.endswith("_seeds") for name in record.scoring.metrics)
+
+
+def test_a_row_has_one_cost_a_device_the_measured_one():
+    lines = [("b", "cpu", 1, None), ("a", "cpu", 1, None), ("b", "cpu", 2, 5.0),
+             ("b", "gpu", 3, 0.1), ("a", "cpu", 2, None)]  # fmt: skip
+    costs = pd.DataFrame(lines, columns=["method", "device", "seed", "step_ms"])
+    costs = costs.assign(dataset="kanji", backbone="vgg", params="{}")
+    once = one_cost_a_row(costs)
+    assert once[["method", "device", "seed"]].to_numpy().tolist() == [
+        ["a", "cpu", 1], ["b", "cpu", 2], ["b", "gpu", 3],
+    ]  # fmt: skip
+    assert list(once.columns) == list(costs.columns)
+    assert one_cost_a_row(costs.iloc[:0]).empty

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from legible.bench.leaderboard.tables.differences import (
     FOLLOWS,
     NO_TEST,
+    SAME,
     TOO_WIDE,
     TWO_SEEDS,
     aspect_cell,
@@ -107,6 +109,27 @@ def test_a_row_without_some_values_says_how_many_it_has(board):
     assert what_would_decide(column, i) == f"{own} of {most} seeds have a value"
     assert np.isnan(column.seeds_needed[i])
     assert not column.lacks_values[whole]
+
+
+def test_a_row_with_fewer_runs_says_how_many_seeds_would_decide(board):
+    """As a row for which the suite asks for fewer seeds."""
+    scores = board.scores
+    own = (scores["method"] == "sync") & (scores["params"] == "{}")
+    few = Standings(replace(board, scores=scores[~own | (scores["seed"] < 5)]))
+    column = few.columns["semantics"]
+    i = [row.key for row in few.board.rows].index(("sync", "{}"))
+    assert column.symbol(i) == "?" and not column.lacks_values[i]
+    assert what_would_decide(column, i) == f"{column.seeds_needed[i]:.0f} seeds"
+    assert column.seeds_needed[i] >= 8
+
+
+def test_a_row_that_equals_plain_in_every_seed_says_so(board):
+    plain = board.scores[(board.scores["method"] == "plain") & (board.scores["seed"] < 9)]
+    copy = plain.assign(method="coded", label="coded", kind="null")
+    both = replace(board, scores=pd.concat([board.scores, copy]), derived=["coded"])
+    column, notes = Standings(both).columns["semantics"], Notes()
+    aspect_cell(column, [row.method for row in both.rows].index("coded"), 3, notes)
+    assert notes.texts == [SAME]
 
 
 def test_a_row_whose_blocks_differ_is_not_decided_by_more_seeds(board):
