@@ -1,4 +1,4 @@
-"""results/FINDINGS.md: its numbers are those of published tables."""
+"""results/FINDINGS.md and EVIDENCE.md: their numbers are those of published tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from legible.metrics.base import METRICS
 
 registry.load(["metrics"])
 RESULTS = Path(__file__).parents[1] / "results"
-TEXT = (RESULTS / "FINDINGS.md").read_text(encoding="utf-8")
+FINDINGS = (RESULTS / "FINDINGS.md").read_text(encoding="utf-8")
+TEXT = FINDINGS + (RESULTS / "EVIDENCE.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M)
 
 #: | suite | row | metric | block (if not all) | sign | difference | half of its interval |, and a
@@ -35,6 +36,9 @@ CORRELATION = re.compile(r"^\| (\w+) \| `(\w+)` \| `(\w+)` \| (\S+) \| (\S+) \| 
 VALUE = re.compile(
     r"^\| (\w+) \| ([^|−]+) \| `(\w+)` \| (\S+) \|(?: ([a-z][^|]+) \|)? (\S+) \|$", re.M
 )
+
+#: | suite | row | concept | layer | best unit | share of units |, means over seeds
+CONCEPT = re.compile(r"^\| (\w+) \| ([^|−]+) \| \*(\w+)\* \| (\S+) \| (\S+) \| (\S+) \|$", re.M)
 
 
 @pytest.mark.parametrize("row", ROW.findall(TEXT), ids=lambda row: "-".join(row[:4:3]))
@@ -121,10 +125,29 @@ def test_each_value_is_a_mean_of_scores_csv(row):
     assert abs(pd.to_numeric(found["value"]).mean() - float(value)) <= rounding(value)
 
 
+@pytest.mark.parametrize("row", CONCEPT.findall(TEXT), ids=lambda row: "-".join(row[:4]))
+def test_each_concept_is_a_mean_of_precision_by_concept(row):
+    suite, name, concept, layer, best, units = row
+    table = pd.read_csv(RESULTS / "cards" / "precision_by_concept.csv", keep_default_na=False)
+    given = table["method"] + table["params"].map(lambda text: row_label_of(json.loads(text)))
+    found = table[
+        (table["suite"] == suite) & (given == name) & (table["concept"] == concept)
+        & (table["layer"] == layer)
+    ]  # fmt: skip
+    assert found["seed"].tolist() == [0, 1, 2]
+    assert abs(found["best"].mean() - float(best)) <= rounding(best)
+    assert abs(found["units"].mean() - float(units)) <= rounding(units)
+
+
 def test_every_line_of_a_table_is_compared():
-    lines = [line for line in TEXT.splitlines() if line.startswith("|") and "`" in line]
-    kinds = [len(pattern.findall(TEXT)) for pattern in (ROW, VERDICT, CONTRAST, CORRELATION, VALUE)]
+    lines = [x for x in TEXT.splitlines() if x.startswith("|") and re.search(r"`|\| \*", x)]
+    patterns = (ROW, VERDICT, CONTRAST, CORRELATION, VALUE, CONCEPT)
+    kinds = [len(pattern.findall(TEXT)) for pattern in patterns]
     assert all(kinds) and sum(kinds) == len(lines)
+
+
+def test_findings_are_two_pages():
+    assert len(FINDINGS.split()) < 1600
 
 
 def test_the_headlines_are_those_of_the_metrics():
@@ -161,6 +184,9 @@ def test_standard_stays_below_5_mib_in_git():
 
 
 def test_files_that_are_named_exist():
-    links = re.findall(r"\]\(([^)]+)\)", TEXT)
-    missing = [link for link in links if not (RESULTS / link).exists()]
+    links = re.findall(r"\]\(([^)#]+)(#[^)]*)?\)", TEXT)
+    missing = [link for link, _ in links if not (RESULTS / link).exists()]
     assert not missing
+    titles = re.findall(r"^## (.*)$", TEXT.partition("# Evidence")[2], re.M)
+    anchors = {"#" + re.sub(r"[^a-z ]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert {anchor for _, anchor in links if anchor} <= anchors
