@@ -396,9 +396,11 @@ class Board:
         """How many seeds were run, or failed, for each block and row."""
         keys = ["dataset", "backbone", "method", "params"]
         table = self.table[(self.table["status"] != "missing") & (self.table["seed"] >= 0)]
-        counts = table.groupby(keys)["seed"].nunique()
-        return {(Block(*map(str, key[:2])), RowKey(*map(str, key[2:]))): int(count)
-                for key, count in counts.items()}  # type: ignore[misc]  # fmt: skip
+        runs = {}
+        for key, group in table.groupby(keys):
+            dataset, backbone, method, params = map(str, key)
+            runs[Block(dataset, backbone), RowKey(method, params)] = int(group["seed"].nunique())
+        return runs
 
     @cached_property
     def failed_seeds(self) -> dict[tuple[Block, RowKey], tuple[int, int]]:
