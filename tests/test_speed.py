@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 from speed import __main__ as speed
-from speed import growth, large_probe
+from speed import growth, large_probe, reruns
 from speed.comparison import Comparison, compare_with, floating_point_operations, peak_rate
 from speed.page import as_page, duration, table
 
@@ -113,3 +114,19 @@ def test_large_layers_are_measured_metric_by_metric(tmp_path, capsys):
     assert "focus_compactness" in capsys.readouterr().out
     page = out.read_text()
     assert "12 images" in page and "| all " in page and "| focus_compactness " in page
+
+
+@pytest.mark.slow
+def test_how_often_metrics_run_the_network_is_counted(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- reruns -->\nold\n<!-- /reruns -->\nafter\n")
+    reruns.main(["--metrics", "pruned_accuracy,own_unit_share,concept_purity", "--out", str(page)])
+    text = page.read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert [row.split()[1] for row in rows] == ["pruned_accuracy", "own_unit_share"]
+    published = (Path(__file__).parents[1] / "docs" / "scoring.md").read_text()
+    assert rows[0].split() in [line.split() for line in published.splitlines()]
+    assert "old" not in text and text.startswith("before") and text.endswith("after\n")
+    assert {"pruning_area", "relevance_mass", "lesion_importance"} <= set(
+        reruns.metrics_that_rerun()
+    )

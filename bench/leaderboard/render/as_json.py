@@ -30,7 +30,7 @@ from legible.bench.leaderboard.verdicts import Standings
 from legible.bench.scores.score_table import SCHEMA_VERSION, records
 
 #: Raised whenever leaderboard.json changes its form. Versions 1 and 2 held the raw scores.
-LEADERBOARD_VERSION = 4
+LEADERBOARD_VERSION = 5
 
 
 def render_json(publication: Publication) -> str:

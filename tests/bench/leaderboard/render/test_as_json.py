@@ -25,7 +25,7 @@ def value(text):
 
 
 def test_versions_and_the_file_of_the_raw_scores(value, text, board):
-    assert value["leaderboard_version"] == 4 and value["schema_version"] == 1
+    assert value["leaderboard_version"] == 5 and value["schema_version"] == 1
     assert value["scores"] == "scores.csv"
     assert not any(run in text for run in board.table["run"].unique() if run)
 
