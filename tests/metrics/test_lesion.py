@@ -149,20 +149,42 @@ def test_layers_before_the_last_are_lesioned_on_a_fixed_sample(monkeypatch):
     assert len(lesion_start(*lenet_probe("fc2")).values) == 40
 
 
-@torch.no_grad()
-def test_a_traced_network_s_pooling_runs_once_for_all_groups():
+def traced_probe(name: str, taps: list[str]) -> Probe:
+    """A probe of a model of torchvision with random weights, on 12 random images."""
     torch.manual_seed(0)
-    model = torchvision.models.get_model("squeezenet1_0", num_classes=3)
-    network = traced_network(model, (3, 64, 64), ["features.10", "features.12"]).eval()
+    model = torchvision.models.get_model(name, num_classes=3)
+    network = traced_network(model, (3, 64, 64), taps).eval()
     images, labels = torch.randn(12, 3, 64, 64), torch.arange(12) % 3
     out = network(images)
     layers = {name: Layer(name, out.activations[name]) for name in network.taps}
-    probe = Probe(network, images, labels, out.logits, layers)
-    groups = torch.rand(3, 512, generator=torch.Generator().manual_seed(0)) < 0.9
-    for layer in layers.values():
+    return Probe(network, images, labels, out.logits, layers)
+
+
+TRACED = {
+    "squeezenet1_0": ["features.10", "features.12"], "resnet18": ["layer3", "layer4"],
+    "resnet50": ["layer4"], "vgg16_bn": ["features.32", "features.42"],
+    "densenet121": ["features.denseblock3", "features.denseblock4"],
+    "mobilenet_v3_large": ["features.12", "features.15"],
+    "efficientnet_b0": ["features.6", "features.7"],
+    "convnext_tiny": ["features.5", "features.7"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRACED)
+@torch.no_grad()
+def test_lesions_of_a_library_s_models_are_those_of_one_group_after_the_other(name):
+    probe = traced_probe(name, TRACED[name])
+    generator = torch.Generator().manual_seed(0)
+    for layer in probe.layers.values():
+        groups = torch.rand(3, layer.units, generator=generator) < 0.9
         expected = torch.stack([one_by_one(layer, probe, group) for group in groups])
         torch.testing.assert_close(lesions(layer, probe, groups), expected, atol=1e-12, rtol=0)
-    first = next(iter(layers.values()))
+
+
+@torch.no_grad()
+def test_a_traced_network_s_pooling_runs_once_for_all_groups():
+    probe = traced_probe("squeezenet1_0", TRACED["squeezenet1_0"])
+    first = next(iter(probe.layers.values()))
     assert lesion_start(first, probe).values[0].numel() < first.activation[0].numel()
 
 
