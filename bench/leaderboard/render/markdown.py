@@ -9,6 +9,7 @@ from urllib.parse import quote
 from tabulate import DataRow, TableFormat, tabulate
 
 from legible.bench.leaderboard.board import Board
+from legible.bench.leaderboard.figures.network_pictures import CAPTIONS
 from legible.bench.leaderboard.figures.table_figures import TableFigure
 from legible.bench.leaderboard.publication import BlockPage, Publication, Section
 from legible.bench.leaderboard.tables.differences import READING
@@ -150,7 +151,7 @@ def _gallery(publication: Publication, block: Block) -> list[str]:
     paths = {(p.row, p.kind): path for path, p in publication.pictures.items() if p.block == block}
     if not paths:
         return []
-    kinds = list(dict.fromkeys(kind for _, kind in paths))
+    kinds = [kind for kind in CAPTIONS if any(kind == own for _, own in paths)]
     drawn = {row for row, _ in paths}
     body = [
         [
