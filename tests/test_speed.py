@@ -114,6 +114,7 @@ def test_large_layers_are_measured_metric_by_metric(tmp_path, capsys):
     assert "focus_compactness" in capsys.readouterr().out
     page = out.read_text()
     assert "12 images" in page and "| all " in page and "| focus_compactness " in page
+    assert "Not measured yet" not in page and page.count("| concept_auc ") == 1
 
 
 @pytest.mark.slow

@@ -61,13 +61,19 @@ def main(words: Sequence[str] | None = None) -> None:
     for name in names:
         rows.append(measured(name, probe))
         print(*rows[-1], sep="\t", flush=True)
-    rows.sort(key=lambda row: -row[1])
-    rows.append(("all", sum(row[1] for row in rows), max(row[2] for row in rows), ""))
-    table = tabulate(rows, ["metric", "seconds", "memory", "not computed"], "pipe", floatfmt=".1f")
-    print(table)
-    if arguments.out:
-        facts = vars(arguments) | {"before": before.peak / 2**30}
-        arguments.out.write_text(f"{HEAD.format(**facts)}\n{table}\n", encoding="utf-8")
+        if arguments.out:  # after each metric, because all may take an hour
+            missing = f"\nNot measured yet: {', '.join(names[len(rows) :])}.\n"
+            facts = vars(arguments) | {"before": before.peak / 2**30}
+            text = f"{HEAD.format(**facts)}{missing * (len(rows) < len(names))}\n{as_table(rows)}\n"
+            arguments.out.write_text(text, encoding="utf-8")
+    print(as_table(rows))
+
+
+def as_table(rows: Sequence[tuple[str, float, float, str]]) -> str:
+    """The measured metrics, the slowest first, and their sum."""
+    lines = sorted(rows, key=lambda row: -row[1])
+    lines.append(("all", sum(row[1] for row in rows), max(row[2] for row in rows), ""))
+    return tabulate(lines, ["metric", "seconds", "memory", "not computed"], "pipe", floatfmt=".1f")
 
 
 def measured(name: str, probe: Probe) -> tuple[str, float, float, str]:
