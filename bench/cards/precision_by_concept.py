@@ -1,8 +1,8 @@
 """How precisely units respond to each single concept: the parts of animals, for example.
 
 `python -m legible.bench.cards.precision_by_concept SUITE --runs RUNS` reads the finished runs of a
-suite and writes results/cards/precision_by_concept.csv. Metrics of semantics are means over
-concepts; this table keeps concepts apart.
+suite and writes results/cards/precision_by_concept.csv, in which the rows of other suites stay.
+Metrics of semantics are means over concepts; this table keeps concepts apart.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("suite")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--methods", nargs="*", default=[], help="default: all rows of the suite")
     options = parser.parse_args(arguments)
     registry.load()
     suite = read_suite(find_suite(options.suite))
@@ -44,7 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     specs = [
         spec for spec in expand(suite)
         if not workspace.obstacle(spec) and workspace.run_of(spec).readable_manifest()
-        and (not options.methods or spec.method in options.methods)
     ]  # fmt: skip
     tables = []
     for number, spec in enumerate(specs, 1):
@@ -54,8 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"[{number}/{len(specs)}] {spec.name}", flush=True)
     if not tables:
         parser.error(f"no finished run of {suite.name} in {options.runs}")
-    whole = pd.concat(tables, ignore_index=True).sort_values(COLUMNS[:6], kind="stable")
     path = options.results / "cards" / FILE
+    if path.exists():
+        earlier = pd.read_csv(path)
+        tables.append(earlier[earlier["suite"] != suite.name])
+    whole = pd.concat(tables, ignore_index=True).sort_values(COLUMNS[:6], kind="stable")
     whole.to_csv(path, index=False, float_format="%.4g", lineterminator="\n")
     print(f"{path}: {listed(sorted({spec.method for spec in specs}))}")
 

@@ -16,7 +16,7 @@ from scipy import special
 from legible.bench.statistics.multiplicity import holm as holm
 
 LEVEL = 0.95
-#: Of two values, Student's t interval is 18 times as wide as their distance: none is shown.
+#: Of two values, Student's t interval is 13 times as wide as their distance: none is shown.
 INTERVAL_SEEDS = 3
 
 Numbers = Float[np.ndarray, "*items"]

@@ -190,9 +190,7 @@ def coverage(networks: int, name: str, rows: int = 12, draws: int = DRAWS) -> Co
     x = seed_effect + np.sqrt(0.6) * rng.standard_normal((draws, rows + 1, networks))
     noise = rng.standard_normal((draws, rows + 1, networks, networks))
     values = KERNELS[name](x, np.triu(noise) + np.swapaxes(np.triu(noise, 1), -1, -2))
-    ring = np.roll(
-        np.eye(networks, dtype=bool), 1, -1
-    )  # each with the next, the last with the first
+    ring = np.roll(np.eye(networks, dtype=bool), 1, -1)  # each with the next, as in the tables
     values = np.where(ring, values, np.nan)
     difference = difference_of_pairs(values[:, 1:], values[:, :1])
     both = mean_of_pairs(values).interval(), difference.interval()

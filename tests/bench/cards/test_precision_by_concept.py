@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from tiny_suites import specs_of, toy_suite, work, write_suite
@@ -23,9 +25,16 @@ def done(tmp_path, workspace):
 def test_finished_runs_are_read_and_sorted(done, tmp_path, workspace, capsys):
     suite, specs = done
     (tmp_path / "cards").mkdir()
-    main([str(suite), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path)])
+    other = ["other", "plain", "{}", 7, "conv", "bar", 10, 0.1, 0.2, 0.5]
+    pd.DataFrame([other], columns=COLUMNS).to_csv(
+        tmp_path / "cards" / "precision_by_concept.csv", index=False
+    )
+    for _ in range(2):  # the second time replaces the rows of the first
+        main([str(suite), "--runs", str(tmp_path / "runs"), "--results", str(tmp_path)])
     table = pd.read_csv(tmp_path / "cards" / "precision_by_concept.csv")
-    assert list(table.columns) == COLUMNS and set(table["seed"]) == {0, 1}
+    assert list(table.columns) == COLUMNS and table.loc[table["suite"] == "other"].shape[0] == 1
+    table = table[table["suite"] != "other"]
+    assert set(table["seed"]) == {0, 1} and not table.duplicated(COLUMNS[:6]).any()
     assert set(table["method"]) == {"plain"} and "[2/2]" in capsys.readouterr().out
     expected = by_concept(workspace.probe(specs[0]))
     first = table[table["seed"] == 0].set_index(["layer", "concept"]).sort_index()
@@ -38,8 +47,7 @@ def test_units_that_are_the_masks_are_the_best_of_their_concept(done, workspace)
     probe = workspace.probe(done[1][0])
     (name,) = probe.layers
     size = probe.layers[name].activation.shape[2:]
-    probe.layers[name].__dict__["activation"] = oracle_layer(probe.concepts, size).activation
-    table = by_concept(probe)
+    table = by_concept(replace(probe, layers={name: oracle_layer(probe.concepts, size)}))
     assert len(table) == precision_table(probe)["concept"].nunique() > 1
     assert (table["best"] > 0.5).all() and (table["best"] > table["mean"]).all()
     assert table["units"].sum() <= 1 and (table["units"] > 0).all()
